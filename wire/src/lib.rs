@@ -1,0 +1,11 @@
+//! What peers say, byte for byte: units, codec, messages, features and the BOLT 8 transport.
+//!
+//! Nothing here knows a socket, a clock or a file; time and randomness come in as arguments.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod units;
+
+pub use units::*;
