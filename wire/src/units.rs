@@ -78,6 +78,10 @@ number!(
     CommitmentNumber(u64)
 );
 number!(
+    /// hsmd's number of a channel, from 1, never reused (CLN's `dbid`); part of the channel's key derivation.
+    ChannelDbid(u64)
+);
+number!(
     /// The offerer's counter of HTLCs on one channel (BOLT 2, `id`).
     HtlcId(u64)
 );
@@ -93,7 +97,7 @@ macro_rules! display_with_suffix {
 }
 display_with_suffix!(
     MilliSatoshi "msat", Satoshi "sat", FeeratePerKw "perkw", BlockHeight "", CltvExpiry "",
-    BlockDelta "", CommitmentNumber "", HtlcId ""
+    BlockDelta "", CommitmentNumber "", HtlcId "", ChannelDbid ""
 );
 
 impl MilliSatoshi {

@@ -1,0 +1,149 @@
+//! What of a channel is stored, in the shape in which it is stored.
+//!
+//! `Live` is small and written whole with every commitment; HTLCs are records of their own,
+//! so that a commitment writes only those that changed.
+
+use bitcoin::ScriptBuf;
+use secp256k1::PublicKey;
+use serde::{Deserialize, Serialize};
+use tx::ledger::Htlc;
+use tx::setup::{Funding, Setup};
+use wire::{
+    ChannelDbid, ChannelId, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Satoshi,
+    ShortChannelId, Side,
+};
+
+use crate::action::{CloseFees, Origin, Removal};
+
+/// Where in its life a channel with a funding output is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waits for the funding transaction's depth and for channel_ready both ways.
+    AwaitingLockin { sent_ready: bool, received_ready: bool },
+    Normal,
+    /// shutdown was sent or received; HTLCs run out.
+    ShuttingDown { local: Option<ScriptBuf>, remote: Option<ScriptBuf>, fees: CloseFees },
+    /// No HTLC is left: the fee of the closing transaction is negotiated.
+    Closing { local: ScriptBuf, remote: ScriptBuf, fees: CloseFees, last_fee: Option<Satoshi> },
+    /// The closing transaction is signed by both.
+    Closed,
+    /// The funding output is spent, or the channel failed: the chain decides.
+    Onchain,
+}
+
+/// Where an HTLC is between the two commitments. The names are CLN's (`listpeerchannels`, `htlcs`):
+/// who sent what last, seen from us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HtlcState {
+    // offered by us
+    SentAddHtlc,
+    SentAddCommit,
+    RcvdAddRevocation,
+    RcvdAddAckCommit,
+    SentAddAckRevocation,
+    RcvdRemoveHtlc,
+    RcvdRemoveCommit,
+    SentRemoveRevocation,
+    SentRemoveAckCommit,
+    RcvdRemoveAckRevocation,
+    // offered by the peer
+    RcvdAddHtlc,
+    RcvdAddCommit,
+    SentAddRevocation,
+    SentAddAckCommit,
+    RcvdAddAckRevocation,
+    SentRemoveHtlc,
+    SentRemoveCommit,
+    RcvdRemoveRevocation,
+    RcvdRemoveAckCommit,
+    SentRemoveAckRevocation,
+}
+
+/// An HTLC with everything that is needed to go on with it after a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HtlcRecord {
+    pub htlc: Htlc,
+    pub state: HtlcState,
+    pub onion: wire::OnionPacket,
+    /// Set for those that we offered.
+    pub origin: Option<Origin>,
+    /// How it ends, once either side said so.
+    pub removal: Option<Removal>,
+}
+
+/// Everything about a channel but its HTLCs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    pub dbid: ChannelDbid,
+    pub peer: NodeId,
+    pub channel_id: ChannelId,
+    pub setup: Setup,
+    pub funding: Funding,
+    pub announce: bool,
+    pub minimum_depth: u32,
+    pub phase: Phase,
+    /// Real short_channel_id, once the funding transaction is deep enough.
+    pub scid: Option<ShortChannelId>,
+    pub local_alias: ShortChannelId,
+    pub remote_alias: Option<ShortChannelId>,
+    /// Number of the next commitment that the peer signs for us.
+    pub local_next: CommitmentNumber,
+    /// Number of the next commitment that we sign for the peer.
+    pub remote_next: CommitmentNumber,
+    /// Our newest commitment_signed is not yet answered by revoke_and_ack.
+    pub awaiting_revocation: bool,
+    /// The peer's points of its commitments `remote_next - 1` and, once told, `remote_next`.
+    pub remote_current_point: PublicKey,
+    pub remote_next_point: Option<PublicKey>,
+    /// Newest secret that the peer revealed.
+    pub last_remote_secret: Option<tx::signer::RevocationSecret>,
+    /// Our next HTLC id and the peer's.
+    pub next_htlc_id: HtlcId,
+    pub remote_next_htlc_id: HtlcId,
+    /// Balances in our newest commitment and in the peer's newest, HTLCs not counted.
+    pub local_view: Balances,
+    pub remote_view: Balances,
+    /// Feerate changes on their way, as the HTLC states are for HTLCs.
+    pub feerate: FeerateState,
+    /// Our script for the mutual close.
+    pub shutdown_script: ScriptBuf,
+    /// Fulfilled amounts for `listpeerchannels`: (count, amount) by direction.
+    pub fulfilled_out: Tally,
+    pub fulfilled_in: Tally,
+}
+
+/// Balances of one commitment, before fees and without HTLCs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balances {
+    pub to_local: MilliSatoshi,
+    pub to_remote: MilliSatoshi,
+}
+
+/// The feerate in force and one that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeerateState {
+    /// In force in both commitments, unless `pending` says otherwise.
+    pub current: FeeratePerKw,
+    /// From the opener: the new feerate and how far it has come.
+    pub pending: Option<(FeeratePerKw, HtlcState)>,
+}
+
+/// How many HTLCs were fulfilled and how much they moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub count: u64,
+    pub amount: MilliSatoshi,
+}
+
+impl Live {
+    /// Our balance for certain: what our newest commitment gives us, HTLCs not counted.
+    #[must_use]
+    pub fn our_balance(&self) -> MilliSatoshi {
+        self.local_view.to_local
+    }
+
+    #[must_use]
+    pub fn is_opener(&self) -> bool {
+        self.setup.opener == Side::Local
+    }
+}
