@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask`: one verb for each thing one does with this repository, the same for a person and
+//! for CI. Everything it builds goes into one target folder, in the release profile, so that
+//! RocksDB is compiled once (see `paths`).
+
+mod commands;
+mod lint;
+mod paths;
+mod run;
+mod setup;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What one does with this repository.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Check or install what a build and the tests need: a C++ compiler, libclang, a bitcoind.
+    Setup,
+    /// Three nodes on a private regtest chain: channels, payments, a close; ends with a table.
+    Demo(commands::DemoArgs),
+    /// Everything CI runs: setup, lint, then every test of the workspace.
+    Test(commands::TestArgs),
+    /// Format, clippy, layers, file sizes, and the paths that documents name.
+    Lint,
+    /// Feed the decoders and cores hostile input.
+    Fuzz(commands::FuzzArgs),
+    /// Measure: builds the node and runs tools/bench with the arguments that follow.
+    Bench(commands::BenchArgs),
+    /// Check that each path named in a document exists.
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Setup => setup::setup(),
+        Verb::Demo(args) => commands::demo(&args),
+        Verb::Test(args) => commands::test(&args),
+        Verb::Lint => setup::toolchain().and_then(|()| lint::all()),
+        Verb::Fuzz(args) => commands::fuzz(&args),
+        Verb::Bench(args) => commands::bench(&args),
+        Verb::Docs => lint::docs(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("cargo xtask: {reason:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
