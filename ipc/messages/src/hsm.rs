@@ -1,0 +1,36 @@
+//! What hsmd can be asked, role by role. A power that a role lacks is a variant that its enum lacks.
+//!
+//! Replies come in the order of the requests. No message carries a digest, a transaction to sign,
+//! a merkle root or a derivation path (D1); none names a channel that its socket is bound to (D3).
+
+pub mod chan;
+pub mod ctl;
+pub mod gossip;
+pub mod invoice;
+pub mod noise;
+pub mod wallet;
+
+use serde::{Deserialize, Serialize};
+
+/// Who is at the other end of a socket that CTL mints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// connectd: BOLT 8 key steps.
+    Noise,
+    /// One channel's channeld.
+    Chan,
+    /// lightningd's wallet.
+    Wallet,
+    /// channel_update; lightningd until gossipd takes it.
+    Gossip,
+    /// Invoices.
+    Invoice,
+}
+
+/// A rule was broken: which, and how. Nothing was signed, nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("refused by rule {rule}: {reason}")]
+pub struct Refused {
+    pub rule: String,
+    pub reason: String,
+}

@@ -1,0 +1,106 @@
+//! The chain: blocks that concern us, broadcasts, feerates.
+
+use bitcoin::{BlockHash, OutPoint, ScriptBuf, Txid};
+use serde::{Deserialize, Serialize};
+use wire::{BlockHeight, FeeratePerKw};
+
+/// lightningd to chaind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToChaind {
+    /// First message.
+    Start(Box<Start>),
+    /// Effect: from the next block on, transactions that spend these outpoints or pay these scripts are reported.
+    Watch { outpoints: Vec<OutPoint>, scripts: Vec<ScriptBuf> },
+    Unwatch { outpoints: Vec<OutPoint> },
+    /// Effect: hands a transaction to the backend; `Broadcast` names `request`. Safe to repeat.
+    Broadcast {
+        request: u64,
+        #[serde(with = "serde_bytes")]
+        tx: Vec<u8>,
+        /// Skip the backend's fee limit (`allowhighfees`).
+        allow_high_fees: bool,
+    },
+    Stop,
+}
+
+/// Where the backend is and where to go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    pub host: String,
+    pub port: u16,
+    pub auth: Auth,
+    /// `main`, `test`, `signet` or `regtest`: what getblockchaininfo must answer.
+    pub chain: String,
+    /// Newest blocks that lightningd has processed, newest first, for finding the fork after a reorg.
+    /// Empty: begin `rescan` blocks below the tip.
+    pub known: Vec<(BlockHeight, BlockHash)>,
+    pub rescan: u32,
+    /// Seconds for one request (`bitcoin-rpcclienttimeout`).
+    pub timeout: u64,
+    /// Seconds for which a backend that does not answer is retried (`bitcoin-retry-timeout`) before each warning.
+    pub retry: u64,
+}
+
+/// How the backend knows us. Prints no password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Auth {
+    /// Read again at each connection: bitcoind writes a new one at each start.
+    CookieFile { path: String },
+    UserPassword { user: String, password: String },
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Auth::CookieFile { path } => write!(f, "CookieFile({path})"),
+            Auth::UserPassword { user, .. } => write!(f, "UserPassword({user})"),
+        }
+    }
+}
+
+/// chaind to lightningd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToLightningd {
+    /// The backend does not answer or is not ready: why, for a person. Repeated when it changes.
+    Waiting { why: String },
+    /// The backend itself is behind the network.
+    BackendSyncing { blocks: BlockHeight, headers: BlockHeight },
+    /// All blocks that the backend has were reported. Repeated after each Waiting.
+    Synced { height: BlockHeight },
+    /// The backend is not the one that it should be (wrong chain, pruned below what is needed): stop.
+    Unusable { why: String },
+    /// A block was connected, with the transactions that concern us. Heights ascend by one.
+    Block(Box<Block>),
+    /// A reorg took out this block; everything above was reported before.
+    Disconnected { height: BlockHeight, hash: BlockHash },
+    /// `error`: the backend's words. "Already known" and "already confirmed" are no errors.
+    Broadcast { request: u64, error: Option<String> },
+    Feerates(Feerates),
+}
+
+/// A block, reduced to what concerns us.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    pub height: BlockHeight,
+    pub hash: BlockHash,
+    pub time: u32,
+    pub txs: Vec<BlockTx>,
+}
+
+/// A transaction of a block that pays or spends something watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockTx {
+    /// Place in the block.
+    pub index: u32,
+    pub txid: Txid,
+    #[serde(with = "serde_bytes")]
+    pub tx: Vec<u8>,
+}
+
+/// Estimates by confirmation target, in ascending order of blocks, and the mempool's floor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feerates {
+    /// (blocks, feerate). Empty if the backend has no estimates.
+    pub estimates: Vec<(u32, FeeratePerKw)>,
+    pub floor: FeeratePerKw,
+}

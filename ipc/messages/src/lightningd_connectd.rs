@@ -1,0 +1,77 @@
+//! Peers: who to connect to, who has come, and which channel's socket is whose.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use wire::{ChainHash, ChannelId, NodeId};
+
+/// lightningd to connectd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToConnectd {
+    /// First message. Effect: listens and answers `Ready`.
+    Start(Start),
+    /// Effect: connects unless connected; one `Connected` or `ConnectFailed` names `request`.
+    /// Addresses are tried in order, after those known from before.
+    Connect { request: u64, peer: NodeId, addresses: Vec<String> },
+    /// Effect: closes the connection; `Disconnected` follows.
+    Disconnect { peer: NodeId, reason: String },
+    /// Effect: the descriptor that comes along is the channeld_connectd edge of one of this peer's channels,
+    /// with these ids claimed for it. Says Connected at once if the peer is. Closing that socket detaches it.
+    /// `first` is delivered to it before anything else (the open_channel that led to this channel).
+    Attach {
+        peer: NodeId,
+        channel_ids: Vec<ChannelId>,
+    },
+    /// Effect: while set, connectd reconnects to this peer by itself, with backoff.
+    Keep { peer: NodeId, addresses: Vec<String>, keep: bool },
+    /// Effect: sends a message as it is (errors, warnings, custom messages).
+    Send {
+        peer: NodeId,
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// Effect: BOLT 1 ping with `len` bytes asking for `pong_len`; `Pong` names `request`.
+    Ping { request: u64, peer: NodeId, len: u16, pong_len: u16 },
+    /// Effect: closes listeners and connections in order and exits.
+    Stop,
+}
+
+/// What connectd has to know before it listens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    pub node_id: NodeId,
+    pub chain_hash: ChainHash,
+    /// Our init features, big endian as on the wire.
+    pub features: Vec<u8>,
+    pub listen: Vec<SocketAddr>,
+    /// Without it nothing is dialled or listened to (`--offline`).
+    pub online: bool,
+}
+
+/// connectd to lightningd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToLightningd {
+    /// Listening on these (port 0 resolved).
+    Ready { listening: Vec<SocketAddr> },
+    /// Cannot listen: who is in the way and what to do.
+    StartFailed { reason: String },
+    /// init went both ways. `request`: the Connect that it answers.
+    Connected {
+        peer: NodeId,
+        address: SocketAddr,
+        inbound: bool,
+        features: Vec<u8>,
+        requests: Vec<u64>,
+    },
+    /// `reasons`: one line an address.
+    ConnectFailed { request: u64, peer: NodeId, reasons: Vec<String> },
+    Disconnected { peer: NodeId, reason: String },
+    /// A message for no attached channel: open_channel, errors and warnings, or a channel that we do not know.
+    Unclaimed {
+        peer: NodeId,
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// `len` bytes came back; `None`: the peer is not connected or went away.
+    Pong { request: u64, len: Option<u16> },
+}
