@@ -17,4 +17,6 @@
 )]
 
 pub mod action;
+pub mod closing;
+pub mod opening;
 pub mod state;

@@ -6,18 +6,20 @@
 use bitcoin::ScriptBuf;
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
-use tx::ledger::Htlc;
+use tx::ledger::{Htlc, Ledger, LedgerError};
 use tx::setup::{Funding, Setup};
 use wire::{
     ChannelDbid, ChannelId, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Satoshi,
     ShortChannelId, Side,
 };
 
-use crate::action::{CloseFees, Origin, Removal};
+use crate::action::{Agreed, CloseFees, Identity, Origin, Removal};
 
 /// Where in its life a channel with a funding output is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// Opener: funding_created left, funding_signed did not come yet. Found at a restart, it is forgotten.
+    Opening,
     /// Waits for the funding transaction's depth and for channel_ready both ways.
     AwaitingLockin { sent_ready: bool, received_ready: bool },
     Normal,
@@ -136,6 +138,50 @@ pub struct Tally {
 }
 
 impl Live {
+    /// A channel with commitment 0 on both sides; `remote_point` is the peer's
+    /// first_per_commitment_point, `phase` is `Opening` or `AwaitingLockin`.
+    ///
+    /// # Errors
+    /// `Overdrawn` if the push exceeds the funding value.
+    pub fn opened(
+        identity: &Identity,
+        agreed: Agreed,
+        funding: Funding,
+        remote_point: PublicKey,
+        phase: Phase,
+    ) -> Result<Live, LedgerError> {
+        let Agreed { setup, minimum_depth, announce } = agreed;
+        let ledger = Ledger::opening(&setup)?;
+        let balances = Balances { to_local: ledger.to_local, to_remote: ledger.to_remote };
+        Ok(Live {
+            dbid: identity.dbid,
+            peer: identity.peer,
+            channel_id: ChannelId::v1(&funding.outpoint),
+            feerate: FeerateState { current: setup.feerate, pending: None },
+            setup,
+            funding,
+            announce,
+            minimum_depth,
+            phase,
+            scid: None,
+            local_alias: identity.alias,
+            remote_alias: None,
+            local_next: CommitmentNumber(1),
+            remote_next: CommitmentNumber(1),
+            awaiting_revocation: false,
+            remote_current_point: remote_point,
+            remote_next_point: None,
+            last_remote_secret: None,
+            next_htlc_id: HtlcId(0),
+            remote_next_htlc_id: HtlcId(0),
+            local_view: balances,
+            remote_view: balances,
+            shutdown_script: identity.shutdown_script.clone(),
+            fulfilled_out: Tally::default(),
+            fulfilled_in: Tally::default(),
+        })
+    }
+
     /// Our balance for certain: what our newest commitment gives us, HTLCs not counted.
     #[must_use]
     pub fn our_balance(&self) -> MilliSatoshi {
