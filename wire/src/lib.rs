@@ -3,9 +3,20 @@
 //! Nothing here knows a socket, a clock or a file; time and randomness come in as arguments.
 #![cfg_attr(
     not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
 )]
 
+pub mod codec;
+pub mod features;
+pub mod messages;
 pub mod units;
 
+pub use codec::DecodeError;
+pub use features::Features;
+pub use messages::*;
 pub use units::*;

@@ -108,6 +108,20 @@ impl MilliSatoshi {
     }
 }
 
+/// A change of a balance in whole satoshi; negative takes out (BOLT 2, splice and RBF contributions).
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, Debug,
+)]
+pub struct SignedSatoshi(pub i64);
+
+impl SignedSatoshi {
+    /// `amount` changed by this; `None` below zero and above 2^64-1.
+    #[must_use]
+    pub fn applied_to(self, amount: Satoshi) -> Option<Satoshi> {
+        amount.0.checked_add_signed(self.0).map(Satoshi)
+    }
+}
+
 impl Satoshi {
     /// `None` above 2^64 msat.
     #[must_use]
@@ -204,7 +218,10 @@ impl ChannelId {
         let [mut head @ .., a, b] = outpoint.txid.to_byte_array();
         let [hi, lo] = (outpoint.vout as u16).to_be_bytes();
         let mut id = [0; 32];
-        for (to, from) in id.iter_mut().zip(head.iter_mut().map(|b| *b).chain([a ^ hi, b ^ lo])) {
+        for (to, from) in id
+            .iter_mut()
+            .zip(head.iter_mut().map(|b| *b).chain([a ^ hi, b ^ lo]))
+        {
             *to = from;
         }
         ChannelId(id)
@@ -226,6 +243,17 @@ impl Preimage {
 impl fmt::Debug for Preimage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Preimage(32 bytes)")
+    }
+}
+
+/// Secret of a per-commitment point (BOLT 3, Per-commitment Secret Requirements); all zero in
+/// `channel_reestablish` where there is none yet. Prints as its length only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PerCommitmentSecret(pub [u8; 32]);
+
+impl fmt::Debug for PerCommitmentSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PerCommitmentSecret(32 bytes)")
     }
 }
 
@@ -261,8 +289,9 @@ impl ShortChannelId {
     /// `None` where a part exceeds its 24, 24 or 16 bits.
     #[must_use]
     pub fn new(block: u32, tx: u32, output: u32) -> Option<ShortChannelId> {
-        (block < 1 << 24 && tx < 1 << 24 && output < 1 << 16)
-            .then(|| ShortChannelId(u64::from(block) << 40 | u64::from(tx) << 16 | u64::from(output)))
+        (block < 1 << 24 && tx < 1 << 24 && output < 1 << 16).then(|| {
+            ShortChannelId(u64::from(block) << 40 | u64::from(tx) << 16 | u64::from(output))
+        })
     }
 
     #[must_use]
@@ -283,7 +312,13 @@ impl ShortChannelId {
 
 impl fmt::Display for ShortChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}x{}", self.block(), self.tx_index(), self.output_index())
+        write!(
+            f,
+            "{}x{}x{}",
+            self.block(),
+            self.tx_index(),
+            self.output_index()
+        )
     }
 }
 
@@ -298,7 +333,9 @@ impl FromStr for ShortChannelId {
 
     fn from_str(s: &str) -> Result<Self, ParseUnitError> {
         let wrong = || ParseUnitError("short_channel_id");
-        let mut parts = s.splitn(3, 'x').map(|p| p.parse::<u32>().map_err(|_| wrong()));
+        let mut parts = s
+            .splitn(3, 'x')
+            .map(|p| p.parse::<u32>().map_err(|_| wrong()));
         let mut part = || parts.next().unwrap_or_else(|| Err(wrong()));
         ShortChannelId::new(part()?, part()?, part()?).ok_or_else(wrong)
     }
@@ -339,7 +376,10 @@ mod tests {
     #[test]
     fn short_channel_id_prints_and_parses_its_three_parts() {
         let scid: ShortChannelId = "539268x845x1".parse().unwrap();
-        assert_eq!((scid.block(), scid.tx_index(), scid.output_index()), (BlockHeight(539268), 845, 1));
+        assert_eq!(
+            (scid.block(), scid.tx_index(), scid.output_index()),
+            (BlockHeight(539268), 845, 1)
+        );
         assert_eq!(scid.to_string(), "539268x845x1");
         assert!("539268x845".parse::<ShortChannelId>().is_err());
         assert!("16777216x0x0".parse::<ShortChannelId>().is_err());
