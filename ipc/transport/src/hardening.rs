@@ -1,0 +1,31 @@
+//! What a daemon has done to itself before it began to serve, as it tells lightningd.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a process as its kernel reports it, read back after the first steps and not taken
+/// from what they meant to do. What is not here has not been done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardening {
+    /// The process's name, at most 15 bytes.
+    pub process_name: String,
+    /// `PR_GET_NO_NEW_PRIVS`: no program that it starts can gain rights.
+    pub no_new_privs: bool,
+    /// `PR_GET_DUMPABLE`: another process of the same user may read its memory.
+    pub dumpable: bool,
+    /// The soft limit of core dumps, in bytes.
+    pub core_limit: u64,
+    /// The hard limit of open files.
+    pub nofile: u64,
+    /// The open file descriptors, sorted: 0, 1, 2 and those of the manifest.
+    pub open_fds: Vec<i32>,
+    /// How many variables its environment has.
+    pub env_vars: u32,
+    /// `PR_GET_PDEATHSIG`: the signal it gets when its parent dies, 9 for SIGKILL, 0 for none.
+    pub parent_death_signal: i32,
+    /// The threads it had then.
+    pub threads: u32,
+    /// The effective capabilities, as in `/proc/self/status`.
+    pub capabilities: u64,
+    /// The seccomp mode, as in `/proc/self/status`: 0 for none, 2 for a filter.
+    pub seccomp: u8,
+}

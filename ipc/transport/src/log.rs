@@ -1,0 +1,181 @@
+//! The log edge: a daemon's log records on their way to lightningd. One way only, after the hellos.
+//!
+//! A daemon must not stop because its log is not read, so [`LogSink`] never waits: what does not fit
+//! is dropped and counted, and the next record that does fit says how many were lost.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use crate::Limits;
+use crate::blocking::Conn;
+use crate::edge::{Edge, EdgeHello};
+use crate::error::Error;
+
+/// The longest message of a record, in bytes.
+pub const MAX_MESSAGE: usize = 4096;
+/// The longest target, name of a field or value of a field, in bytes.
+pub const MAX_FIELD: usize = 512;
+/// The most fields of a record.
+pub const MAX_FIELDS: usize = 16;
+/// The longest record on the wire, in bytes.
+const MAX_RECORD: usize = 32 << 10;
+/// What a sink holds for a reader that does not read, in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// The log edge. The child's end sends; nothing goes down.
+#[derive(Debug)]
+pub struct LogEdge;
+
+impl Edge for LogEdge {
+    const NAME: &'static str = "log";
+    type Down = ();
+    type Up = LogRecord;
+}
+
+/// The hello of both ends of a log edge.
+pub const HELLO: EdgeHello = EdgeHello::of::<LogEdge>(*b"LogRecord, first layout ........");
+
+/// The limits that lightningd gives its end of a log edge: `Conn::with_limits` or
+/// `AsyncConn::with_limits`.
+pub const LIMITS: Limits = Limits {
+    frame: MAX_RECORD,
+    out: BUFFER,
+};
+
+/// How much a record matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// Act now or report.
+    Error,
+    /// Somebody misbehaved.
+    Warn,
+    /// For the owner.
+    Info,
+    /// For the developer.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// One line of a daemon's log. What is longer than its limit has been cut.
+///
+/// It comes from a process that is possibly compromised: the text may contain anything, line ends
+/// and terminal sequences too, and is to be escaped before it is written anywhere. It has no time:
+/// the receiver's clock counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// How much it matters.
+    pub level: Level,
+    /// The part of the program that it comes from, as `channeld::commit`.
+    pub target: String,
+    /// The fields of the spans that it lies in, outermost first (`peer`, `channel`), then its own.
+    pub fields: Vec<(String, String)>,
+    /// The text.
+    pub message: String,
+    /// How many records before this one were lost.
+    pub lost: u64,
+}
+
+impl LogRecord {
+    /// A record without fields.
+    pub fn new(level: Level, target: &str, message: &str) -> Self {
+        let (target, message) = (clip(target, MAX_FIELD), clip(message, MAX_MESSAGE));
+        LogRecord {
+            level,
+            target,
+            fields: Vec::new(),
+            message,
+            lost: 0,
+        }
+    }
+
+    /// Adds a field, unless there are too many.
+    pub fn field(&mut self, name: &str, value: &str) {
+        if self.fields.len() < MAX_FIELDS {
+            self.fields
+                .push((clip(name, MAX_FIELD), clip(value, MAX_FIELD)));
+        }
+    }
+}
+
+/// The beginning of `text`, of at most `max` bytes and whole characters.
+fn clip(text: &str, max: usize) -> String {
+    let end = (0..=max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
+/// Where a daemon's log records go. Shared by all its threads; never waits for the reader.
+#[derive(Debug)]
+pub struct LogSink {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    conn: Conn<LogRecord, ()>,
+    lost: u64,
+}
+
+impl LogSink {
+    /// Takes over the child's end of a log edge.
+    ///
+    /// # Errors
+    /// The other end is closed.
+    pub fn new(fd: OwnedFd) -> Result<Self, Error> {
+        let conn = Conn::with_limits(fd, HELLO, LIMITS)?;
+        Ok(LogSink {
+            state: Mutex::new(State { conn, lost: 0 }),
+        })
+    }
+
+    /// Sends a record, or counts it as lost.
+    pub fn write(&self, record: LogRecord) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(record);
+    }
+
+    /// As [`LogSink::write`], but gives the record up if another call is under way: for a panic
+    /// hook, which may have interrupted one on its own thread.
+    pub fn try_write(&self, record: LogRecord) {
+        if let Ok(mut state) = self.state.try_lock() {
+            state.write(record);
+        }
+    }
+
+    /// Waits until the reader has taken all, or for `timeout` at most. For the end of the process.
+    pub fn drain(&self, timeout: Duration) {
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
+        while let Ok(false) = state.conn.flush_nonblocking() {
+            let ready = poll(
+                &mut [PollFd::new(state.conn.as_fd(), PollFlags::POLLOUT)],
+                PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
+            );
+            if !matches!(ready, Ok(1..)) {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn write(&mut self, mut record: LogRecord) {
+        // Whether it is full or closed, queueing tells.
+        let _ = self.conn.flush_nonblocking();
+        record.lost = self.lost;
+        match self.conn.queue(&record) {
+            Ok(()) => self.lost = 0,
+            Err(_) => self.lost = self.lost.saturating_add(1),
+        }
+        let _ = self.conn.flush_nonblocking();
+    }
+}
