@@ -70,12 +70,19 @@ impl Ledger {
     /// `Overdrawn` by the opener if `push` exceeds the funding value.
     pub fn opening(setup: &Setup) -> Result<Ledger, LedgerError> {
         let total = setup.funding_value.to_msat().ok_or(LedgerError::Overflow)?;
-        let rest = total.checked_sub(setup.push).ok_or(LedgerError::Overdrawn(setup.opener))?;
+        let rest = total
+            .checked_sub(setup.push)
+            .ok_or(LedgerError::Overdrawn(setup.opener))?;
         let (to_local, to_remote) = match setup.opener {
             Side::Local => (rest, setup.push),
             Side::Remote => (setup.push, rest),
         };
-        Ok(Ledger { to_local, to_remote, feerate: setup.feerate, htlcs: BTreeMap::new() })
+        Ok(Ledger {
+            to_local,
+            to_remote,
+            feerate: setup.feerate,
+            htlcs: BTreeMap::new(),
+        })
     }
 
     #[must_use]
@@ -89,9 +96,11 @@ impl Ledger {
     /// Balances and HTLCs together, which no delta changes.
     #[must_use]
     pub fn total(&self) -> MilliSatoshi {
-        self.htlcs.values().fold(self.to_local.saturating_add(self.to_remote), |sum, htlc| {
-            sum.saturating_add(htlc.amount)
-        })
+        self.htlcs
+            .values()
+            .fold(self.to_local.saturating_add(self.to_remote), |sum, htlc| {
+                sum.saturating_add(htlc.amount)
+            })
     }
 
     /// # Errors
@@ -128,7 +137,10 @@ impl Ledger {
 
     fn remove(&mut self, key: HtlcKey, to: Side) -> Result<(), LedgerError> {
         let htlc = self.htlcs.get(&key).ok_or(LedgerError::Unknown(key))?;
-        let sum = self.balance(to).checked_add(htlc.amount).ok_or(LedgerError::Overflow)?;
+        let sum = self
+            .balance(to)
+            .checked_add(htlc.amount)
+            .ok_or(LedgerError::Overflow)?;
         *self.balance_mut(to) = sum;
         self.htlcs.remove(&key);
         Ok(())
@@ -157,7 +169,10 @@ mod tests {
 
     fn add(offerer: Side, amount: u64, preimage: &Preimage) -> Delta {
         Delta::Add {
-            key: HtlcKey { offerer, id: HtlcId(0) },
+            key: HtlcKey {
+                offerer,
+                id: HtlcId(0),
+            },
             htlc: Htlc {
                 amount: MilliSatoshi(amount),
                 payment_hash: preimage.payment_hash(),
@@ -169,35 +184,56 @@ mod tests {
     #[test]
     fn an_htlc_moves_money_only_when_fulfilled() {
         let preimage = Preimage([7; 32]);
-        let key = HtlcKey { offerer: Side::Local, id: HtlcId(0) };
+        let key = HtlcKey {
+            offerer: Side::Local,
+            id: HtlcId(0),
+        };
         let mut l = ledger();
         l.apply(&add(Side::Local, 100, &preimage)).unwrap();
-        assert_eq!((l.to_local, l.total()), (MilliSatoshi(600), MilliSatoshi(1000)));
+        assert_eq!(
+            (l.to_local, l.total()),
+            (MilliSatoshi(600), MilliSatoshi(1000))
+        );
 
         let mut failed = l.clone();
         failed.apply(&Delta::Fail { key }).unwrap();
         assert_eq!(failed, ledger());
 
         l.apply(&Delta::Fulfil { key, preimage }).unwrap();
-        assert_eq!((l.to_local, l.to_remote), (MilliSatoshi(600), MilliSatoshi(400)));
+        assert_eq!(
+            (l.to_local, l.to_remote),
+            (MilliSatoshi(600), MilliSatoshi(400))
+        );
     }
 
     #[test]
     fn what_does_not_fit_leaves_the_ledger_as_it_was() {
         let preimage = Preimage([7; 32]);
-        let key = HtlcKey { offerer: Side::Remote, id: HtlcId(0) };
+        let key = HtlcKey {
+            offerer: Side::Remote,
+            id: HtlcId(0),
+        };
         let mut l = ledger();
         assert_eq!(
             l.apply(&add(Side::Remote, 301, &preimage)),
             Err(LedgerError::Overdrawn(Side::Remote))
         );
-        assert_eq!(l.apply(&Delta::Fail { key }), Err(LedgerError::Unknown(key)));
+        assert_eq!(
+            l.apply(&Delta::Fail { key }),
+            Err(LedgerError::Unknown(key))
+        );
         assert_eq!(l, ledger());
         l.apply(&add(Side::Remote, 300, &preimage)).unwrap();
         assert_eq!(
-            l.apply(&Delta::Fulfil { key, preimage: Preimage([8; 32]) }),
+            l.apply(&Delta::Fulfil {
+                key,
+                preimage: Preimage([8; 32])
+            }),
             Err(LedgerError::WrongPreimage(key))
         );
-        assert_eq!(l.apply(&add(Side::Remote, 0, &preimage)), Err(LedgerError::Duplicate(key)));
+        assert_eq!(
+            l.apply(&add(Side::Remote, 0, &preimage)),
+            Err(LedgerError::Duplicate(key))
+        );
     }
 }

@@ -14,6 +14,7 @@ use crate::setup::{Funding, Setup};
 
 /// From channeld to hsmd. Each gets exactly one [`Reply`], in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one request at a time, never in a collection")]
 pub enum Request {
     /// Effect: fixes the channel's terms, once; phase Stub -> Opening. Repeating the same terms is allowed.
     /// Refused if: terms differ from those fixed before, or are out of range.
@@ -24,7 +25,11 @@ pub enum Request {
     /// Effect: builds the peer's commitment `n` from its predecessor and `deltas`, signs it and its HTLC transactions.
     /// `n` = 0 takes no deltas. A repetition of the newest `n` must be the same in every byte and gets the same reply.
     /// Refused if: `n` is not the newest or the one after it, the peer has not revoked `n - 2`, or a delta does not fit.
-    SignRemote { n: CommitmentNumber, point: PublicKey, deltas: Vec<Delta> },
+    SignRemote {
+        n: CommitmentNumber,
+        point: PublicKey,
+        deltas: Vec<Delta>,
+    },
     /// Effect: builds our commitment `n`, verifies the peer's signatures on it, journals them; from then on
     /// our commitment `n - 1` is revoked and its secret is in the reply. The same repetition rule as SignRemote.
     /// Refused if: a signature does not verify, `n` is not the next one, or a delta does not fit.
@@ -36,7 +41,10 @@ pub enum Request {
     },
     /// Effect: stores the peer's secret of its revoked commitment `n`. Repetition of a stored one is allowed.
     /// Refused if: it does not belong to the point that commitment `n` was signed with.
-    RemoteRevoked { n: CommitmentNumber, secret: RevocationSecret },
+    RemoteRevoked {
+        n: CommitmentNumber,
+        secret: RevocationSecret,
+    },
     /// Effect: none; our per-commitment point `n`.
     /// Refused if: `n` is beyond the one after our newest validated commitment.
     Point { n: CommitmentNumber },
@@ -46,7 +54,11 @@ pub enum Request {
     /// Effect: signs the mutual close that pays both balances of the newest ledger to these scripts,
     /// the opener paying `fee`; phase -> Closing.
     /// Refused if: an HTLC is pending, the local script is not ours, or the fee exceeds the opener's balance.
-    SignClose { fee: Satoshi, local_script: ScriptBuf, remote_script: ScriptBuf },
+    SignClose {
+        fee: Satoshi,
+        local_script: ScriptBuf,
+        remote_script: ScriptBuf,
+    },
     /// Effect: verifies the peer's signature on that transaction and completes it with ours.
     /// Refused if: SignClose would be, or the signature does not verify.
     CompleteClose {
@@ -66,20 +78,37 @@ pub enum Reply {
     /// Setup, SetFunding or RemoteRevoked is done.
     Done,
     /// SignRemote: for the commitment and, in output order, for each HTLC transaction.
-    SignedRemote { signature: Signature, htlc_signatures: Vec<Signature> },
+    SignedRemote {
+        signature: Signature,
+        htlc_signatures: Vec<Signature>,
+    },
     /// ValidateLocal: our secret of `n - 1` (none for n = 0) and our point `n + 1`.
-    ValidatedLocal { revoked_secret: Option<RevocationSecret>, next_point: PublicKey },
-    Point { point: PublicKey },
-    RevokedSecret { secret: RevocationSecret },
-    SignedClose { signature: Signature },
+    ValidatedLocal {
+        revoked_secret: Option<RevocationSecret>,
+        next_point: PublicKey,
+    },
+    Point {
+        point: PublicKey,
+    },
+    RevokedSecret {
+        secret: RevocationSecret,
+    },
+    SignedClose {
+        signature: Signature,
+    },
     /// CompleteClose: the transaction, ready to broadcast, in consensus encoding.
     CompletedClose {
         #[serde(with = "serde_bytes")]
         tx: Vec<u8>,
     },
-    SharedSecrets { secrets: Vec<EcdhSecret> },
+    SharedSecrets {
+        secrets: Vec<EcdhSecret>,
+    },
     /// The request broke a rule; nothing was signed and nothing changed.
-    Refused { rule: String, reason: String },
+    Refused {
+        rule: String,
+        reason: String,
+    },
 }
 
 /// Shared secret of an onion (BOLT 4, Shared Secret): SHA-256 of the compressed ECDH point.
