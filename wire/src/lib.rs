@@ -17,6 +17,6 @@ pub mod messages;
 pub mod units;
 
 pub use codec::DecodeError;
-pub use features::Features;
+pub use features::{Feature, Features};
 pub use messages::*;
 pub use units::*;

@@ -361,7 +361,7 @@ impl Side {
 /// Text that is not the unit it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {0}")]
-pub struct ParseUnitError(&'static str);
+pub struct ParseUnitError(pub(crate) &'static str);
 
 fn hex32(s: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];
