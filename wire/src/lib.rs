@@ -14,6 +14,7 @@
 pub mod codec;
 pub mod features;
 pub mod messages;
+pub mod noise;
 pub mod units;
 
 pub use codec::DecodeError;
