@@ -226,11 +226,14 @@ fn a_disconnected_block_must_be_the_tip() {
     );
 }
 
+/// Which unspent coins a transaction spends, and its outputs.
+type Draft = (Vec<prop::sample::Index>, Vec<(u8, u64)>);
+
 #[derive(Clone, Debug)]
 enum Step {
-    Block(Vec<(Vec<prop::sample::Index>, Vec<(u8, u64)>)>),
+    Block(Vec<Draft>),
     Disconnect,
-    Broadcast(Vec<prop::sample::Index>, Vec<(u8, u64)>),
+    Broadcast(Draft),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -239,7 +242,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop::collection::vec((inputs(), outputs()), 0..4).prop_map(Step::Block),
         1 => Just(Step::Disconnect),
-        1 => (inputs(), outputs()).prop_map(|(i, o)| Step::Broadcast(i, o)),
+        1 => (inputs(), outputs()).prop_map(Step::Broadcast),
     ]
 }
 
@@ -313,7 +316,7 @@ proptest! {
                     prop_assert!(now.is_subset(&before));
                     changes
                 }
-                Step::Broadcast(picks, out) => {
+                Step::Broadcast((picks, out)) => {
                     serial += 1;
                     let tx = build(&set, serial, &picks, &out);
                     set.add_broadcast(&tx, owner)
