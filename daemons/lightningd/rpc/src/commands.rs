@@ -1,0 +1,339 @@
+//! The commands of this node: names, parameters and words for people. What they do is lightningd's.
+//!
+//! Names, order, types and defaults are CLN's (tests/vectors/cln/rpc.json says which release).
+//! A parameter that CLN gives a default for is `optional` here where its absence means something
+//! else than that default.
+
+use crate::param::{Param, Type};
+
+const INDEXES: Type = Type::OneOf(&["created", "updated"]);
+const PAY_STATES: Type = Type::OneOf(&["pending", "complete", "failed"]);
+const NORMAL: &str = "\"normal\"";
+
+/// What a command is about, as `help` sorts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Category {
+    Node,
+    Peer,
+    Channel,
+    Wallet,
+    Invoice,
+    Payment,
+}
+
+impl Category {
+    pub const ALL: [Category; 6] = [
+        Category::Node,
+        Category::Peer,
+        Category::Channel,
+        Category::Wallet,
+        Category::Invoice,
+        Category::Payment,
+    ];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Category::Node => "node",
+            Category::Peer => "peer",
+            Category::Channel => "channel",
+            Category::Wallet => "wallet",
+            Category::Invoice => "invoice",
+            Category::Payment => "payment",
+        }
+    }
+}
+
+/// A command as clients see it.
+#[derive(Debug)]
+pub struct Command {
+    pub name: &'static str,
+    pub category: Category,
+    /// In positional order, the required ones first.
+    pub params: &'static [Param],
+    /// One line.
+    pub summary: &'static str,
+    /// What a user has to know before using it.
+    pub description: &'static str,
+}
+
+impl Command {
+    /// The parameters as `help` shows them: `id [len] [pongbytes]`.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        let shown = self.params.iter().filter(|p| !p.dev_only);
+        let words: Vec<String> = shown
+            .map(|p| {
+                if p.required {
+                    p.name.to_owned()
+                } else {
+                    format!("[{}]", p.name)
+                }
+            })
+            .collect();
+        words.join(" ")
+    }
+
+    /// A page for people to read.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let Command {
+            name,
+            summary,
+            description,
+            ..
+        } = self;
+        let mut page = format!(
+            "NAME\n  {name} - {summary}\n\nSYNOPSIS\n  {}\n\nDESCRIPTION\n",
+            format!("{name} {}", self.usage()).trim_end()
+        );
+        for line in wrap(description, 76) {
+            page.push_str(&format!("  {line}\n"));
+        }
+        if !self.params.is_empty() {
+            page.push_str("\nPARAMETERS\n");
+        }
+        for p in self.params {
+            let need = match (p.required, p.default) {
+                (true, _) => ", required".to_owned(),
+                (false, Some(default)) => format!(", default {}", default.trim_matches('"')),
+                (false, None) => String::new(),
+            };
+            page.push_str(&format!("  {:<22} {}{need}\n", p.name, p.kind.describe()));
+        }
+        page
+    }
+}
+
+/// Breaks text between words into lines of at most `width` characters.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+macro_rules! commands {
+    ($($ident:ident: $name:literal, $category:ident, [$($param:expr),* $(,)?], $summary:literal, $description:literal;)*) => {
+        $(
+            pub static $ident: Command = Command {
+                name: $name,
+                category: Category::$category,
+                params: &[$($param),*],
+                summary: $summary,
+                description: $description,
+            };
+        )*
+
+        /// Every command.
+        pub static ALL: &[&Command] = &[$(&$ident),*];
+    };
+}
+
+commands! {
+    GETINFO: "getinfo", Node, [],
+        "who this node is and how it is doing",
+        "Shows the node's id, alias, addresses, features and version, how many peers and channels it has, and how far it has followed the chain. A warning_ member says when bitcoind or this node is still catching up.";
+    HELP: "help", Node, [Param::optional("command", Type::String)],
+        "lists the commands, or explains one",
+        "Without a parameter, every command with its parameters; optional ones stand in brackets. With the name of a command, that one in full.";
+    CHECK: "check", Node, [Param::required("command_to_check", Type::String)],
+        "tries the parameters of a command without running it",
+        "Takes the name of a command and then that command's own parameters, and answers with the error that they would meet, or with the command's name where there is none. Nothing is run or changed.";
+    NOTIFICATIONS: "notifications", Node, [Param::required("enable", Type::Bool)],
+        "turns progress notifications on or off for this connection",
+        "While on, commands given over this connection may send message and progress notifications before their reply. Off when a connection starts.";
+    STOP: "stop", Node, [],
+        "shuts the node down cleanly",
+        "Answers when everything is written and the node is about to exit. Channels stay open; the node must come back before its peers' timeouts run out.";
+    GETLOG: "getlog", Node, [Param::or("level", Type::OneOf(&["broken", "unusual", "info", "debug", "trace", "io"]), "\"info\"")],
+        "shows the recent log",
+        "Shows what the node still holds of its log in memory, at the level given and above.";
+    LISTCONFIGS: "listconfigs", Node, [Param::optional("config", Type::String)],
+        "shows the options in force and where each was set",
+        "For every option, or for the one named, its value and its source: default, cmdline, or file and line. Options that may be given more than once show lists.";
+    CONNECT: "connect", Peer, [
+            Param::required("id", Type::String), Param::optional("host", Type::String), Param::optional("port", Type::U16)],
+        "connects to another node",
+        "The id may also be given as id@host or id@host:port. Without a host, the addresses are used that the node has announced or that it was reached at before. The connection is kept up while there is a channel.";
+    DISCONNECT: "disconnect", Peer, [Param::required("id", Type::NodeId), Param::or("force", Type::Bool, "false")],
+        "closes the connection to a peer",
+        "Refused while there are channels with the peer, unless forced. A peer with channels is connected to again.";
+    LISTPEERS: "listpeers", Peer, [
+            Param::optional("id", Type::NodeId),
+            Param::optional("level", Type::OneOf(&["io", "trace", "debug", "info", "unusual"]))],
+        "lists the peers that are connected or have channels with us",
+        "With an id, only that peer. With a level, each peer's recent log at that level and above is shown, too.";
+    PING: "ping", Peer, [
+            Param::required("id", Type::NodeId), Param::or("len", Type::U16, "128"), Param::or("pongbytes", Type::U16, "128")],
+        "sends a ping to a connected peer and waits for its pong",
+        "len is the number of bytes to send and pongbytes the number to ask for. From 65532 pongbytes on, the protocol has the peer send nothing, and the command answers at once.";
+    LISTPEERCHANNELS: "listpeerchannels", Channel, [
+            Param::optional("id", Type::NodeId), Param::optional("short_channel_id", Type::ShortChannelId),
+            Param::optional("channel_id", Type::ChannelId)],
+        "lists the channels that are open, opening or closing",
+        "With an id, only those with that peer; with a short_channel_id or channel_id, only that one.";
+    LISTCLOSEDCHANNELS: "listclosedchannels", Channel, [Param::optional("id", Type::NodeId)],
+        "lists the channels that are closed and settled on the chain",
+        "With an id, only those with that peer.";
+    FUNDCHANNEL: "fundchannel", Channel, [
+            Param::required("id", Type::NodeId), Param::required("amount", Type::SatOrAll),
+            Param::or("feerate", Type::Feerate, NORMAL), Param::or("announce", Type::Bool, "true"),
+            Param::or("minconf", Type::U32, "1"), Param::optional("utxos", Type::Outpoints),
+            Param::optional("push_msat", Type::Msat), Param::optional("close_to", Type::String),
+            Param::optional("request_amt", Type::Sat), Param::optional("compact_lease", Type::String),
+            Param::optional("mindepth", Type::U32), Param::optional("reserve", Type::Sat),
+            Param::optional("channel_type", Type::U32s)],
+        "opens a channel with a connected peer, paid from the wallet",
+        "The amount is in satoshi, or 'all' for all that the wallet can spare. push_msat gives the peer that much at once, for nothing in return. announce false keeps the channel out of gossip. The command answers when the funding transaction is broadcast; the channel is usable when it has confirmed.";
+    CLOSE: "close", Channel, [
+            Param::required("id", Type::String), Param::or("unilateraltimeout", Type::U32, "172800"),
+            Param::optional("destination", Type::String), Param::or("fee_negotiation_step", Type::String, "\"50%\""),
+            Param::optional("wrong_funding", Type::Outpoint), Param::or("force_lease_closed", Type::Bool, "false"),
+            Param::optional("feerange", Type::Feerates)],
+        "closes a channel, together with the peer or else alone",
+        "The id is a peer's id where it has a single channel, or a channel id or short_channel_id. If the peer has not closed with us after unilateraltimeout seconds (0: never), our latest commitment transaction is broadcast; our part then comes back only after a delay. The destination defaults to a fresh wallet address.";
+    NEWADDR: "newaddr", Wallet, [Param::or("addresstype", Type::OneOf(&["bech32", "p2tr", "all"]), "\"p2tr\"")],
+        "makes a fresh address to send bitcoin to",
+        "Funds sent to it show in listfunds and can open channels once confirmed.";
+    LISTFUNDS: "listfunds", Wallet, [Param::or("spent", Type::Bool, "false")],
+        "lists the wallet's outputs and the funds in channels",
+        "With spent true, outputs that are spent already are shown, too.";
+    WITHDRAW: "withdraw", Wallet, [
+            Param::required("destination", Type::String), Param::required("satoshi", Type::SatOrAll),
+            Param::or("feerate", Type::Feerate, NORMAL), Param::or("minconf", Type::U16, "1"),
+            Param::optional("utxos", Type::Outpoints)],
+        "sends bitcoin from the wallet to an address",
+        "The amount is in satoshi unless it carries another unit, or 'all'. Some funds are held back as long as there are channels that may need them to pay fees.";
+    FEERATES: "feerates", Wallet, [Param::required("style", Type::OneOf(&["perkb", "perkw"]))],
+        "shows the feerates in use",
+        "In satoshi per 1000 bytes (perkb) or per 1000 weight units (perkw): the estimates, what each kind of transaction of ours pays, and what is accepted from peers.";
+    INVOICE: "invoice", Invoice, [
+            Param::required("amount_msat", Type::MsatOrAny), Param::required("label", Type::Label),
+            Param::required("description", Type::String), Param::or("expiry", Type::U64, "604800"),
+            Param::optional("fallbacks", Type::Strings), Param::optional("preimage", Type::Hash).secret(),
+            Param::optional("exposeprivatechannels", Type::Json), Param::optional("cltv", Type::U32),
+            Param::or("deschashonly", Type::Bool, "false")],
+        "makes an invoice for somebody to pay us",
+        "The amount is in millisatoshi unless it carries another unit, or 'any'. The label names the invoice in later commands and must be unique; the description is what the payer sees. expiry is in seconds.";
+    LISTINVOICES: "listinvoices", Invoice, [
+            Param::optional("label", Type::Label), Param::optional("invstring", Type::String),
+            Param::optional("payment_hash", Type::Hash), Param::optional("offer_id", Type::String),
+            Param::optional("index", INDEXES), Param::optional("start", Type::U64), Param::optional("limit", Type::U32)],
+        "lists invoices and whether they are paid",
+        "At most one of label, invstring, payment_hash and offer_id selects. start and limit page through the list in the order of index, which they need.";
+    DELINVOICE: "delinvoice", Invoice, [
+            Param::required("label", Type::Label), Param::required("status", Type::OneOf(&["paid", "expired", "unpaid"])),
+            Param::or("desconly", Type::Bool, "false")],
+        "removes an invoice",
+        "Only where its status is the one given, so that an invoice which has been paid meanwhile is not lost. With desconly true, only the description is removed.";
+    WAITINVOICE: "waitinvoice", Invoice, [Param::required("label", Type::Label)],
+        "waits until an invoice is paid or expires",
+        "Answers at once where it is already paid or expired. An expired invoice is an error with code 903.";
+    WAITANYINVOICE: "waitanyinvoice", Invoice, [
+            Param::or("lastpay_index", Type::U64, "0"), Param::optional("timeout", Type::U64)],
+        "waits until any invoice is paid",
+        "Answers with the first invoice whose pay_index is greater than lastpay_index, at once where there is one. Given each answer's pay_index in turn, it yields every payment once. timeout is in seconds; code 904 says that it ran out.";
+    DECODE: "decode", Invoice, [Param::required("string", Type::String)],
+        "shows what an invoice or similar string says",
+        "Says what kind of string it is, whether it is valid, and every field in it.";
+    PAY: "pay", Payment, [
+            Param::required("bolt11", Type::String).also_named("invstring"), Param::optional("amount_msat", Type::Msat),
+            Param::optional("label", Type::String), Param::or("riskfactor", Type::Number, "10"),
+            Param::optional("maxfeepercent", Type::Number), Param::or("retry_for", Type::U16, "60"),
+            Param::or("maxdelay", Type::U16, "2016"), Param::optional("exemptfee", Type::Msat),
+            Param::optional("localinvreqid", Type::Hex), Param::optional("exclude", Type::Strings),
+            Param::optional("maxfee", Type::Msat), Param::optional("description", Type::String),
+            Param::optional("partial_msat", Type::Msat)],
+        "pays an invoice",
+        "amount_msat is needed, and allowed, only where the invoice names no amount. The fee is at most maxfee, or else maxfeepercent (0.5) of the amount, where fees up to exemptfee (5000 msat) are always fine. Routes are tried for retry_for seconds. An invoice that is already paid is not paid again: the first payment's result is shown.";
+    LISTPAYS: "listpays", Payment, [
+            Param::optional("bolt11", Type::String), Param::optional("payment_hash", Type::Hash),
+            Param::optional("status", PAY_STATES), Param::optional("index", INDEXES),
+            Param::optional("start", Type::U64), Param::optional("limit", Type::U32)],
+        "lists payments that we made or tried",
+        "One entry for each payment, however many parts it was sent in. At most one of bolt11 and payment_hash selects.";
+    LISTSENDPAYS: "listsendpays", Payment, [
+            Param::optional("bolt11", Type::String), Param::optional("payment_hash", Type::Hash),
+            Param::optional("status", PAY_STATES), Param::optional("index", INDEXES),
+            Param::optional("start", Type::U64), Param::optional("limit", Type::U32)],
+        "lists the parts that payments were sent in",
+        "One entry for each part and attempt. At most one of bolt11 and payment_hash selects.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn required_parameters_come_first_and_no_name_is_used_twice() {
+        for command in ALL {
+            let mut names: Vec<&str> = command
+                .params
+                .iter()
+                .flat_map(|p| [Some(p.name), p.alias])
+                .flatten()
+                .collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|w| w[0] != w[1]), "{}", command.name);
+            assert!(
+                command.params.is_sorted_by_key(|p| !p.required),
+                "{}",
+                command.name
+            );
+            assert!(
+                command
+                    .params
+                    .iter()
+                    .all(|p| !p.required || p.default.is_none()),
+                "{}",
+                command.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_type() {
+        for param in ALL.iter().flat_map(|c| c.params) {
+            if let Some(text) = param.default {
+                assert!(
+                    param
+                        .kind
+                        .parse(crate::token::Token::parse(text).unwrap())
+                        .is_some(),
+                    "{}",
+                    param.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_has_the_synopsis_and_every_parameter() {
+        let page = FUNDCHANNEL.page();
+        assert!(page.contains("\n  fundchannel id amount [feerate] [announce]"));
+        for p in FUNDCHANNEL.params {
+            assert!(page.contains(&format!("\n  {:<22} ", p.name)), "{}", p.name);
+        }
+        assert!(
+            page.lines()
+                .filter(|l| !l.contains("fundchannel id"))
+                .all(|l| l.len() <= 100)
+        );
+    }
+
+    #[test]
+    fn wrapping_keeps_every_word() {
+        let text = "aa bbb c dddddd";
+        assert_eq!(wrap(text, 6), ["aa bbb", "c", "dddddd"]);
+        assert_eq!(wrap(text, 3).join(" "), text);
+    }
+}
