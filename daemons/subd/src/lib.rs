@@ -1,1 +1,37 @@
-//! .
+//! The first steps of every subdaemon, and how lightningd starts one.
+//!
+//! A subdaemon begins with more than it needs: the descriptors, the environment and the rights of
+//! who started it. [`run`] takes all of that away, asks the kernel whether it is gone, and only then
+//! hands over to the daemon. Before that no thread exists and nothing is read from any edge.
+//!
+//! What a subdaemon is given, by [`spawn()`]:
+//! - arguments: its name, `--fds=NAME:NUMBER,...` (the manifest), `--log-level=LEVEL`,
+//!   `--parent=PID`;
+//! - an empty environment;
+//! - descriptors: 0 and 1 are `/dev/null`, 2 is lightningd's, then those of the manifest and no
+//!   other. One named `log` is the log edge ([`ipc_transport::log`]) and stays here.
+//!
+//! Exit codes of a subdaemon: 0, it had nothing more to do; 1, its `serve` returned an error;
+//! [`START_FAILED`], a first step failed; SIGABRT, it panicked; SIGKILL, its parent died.
+//!
+//! Not here: the hello (each end of an edge does it itself, ipc-transport), and any message.
+
+mod child;
+mod fds;
+mod log;
+mod manifest;
+mod readback;
+mod role;
+mod run;
+mod spawn;
+mod steps;
+
+pub use child::{Child, Exit};
+pub use fds::{Fds, MissingFd};
+pub use ipc_transport::hardening::Hardening;
+pub use ipc_transport::log::Level;
+pub use log::LogLayer;
+pub use manifest::{LOG, ManifestError};
+pub use role::Role;
+pub use run::{START_FAILED, StartError, run};
+pub use spawn::{Spawn, SpawnError, spawn};

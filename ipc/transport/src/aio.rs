@@ -31,6 +31,15 @@ pub type UpperConn<E> = AsyncConn<<E as Edge>::Down, <E as Edge>::Up>;
 /// The end of edge `E` that the child holds, or who answers.
 pub type LowerConn<E> = AsyncConn<<E as Edge>::Up, <E as Edge>::Down>;
 
+/// Waits until a descriptor is readable: for what is no edge, as a pidfd. Call it within a tokio
+/// runtime that drives I/O.
+///
+/// # Errors
+/// The system refused to watch it.
+pub async fn until_readable(fd: OwnedFd) -> io::Result<()> {
+    fd::watch(fd)?.readable().await.map(|_| ())
+}
+
 /// One end of an edge that sends `Tx` and receives `Rx`.
 #[derive(Debug)]
 pub struct AsyncConn<Tx, Rx> {

@@ -61,6 +61,33 @@ pub enum Level {
     Trace,
 }
 
+impl Level {
+    /// All, the most important first.
+    pub const ALL: [Level; 5] = [
+        Level::Error,
+        Level::Warn,
+        Level::Info,
+        Level::Debug,
+        Level::Trace,
+    ];
+
+    /// Its name, as on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+
+    /// The level of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Level::ALL.into_iter().find(|level| level.name() == name)
+    }
+}
+
 /// One line of a daemon's log. What is longer than its limit has been cut.
 ///
 /// It comes from a process that is possibly compromised: the text may contain anything, line ends
