@@ -1,1 +1,26 @@
-//! .
+//! Real processes on a real chain, for tests, the demo and the benches: a bitcoind on regtest, nodes
+//! that are the built `lightningd` and its subdaemons, and what a test does to them (RPC, mine, kill -9,
+//! restart, read memory). Everything listens on loopback, on free ports, in folders of its own, and
+//! ends with the value that holds it: each `Drop` ends exactly the processes that it started.
+//!
+//! Not here: knowledge of Bulkhead's insides. A node is what Core Lightning's interface shows of it,
+//! plus what /proc shows of its processes.
+
+pub mod bitcoind;
+pub mod confinement;
+pub mod demo;
+mod http;
+pub mod network;
+pub mod node;
+pub mod payments;
+pub mod ports;
+pub mod process;
+pub mod rpc;
+pub mod wait;
+
+pub use bitcoind::Bitcoind;
+pub use network::Network;
+pub use node::{Node, Options};
+pub use process::{Pid, Process};
+pub use rpc::{Client, RpcError};
+pub use wait::{patience, until};

@@ -1,0 +1,83 @@
+//! Several nodes on one chain.
+
+use crate::Bitcoind;
+use crate::node::{ChannelState, Node, Options};
+use anyhow::Result;
+
+/// A chain and its nodes. The nodes end before their bitcoind.
+pub struct Network {
+    /// In the order of their names at the start.
+    pub nodes: Vec<Node>,
+    /// Their chain.
+    pub bitcoind: Bitcoind,
+}
+
+impl Network {
+    /// A bitcoind and a node for each name.
+    ///
+    /// # Errors
+    /// Where one does not start.
+    pub fn start(names: &[&str]) -> Result<Network> {
+        Network::start_with(names, &Options::default())
+    }
+
+    /// As [`Network::start`], each node with these options.
+    ///
+    /// # Errors
+    /// As [`Network::start`].
+    pub fn start_with(names: &[&str], options: &Options) -> Result<Network> {
+        let bitcoind = Bitcoind::start_as(options.own_group)?;
+        let start = |name: &&str| Node::start_with(&bitcoind, name, options.clone());
+        let nodes = names.iter().map(start).collect::<Result<Vec<Node>>>()?;
+        Ok(Network { nodes, bitcoind })
+    }
+
+    /// Two nodes, `alice` and `bob`, with a channel of so many satoshi that alice opened and half of
+    /// which she gave to bob, so that both can pay.
+    ///
+    /// # Errors
+    /// Where something fails on the way.
+    pub fn pair(satoshi: u64) -> Result<(Network, ChannelState)> {
+        let network = Network::start(&["alice", "bob"])?;
+        let channel = network.open(0, 1, satoshi, satoshi * 500)?;
+        Ok((network, channel))
+    }
+
+    /// Funds, connects and opens a channel between two of the nodes; push is in msat.
+    ///
+    /// # Errors
+    /// Where something fails on the way.
+    pub fn open(
+        &self,
+        from: usize,
+        to: usize,
+        satoshi: u64,
+        push_msat: u64,
+    ) -> Result<ChannelState> {
+        let (from, to) = (&self.nodes[from], &self.nodes[to]);
+        // Room for the fee, the emergency reserve and a little more.
+        from.fund(&self.bitcoind, satoshi + 200_000)?;
+        from.connect(to)?;
+        from.open_channel(&self.bitcoind, to, satoshi, push_msat)
+    }
+
+    /// Waits until every node has seen the tip.
+    ///
+    /// # Errors
+    /// Where one does not.
+    pub fn sync(&self) -> Result<()> {
+        let height = self.bitcoind.height()?;
+        self.nodes
+            .iter()
+            .try_for_each(|node| node.wait_for_height(height))
+    }
+
+    /// Mines so many blocks and waits until every node has seen them.
+    ///
+    /// # Errors
+    /// Where one does not.
+    pub fn mine(&self, blocks: u32) -> Result<()> {
+        self.bitcoind.mine(blocks)?;
+        self.sync()
+    }
+}

@@ -1,0 +1,140 @@
+//! Channels: opening, looking at them, closing.
+
+use super::{Node, number, text};
+use crate::Bitcoind;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// Deep enough for every node's default, and for announcing.
+const BURIED: u32 = 6;
+
+/// One channel as `listpeerchannels` shows it.
+#[derive(Debug, Clone)]
+pub struct ChannelState {
+    /// CLN's name of the state, such as CHANNELD_NORMAL.
+    pub state: String,
+    /// Its id in hex.
+    pub channel_id: String,
+    /// BLOCKxTXxOUT, once confirmed.
+    pub short_channel_id: Option<String>,
+    /// The funding transaction.
+    pub funding_txid: String,
+    /// Its output.
+    pub funding_output: u64,
+    /// Our side of the balance, in msat.
+    pub to_us_msat: u64,
+    /// All of it, in msat.
+    pub total_msat: u64,
+    /// HTLCs in flight.
+    pub htlcs: usize,
+    /// The peer is connected and the channel reestablished.
+    pub usable: bool,
+}
+
+impl Node {
+    /// Opens a channel to a connected peer, mines, and waits until both sides call it normal.
+    ///
+    /// # Errors
+    /// Those of the calls, or that it does not become normal.
+    pub fn open_channel(
+        &self,
+        bitcoind: &Bitcoind,
+        peer: &Node,
+        satoshi: u64,
+        push_msat: u64,
+    ) -> Result<ChannelState> {
+        let mut params = json!({"id": peer.id()?, "amount": satoshi});
+        if push_msat > 0 {
+            params["push_msat"] = json!(push_msat);
+        }
+        let opened = self.rpc("fundchannel", params)?;
+        let txid = text(&opened["txid"], "fundchannel's txid")?;
+        bitcoind.mine(BURIED)?;
+        if bitcoind.transaction(&txid)?["confirmations"]
+            .as_u64()
+            .unwrap_or(0)
+            == 0
+        {
+            bail!("the funding transaction {txid} was not mined");
+        }
+        peer.wait_for_normal(self)?;
+        self.wait_for_normal(peer)
+    }
+
+    /// Waits until its one channel with this peer is normal, connected and reestablished.
+    ///
+    /// # Errors
+    /// Where it does not become so.
+    pub fn wait_for_normal(&self, peer: &Node) -> Result<ChannelState> {
+        let peer_id = peer.id()?;
+        self.wait_for(
+            &format!("its channel with {} is normal", peer.name()),
+            |node| {
+                let channels = node.channels_with(&peer_id)?;
+                let normal =
+                    |channel: &ChannelState| channel.state == "CHANNELD_NORMAL" && channel.usable;
+                Ok(channels.into_iter().find(normal))
+            },
+        )
+    }
+
+    /// Waits until its one channel with this peer is normal and has no HTLC in flight.
+    ///
+    /// # Errors
+    /// Where it does not become so.
+    pub fn wait_for_quiet(&self, peer: &Node) -> Result<ChannelState> {
+        let peer_id = peer.id()?;
+        self.wait_for(
+            &format!("no HTLC is in flight with {}", peer.name()),
+            |node| {
+                let channels = node.channels_with(&peer_id)?;
+                let quiet = |channel: &ChannelState| {
+                    channel.state == "CHANNELD_NORMAL" && channel.usable && channel.htlcs == 0
+                };
+                Ok(channels.into_iter().find(quiet))
+            },
+        )
+    }
+
+    /// All its channels with the node of this id.
+    ///
+    /// # Errors
+    /// Those of the call, or a reply that lacks something.
+    pub fn channels_with(&self, peer_id: &str) -> Result<Vec<ChannelState>> {
+        let reply = self.rpc("listpeerchannels", json!({"id": peer_id}))?;
+        let channels = reply["channels"]
+            .as_array()
+            .context("listpeerchannels gives channels")?;
+        channels.iter().map(read).collect()
+    }
+
+    /// Closes its channel with the peer; what `close` replied.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn close(&self, peer: &Node) -> Result<Value> {
+        Ok(self.rpc("close", json!({"id": peer.id()?}))?)
+    }
+}
+
+fn read(channel: &Value) -> Result<ChannelState> {
+    // A channel that is only now being opened has neither funding nor balance yet.
+    let optional = |name: &str| channel[name].as_str().unwrap_or_default().to_string();
+    Ok(ChannelState {
+        state: text(&channel["state"], "a channel's state")?,
+        channel_id: optional("channel_id"),
+        short_channel_id: channel["short_channel_id"].as_str().map(str::to_string),
+        funding_txid: optional("funding_txid"),
+        funding_output: channel["funding_outnum"].as_u64().unwrap_or_default(),
+        to_us_msat: channel["to_us_msat"].as_u64().unwrap_or_default(),
+        total_msat: match &channel["total_msat"] {
+            Value::Null => 0,
+            total => number(total, "a channel's total_msat")?,
+        },
+        htlcs: channel["htlcs"]
+            .as_array()
+            .map(Vec::len)
+            .unwrap_or_default(),
+        usable: channel["peer_connected"] == true && channel["reestablished"] != false,
+    })
+}
