@@ -1,7 +1,7 @@
 //! Channels: opening, looking at them, closing.
 
 use super::{Node, number, text};
-use crate::Bitcoind;
+use crate::{Bitcoind, until};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
@@ -137,4 +137,27 @@ fn read(channel: &Value) -> Result<ChannelState> {
             .unwrap_or_default(),
         usable: channel["peer_connected"] == true && channel["reestablished"] != false,
     })
+}
+
+/// Waits until two nodes have their one channel normal, with nothing in flight and balances that add up
+/// to its capacity; gives it as each side sees it.
+///
+/// # Errors
+/// Where that does not come about, or the two do not name the same channel.
+pub fn settled(one: &Node, other: &Node) -> Result<(ChannelState, ChannelState)> {
+    let agree = || {
+        let (ours, theirs) = (one.wait_for_quiet(other)?, other.wait_for_quiet(one)?);
+        let whole = ours.to_us_msat.checked_add(theirs.to_us_msat) == Some(ours.total_msat);
+        Ok(whole.then_some((ours, theirs)))
+    };
+    let what = format!(
+        "{} and {} agree on their balances",
+        one.name(),
+        other.name()
+    );
+    let (ours, theirs) = until(&what, agree)?;
+    if ours.channel_id != theirs.channel_id || ours.funding_txid != theirs.funding_txid {
+        bail!("two views of two channels: {ours:?} and {theirs:?}");
+    }
+    Ok((ours, theirs))
 }

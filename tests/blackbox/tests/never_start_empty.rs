@@ -1,0 +1,159 @@
+//! A database that is missing or damaged, or a seed that is not its own: the node refuses to start, says
+//! what is wrong and what to do, makes nothing new beside the old, and starts again once it is put right.
+
+use anyhow::Result;
+use blackbox::{Bitcoind, Node};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A stopped node that has a state worth keeping: an invoice.
+struct Kept {
+    bitcoind: Bitcoind,
+    node: Node,
+    id: String,
+}
+
+fn kept() -> Kept {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut node = Node::start(&bitcoind, "alice").unwrap();
+    let id = node.id().unwrap();
+    node.invoice(1_000, "kept").unwrap();
+    node.stop().unwrap();
+    Kept { bitcoind, node, id }
+}
+
+impl Kept {
+    fn database(&self) -> PathBuf {
+        self.node.network_dir().join("db")
+    }
+
+    fn seed(&self) -> PathBuf {
+        self.node.network_dir().join("hsm_secret")
+    }
+
+    /// It refuses and its words hold each of these.
+    fn refuses(&mut self, naming: &[&str]) {
+        let refusal = self.node.launch_refused().unwrap();
+        let words = refusal.words.to_lowercase();
+        for name in naming {
+            assert!(
+                words.contains(name),
+                "no word of {name} in:\n{}",
+                refusal.words
+            );
+        }
+        let advice = ["restore", "put back", "backup"]
+            .iter()
+            .any(|word| words.contains(word));
+        assert!(advice, "it does not say what to do:\n{}", refusal.words);
+    }
+
+    /// Once put right, it is the node that it was.
+    fn goes_on(&mut self) {
+        self.node.launch().unwrap();
+        assert_eq!(self.node.id().unwrap(), self.id);
+        assert_eq!(
+            self.node.invoice_status("kept").unwrap().as_deref(),
+            Some("unpaid")
+        );
+        self.node
+            .wait_for_height(self.bitcoind.height().unwrap())
+            .unwrap();
+    }
+}
+
+fn away(path: &Path) -> PathBuf {
+    let away = path.with_extension("away");
+    fs::rename(path, &away).unwrap();
+    away
+}
+
+fn files(folder: &Path, starting: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let named = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(starting))
+    };
+    Ok(entries.filter(named).collect())
+}
+
+#[test]
+fn a_missing_database_is_refused_and_none_is_made() {
+    let mut kept = kept();
+    let database = kept.database();
+    let away = away(&database);
+    kept.refuses(&["database"]);
+    assert!(
+        !database.exists(),
+        "a new database was made beside the old seed"
+    );
+    fs::rename(away, database).unwrap();
+    kept.goes_on();
+}
+
+#[test]
+fn an_emptied_database_is_refused() {
+    let mut kept = kept();
+    let database = kept.database();
+    let away = away(&database);
+    fs::create_dir(&database).unwrap();
+    kept.refuses(&["database"]);
+    assert!(
+        !database.join("CURRENT").exists(),
+        "a new database was made in the empty folder"
+    );
+    fs::remove_dir_all(&database).unwrap();
+    fs::rename(away, database).unwrap();
+    kept.goes_on();
+}
+
+#[test]
+fn a_database_without_its_index_is_refused() {
+    let mut kept = kept();
+    let current = kept.database().join("CURRENT");
+    let away = away(&current);
+    kept.refuses(&["database"]);
+    assert!(!current.exists(), "the index was made anew");
+    fs::rename(away, current).unwrap();
+    kept.goes_on();
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_left_as_it_is() {
+    let mut kept = kept();
+    let manifests = files(&kept.database(), "MANIFEST-").unwrap();
+    let manifest = manifests.first().expect("RocksDB has a manifest");
+    let good = fs::read(manifest).unwrap();
+    fs::write(manifest, b"this is not a manifest").unwrap();
+    kept.refuses(&["database"]);
+    assert_eq!(fs::read(manifest).unwrap(), b"this is not a manifest");
+    fs::write(manifest, good).unwrap();
+    kept.goes_on();
+}
+
+#[test]
+fn a_seed_that_is_not_the_databases_is_refused() {
+    let mut kept = kept();
+    let mut stranger = Node::start(&kept.bitcoind, "stranger").unwrap();
+    stranger.stop().unwrap();
+    let seed = kept.seed();
+    let away = away(&seed);
+    fs::copy(stranger.network_dir().join("hsm_secret"), &seed).unwrap();
+    kept.refuses(&["hsm_secret"]);
+    fs::rename(away, seed).unwrap();
+    kept.goes_on();
+}
+
+#[test]
+fn a_missing_seed_is_refused_and_none_is_made() {
+    let mut kept = kept();
+    let seed = kept.seed();
+    let away = away(&seed);
+    kept.refuses(&["hsm_secret"]);
+    assert!(
+        !seed.exists(),
+        "a new seed was made beside the old database"
+    );
+    fs::rename(away, seed).unwrap();
+    kept.goes_on();
+}

@@ -1,0 +1,106 @@
+//! Starting, answering, ending.
+
+use blackbox::{Bitcoind, Node, RpcError};
+use serde_json::json;
+
+#[test]
+fn a_node_starts_keeps_its_identity_and_stops_in_order() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut node = Node::start(&bitcoind, "alice").unwrap();
+    let id = node.id().unwrap();
+    let info = node.rpc("getinfo", json!([])).unwrap();
+    assert_eq!(info["network"], "regtest");
+    assert_eq!(info["blockheight"], 101);
+    assert!(node.stop().unwrap().success());
+    assert!(node.rpc("getinfo", json!({})).is_err());
+    node.launch().unwrap();
+    assert_eq!(node.id().unwrap(), id);
+}
+
+#[test]
+fn every_job_is_a_process_of_its_own() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let node = Node::start(&bitcoind, "alice").unwrap();
+    for role in ["lightningd", "hsmd", "connectd", "chaind", "payd"] {
+        assert_eq!(
+            node.processes_in_role(role).len(),
+            1,
+            "{role} in {:?}",
+            node.processes()
+        );
+    }
+    assert!(node.processes_in_role("channeld").is_empty());
+}
+
+#[test]
+fn sigterm_ends_the_node_and_everything_below_it() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut node = Node::start(&bitcoind, "alice").unwrap();
+    let status = node.terminate().unwrap();
+    assert!(status.success(), "{status}; {}", node.last_words());
+    node.launch().unwrap();
+}
+
+#[test]
+fn a_node_whose_hsmd_dies_stops_and_says_why() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut node = Node::start(&bitcoind, "alice").unwrap();
+    node.processes_in_role("hsmd")[0].kill9();
+    let status = node.wait_for_end().unwrap();
+    assert!(!status.success());
+    assert!(node.last_words().contains("hsmd"), "{}", node.last_words());
+    node.launch().unwrap();
+}
+
+#[test]
+fn a_node_survives_its_bitcoinds_restart() {
+    let mut bitcoind = Bitcoind::start().unwrap();
+    let mut node = Node::start(&bitcoind, "alice").unwrap();
+    bitcoind.stop().unwrap();
+    bitcoind.restart().unwrap();
+    bitcoind.mine(3).unwrap();
+    node.wait_for_height(bitcoind.height().unwrap()).unwrap();
+    bitcoind.kill9().unwrap();
+    bitcoind.restart().unwrap();
+    bitcoind.mine(1).unwrap();
+    node.wait_for_height(bitcoind.height().unwrap()).unwrap();
+    assert!(node.is_running());
+}
+
+#[test]
+fn a_node_follows_a_reorganized_chain() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let node = Node::start(&bitcoind, "alice").unwrap();
+    let blocks = bitcoind.mine(3).unwrap();
+    node.wait_for_height(104).unwrap();
+    // The wallet's next address is another, so the new blocks differ from the old.
+    bitcoind.rpc("invalidateblock", json!([blocks[0]])).unwrap();
+    bitcoind.mine(5).unwrap();
+    node.wait_for_height(106).unwrap();
+    node.fund(&bitcoind, 50_000).unwrap();
+}
+
+#[test]
+fn what_is_not_a_request_is_refused_and_harms_nobody() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let node = Node::start(&bitcoind, "alice").unwrap();
+    let mut other = node.client().connect("getinfo").unwrap();
+    let code = |method: &str, params| match node.rpc(method, params) {
+        Err(RpcError::Refused { code, .. }) => code,
+        answer => panic!("{method}: {answer:?}"),
+    };
+    assert_eq!(code("nosuchcommand", json!({})), -32601);
+    assert_eq!(code("getinfo", json!({"nosuchparam": 1})), -32602);
+    assert_eq!(code("invoice", json!({})), -32602);
+    let mut garbage = node.client().connect("garbage").unwrap();
+    garbage
+        .send_raw(b"\x00\xff not json at all }{\n\n")
+        .unwrap();
+    assert_eq!(garbage.read("garbage").unwrap()["error"]["code"], -32600);
+    let mut half = node.client().connect("half").unwrap();
+    half.send_raw(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"meth")
+        .unwrap();
+    drop(half);
+    assert!(other.call("getinfo", json!({})).is_ok());
+    assert!(other.call("getinfo", json!([])).is_ok());
+}
