@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wire::codec::{Reader, Wire, put_bigsize};
-use wire::{BlockHeight, CltvExpiry, DecodeError, MilliSatoshi};
+use wire::{BlockHeight, CltvExpiry, DecodeError, MilliSatoshi, OnionPacket};
 
-use crate::{PACKET_LEN, UnwrapError};
+use crate::UnwrapError;
 
 /// Flag of a failure code: our peer says so, because it could not read the onion.
 pub const BADONION: u16 = 0x8000;
@@ -207,10 +207,10 @@ pub enum BadOnion {
 
 impl MalformedOnion {
     #[must_use]
-    pub fn new(reason: BadOnion, packet: &[u8; PACKET_LEN]) -> MalformedOnion {
+    pub fn new(reason: BadOnion, packet: &OnionPacket) -> MalformedOnion {
         MalformedOnion {
             reason,
-            sha256_of_onion: Sha256::digest(packet).into(),
+            sha256_of_onion: Sha256::digest(packet.as_bytes()).into(),
         }
     }
 

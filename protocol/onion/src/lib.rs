@@ -26,7 +26,7 @@ mod secret;
 pub use blinding::{next_path_key, tweak_ephemeral_key};
 pub use error_packet::{create_error, decode_error, wrap_error};
 pub use failure::{BadOnion, Failure, MalformedOnion, NotBadOnion};
-pub use packet::{BuildError, PACKET_LEN, Peeled, UnwrapError, build, ephemeral_key, unwrap};
+pub use packet::{BuildError, Peeled, UnwrapError, build, ephemeral_key, unwrap};
 pub use payload::{
     BlindedFinal, BlindedForward, CustomRecord, Final, Forward, InvalidPayload, Payload,
     PayloadProblem, PaymentData, Position,

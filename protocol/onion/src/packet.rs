@@ -2,6 +2,7 @@
 
 use hmac::Mac;
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
+use wire::OnionPacket;
 use wire::codec::{Reader, put_bigsize};
 use zeroize::Zeroizing;
 
@@ -9,12 +10,10 @@ use crate::keys::{self, Purpose};
 use crate::payload::{InvalidPayload, PayloadProblem};
 use crate::{BadOnion, MalformedOnion, SharedSecret};
 
-/// Length of `onion_routing_packet`: version, ephemeral key, hop payloads, HMAC.
-pub const PACKET_LEN: usize = 1 + KEY_LEN + PAYLOADS_LEN + HMAC_LEN;
-
 const KEY_LEN: usize = 33;
 const PAYLOADS_LEN: usize = 1300;
 const HMAC_LEN: usize = 32;
+const _: () = assert!(OnionPacket::LEN == 1 + KEY_LEN + PAYLOADS_LEN + HMAC_LEN);
 
 /// One layer less.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub struct Peeled {
     /// Our payload, without its length; see [`crate::Payload::decode`].
     pub payload: Vec<u8>,
     /// The packet for the next hop; `None` where we are the last.
-    pub next: Option<Box<[u8; PACKET_LEN]>>,
+    pub next: Option<OnionPacket>,
 }
 
 /// Why an onion cannot be built.
@@ -57,7 +56,7 @@ pub fn build(
     session_key: &SecretKey,
     hops: &[(PublicKey, Vec<u8>)],
     associated_data: &[u8],
-) -> Result<([u8; PACKET_LEN], Vec<SharedSecret>), BuildError> {
+) -> Result<(OnionPacket, Vec<SharedSecret>), BuildError> {
     let frames = frames(hops)?;
     let secrets = shared_secrets(session_key, hops)?;
 
@@ -97,7 +96,7 @@ pub fn build(
 /// The packet's ephemeral key, from which whoever holds the node key computes the shared secret.
 ///
 /// Fails with `invalid_onion_version` or `invalid_onion_key`.
-pub fn ephemeral_key(packet: &[u8; PACKET_LEN]) -> Result<PublicKey, MalformedOnion> {
+pub fn ephemeral_key(packet: &OnionPacket) -> Result<PublicKey, MalformedOnion> {
     let fields = Fields::of(packet);
     // BOLT 4, Onion Decryption: any version but 0 aborts, before the key is looked at.
     if fields.version != 0 {
@@ -111,7 +110,7 @@ pub fn ephemeral_key(packet: &[u8; PACKET_LEN]) -> Result<PublicKey, MalformedOn
 /// Inside a blinded path nothing differs but how `shared_secret` was made
 /// (see [`crate::tweak_ephemeral_key`]).
 pub fn unwrap(
-    packet: &[u8; PACKET_LEN],
+    packet: &OnionPacket,
     associated_data: &[u8],
     shared_secret: &SharedSecret,
 ) -> Result<Peeled, UnwrapError> {
@@ -145,7 +144,7 @@ pub fn unwrap(
     let next = assemble(&next_key.serialize(), rest, &next_hmac);
     Ok(Peeled {
         payload,
-        next: Some(Box::new(next)),
+        next: Some(next),
     })
 }
 
@@ -158,13 +157,13 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(packet: &[u8; PACKET_LEN]) -> Fields {
+    fn of(packet: &OnionPacket) -> Fields {
         fn take<const N: usize>(bytes: &mut impl Iterator<Item = u8>) -> [u8; N] {
             let mut out = [0; N];
             out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
             out
         }
-        let mut bytes = packet.iter().copied();
+        let mut bytes = packet.as_bytes().iter().copied();
         let [version] = take(&mut bytes);
         Fields {
             version,
@@ -176,8 +175,8 @@ impl Fields {
 }
 
 /// Of the first 1300 of `payloads`, with version 0.
-fn assemble(key: &[u8; KEY_LEN], payloads: &[u8], hmac: &[u8; HMAC_LEN]) -> [u8; PACKET_LEN] {
-    let mut packet = [0; PACKET_LEN];
+fn assemble(key: &[u8; KEY_LEN], payloads: &[u8], hmac: &[u8; HMAC_LEN]) -> OnionPacket {
+    let mut packet = Box::new([0; OnionPacket::LEN]);
     let fields = [0]
         .iter()
         .chain(key)
@@ -187,7 +186,7 @@ fn assemble(key: &[u8; KEY_LEN], payloads: &[u8], hmac: &[u8; HMAC_LEN]) -> [u8;
         .iter_mut()
         .zip(fields)
         .for_each(|(to, from)| *to = *from);
-    packet
+    OnionPacket(packet)
 }
 
 /// Each hop's payload with its length before it, still without its HMAC.
@@ -268,3 +267,6 @@ fn split_frame(unwrapped: &[u8]) -> Result<(Vec<u8>, [u8; HMAC_LEN], &[u8]), Inv
     }
     Ok((payload.to_vec(), *hmac, rest))
 }
+
+#[cfg(test)]
+mod tests;
