@@ -14,7 +14,10 @@ use crate::setup::{Funding, Setup};
 
 /// From channeld to hsmd. Each gets exactly one [`Reply`], in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one request at a time, never in a collection")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one request at a time, never in a collection"
+)]
 pub enum Request {
     /// Effect: fixes the channel's terms, once; phase Stub -> Opening. Repeating the same terms is allowed.
     /// Refused if: terms differ from those fixed before, or are out of range.

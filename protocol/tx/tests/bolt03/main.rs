@@ -1,0 +1,8 @@
+//! BOLT 3's vectors, byte for byte, and what must hold for every channel.
+
+mod closing;
+mod commitments;
+mod derivation;
+mod fees;
+mod fixture;
+mod properties;
