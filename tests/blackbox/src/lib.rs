@@ -15,6 +15,7 @@ pub mod node;
 pub mod payments;
 pub mod ports;
 pub mod process;
+pub mod raw_peer;
 pub mod rpc;
 pub mod wait;
 
