@@ -17,6 +17,8 @@ mod initiator;
 mod key_step;
 mod responder;
 mod symmetric;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use initiator::{Initiator, InitiatorAct3};

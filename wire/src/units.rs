@@ -215,16 +215,33 @@ impl ChannelId {
     #[must_use]
     pub fn v1(outpoint: &bitcoin::OutPoint) -> ChannelId {
         use bitcoin::hashes::Hash;
-        let [mut head @ .., a, b] = outpoint.txid.to_byte_array();
+        let mut id = outpoint.txid.to_byte_array();
+        let [.., a, b] = &mut id;
         let [hi, lo] = (outpoint.vout as u16).to_be_bytes();
-        let mut id = [0; 32];
-        for (to, from) in id
-            .iter_mut()
-            .zip(head.iter_mut().map(|b| *b).chain([a ^ hi, b ^ lo]))
-        {
-            *to = from;
-        }
+        *a ^= hi;
+        *b ^= lo;
         ChannelId(id)
+    }
+
+    /// BOLT 2, `channel_id` v2: the hash of both revocation basepoints, the lesser first.
+    #[must_use]
+    pub fn v2(one: &secp256k1::PublicKey, other: &secp256k1::PublicKey) -> ChannelId {
+        let [one, other] = [one.serialize(), other.serialize()];
+        ChannelId::of_basepoints(&one.min(other), &one.max(other))
+    }
+
+    /// BOLT 2, `open_channel2`: the temporary id, where the accepter's basepoint is still zero.
+    #[must_use]
+    pub fn v2_temporary(opener: &secp256k1::PublicKey) -> ChannelId {
+        ChannelId::of_basepoints(&[0; 33], &opener.serialize())
+    }
+
+    fn of_basepoints(lesser: &[u8; 33], greater: &[u8; 33]) -> ChannelId {
+        use bitcoin::hashes::{Hash, HashEngine, sha256};
+        let mut engine = sha256::HashEngine::default();
+        engine.input(lesser);
+        engine.input(greater);
+        ChannelId(sha256::Hash::from_engine(engine).to_byte_array())
     }
 }
 
@@ -395,6 +412,40 @@ mod tests {
     fn fee_rounds_down() {
         assert_eq!(FeeratePerKw(253).fee(1), Satoshi(0));
         assert_eq!(FeeratePerKw(1000).fee(724), Satoshi(724));
+    }
+
+    #[test]
+    fn a_v1_channel_id_is_the_txid_with_the_index_in_its_last_bytes() {
+        use bitcoin::hashes::Hash;
+        let mut txid = [0x11; 32];
+        let outpoint = bitcoin::OutPoint {
+            txid: bitcoin::Txid::from_byte_array(txid),
+            vout: 0x0203,
+        };
+        (txid[30], txid[31]) = (0x13, 0x12);
+        assert_eq!(ChannelId::v1(&outpoint), ChannelId(txid));
+    }
+
+    #[test]
+    fn a_v2_channel_id_does_not_depend_on_who_asks() {
+        let point = |n: u8| {
+            let key = secp256k1::SecretKey::from_slice(&[n; 32]).unwrap();
+            key.public_key(secp256k1::SECP256K1)
+        };
+        let id = ChannelId::v2(&point(1), &point(2));
+        assert_eq!(id, ChannelId::v2(&point(2), &point(1)));
+        assert_ne!(id, ChannelId::v2(&point(1), &point(3)));
+        assert_ne!(
+            ChannelId::v2_temporary(&point(1)),
+            ChannelId::v2_temporary(&point(2))
+        );
+    }
+
+    #[test]
+    fn a_signed_change_never_goes_below_zero() {
+        assert_eq!(SignedSatoshi(-5).applied_to(Satoshi(5)), Some(Satoshi(0)));
+        assert_eq!(SignedSatoshi(-6).applied_to(Satoshi(5)), None);
+        assert_eq!(SignedSatoshi(1).applied_to(Satoshi(u64::MAX)), None);
     }
 
     #[test]

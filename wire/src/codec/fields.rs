@@ -39,6 +39,10 @@ fixed! {
     u16: |v, to| to.extend(v.to_be_bytes()), |from| from.u16();
     u32: |v, to| to.extend(v.to_be_bytes()), |from| from.u32();
     u64: |v, to| to.extend(v.to_be_bytes()), |from| from.u64();
+    i8: |v, to| to.extend(v.to_be_bytes()), |from| from.array().map(|b| i8::from_be_bytes(*b));
+    i16: |v, to| to.extend(v.to_be_bytes()), |from| from.array().map(|b| i16::from_be_bytes(*b));
+    i32: |v, to| to.extend(v.to_be_bytes()), |from| from.array().map(|b| i32::from_be_bytes(*b));
+    i64: |v, to| to.extend(v.to_be_bytes()), |from| from.array().map(|b| i64::from_be_bytes(*b));
     PublicKey: |v, to| to.extend(v.serialize()),
         |from| PublicKey::from_slice(from.array::<33>()?).map_err(|_| DecodeError::Point);
     Signature: |v, to| to.extend(v.serialize_compact()),
@@ -48,8 +52,6 @@ fixed! {
     Sequence: |v, to| to.extend(v.0.to_be_bytes()), |from| from.u32().map(Sequence);
     absolute::LockTime: |v, to| to.extend(v.to_consensus_u32().to_be_bytes()),
         |from| from.u32().map(absolute::LockTime::from_consensus);
-    SignedSatoshi: |v, to| to.extend(v.0.to_be_bytes()),
-        |from| from.array().map(|b| SignedSatoshi(i64::from_be_bytes(*b)));
     NodeId: |v, to| v.0.put(to), |from| PublicKey::take(from).map(NodeId);
 }
 
@@ -60,6 +62,7 @@ macro_rules! newtypes {
 }
 
 newtypes!(
+    SignedSatoshi,
     MilliSatoshi,
     Satoshi,
     FeeratePerKw,

@@ -125,6 +125,20 @@ impl Decryptor {
     }
 }
 
+#[cfg(test)]
+impl Encryptor {
+    pub(super) fn key(&self) -> [u8; 32] {
+        self.0.key.0
+    }
+}
+
+#[cfg(test)]
+impl Decryptor {
+    pub(super) fn key(&self) -> [u8; 32] {
+        self.0.key.0
+    }
+}
+
 impl Direction {
     fn seal(&mut self, text: &mut [u8]) -> Result<[u8; TAG_LEN], NoiseError> {
         let tag = seal(&self.key, self.nonce, &[], text)?;
