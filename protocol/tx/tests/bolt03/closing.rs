@@ -73,6 +73,12 @@ fn dust_is_left_to_the_miners() {
     assert_eq!(closing.remote, None);
     assert_eq!(closing.tx.output.len(), 1);
     assert_eq!(closing.fee, Satoshi(1000 + 546));
+    // The opener's own part is what is left after the fee.
+    assert_eq!(
+        close(&setup, 1_546_000, 1000).unwrap().local,
+        Some(Satoshi(546))
+    );
+    assert_eq!(close(&setup, 1_545_999, 1000).unwrap().local, None);
 }
 
 #[test]

@@ -365,6 +365,42 @@ fn the_whole_vector_files_agree_where_they_are() {
 }
 
 #[test]
+fn outputs_are_ordered_as_in_the_whole_list_where_it_is() {
+    let Some(file) = shared("output-ordering.json") else {
+        return;
+    };
+    let channel = channel();
+    let mut cases = channel.own_cases();
+    for row in list(&file, "vectors") {
+        let anchors = text(row, "variant") != "static_remotekey";
+        let is_it = |case: &Case| {
+            case.name == text(row, "name")
+                && anchors == (case.format == CommitmentFormat::AnchorsZeroFeeHtlc)
+        };
+        let case = cases.remove(cases.iter().position(is_it).unwrap());
+        let commitment = channel
+            .build(&channel.setup_of(&case), &case.ledger, Side::Local)
+            .unwrap();
+        let expected = list(row, "outputs_in_order");
+        assert_eq!(commitment.outputs.len(), expected.len());
+        for (index, expected) in expected.iter().enumerate() {
+            let output = &commitment.tx.output[index];
+            assert_eq!(output.value.to_sat(), number(expected, "amount_satoshi"));
+            assert_eq!(
+                output.script_pubkey.to_hex_string(),
+                text(expected, "script_pubkey")
+            );
+            let kind = match expected["htlc"].as_u64() {
+                Some(id) => format!("{} {id}", text(expected, "type")),
+                None => text(expected, "type").to_owned(),
+            };
+            assert_eq!(describe(commitment.outputs[index]), kind);
+        }
+    }
+    assert!(cases.is_empty());
+}
+
+#[test]
 fn keys_of_the_commitment_are_those_of_bolt_3() {
     let channel = channel();
     let point = public(&channel.facts, "local_per_commitment_point");

@@ -3,6 +3,7 @@
 mod closing;
 mod commitments;
 mod derivation;
+mod edges;
 mod fees;
 mod fixture;
 mod properties;
