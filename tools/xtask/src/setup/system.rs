@@ -162,6 +162,7 @@ fn libclang() -> Option<PathBuf> {
             shared
                 && (name.starts_with("libclang.") || name.starts_with("libclang-"))
                 && !name.starts_with("libclang-cpp")
+                && file.is_file()
         })
 }
 
