@@ -4,6 +4,7 @@ mod bolt01;
 mod bolt02;
 mod bolt07;
 mod files;
+mod gossip;
 mod random;
 mod table;
 mod table_test;
