@@ -206,3 +206,96 @@ impl State {
         let _ = self.conn.flush_nonblocking();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocking::UpperConn;
+
+    fn edge() -> (LogSink, UpperConn<LogEdge>) {
+        let (child, parent) = crate::pair().unwrap();
+        let reader = Conn::with_limits(parent, HELLO, LIMITS).unwrap();
+        (LogSink::new(child).unwrap(), reader)
+    }
+
+    #[test]
+    fn records_arrive_as_they_were_sent() {
+        let (sink, mut reader) = edge();
+        let mut record = LogRecord::new(Level::Warn, "channeld::commit", "too slow");
+        record.field("peer", "02ab");
+        record.field("channel", "7");
+        sink.write(record.clone());
+        assert_eq!(reader.recv().unwrap(), record);
+        drop(sink);
+        assert!(reader.recv().unwrap_err().is_closed());
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_stops_nobody_and_later_learns_how_many_were_lost() {
+        let (sink, mut reader) = edge();
+        let long = "x".repeat(MAX_MESSAGE);
+        let written = 1000;
+        for _ in 0..written {
+            sink.write(LogRecord::new(Level::Info, "t", &long));
+        }
+        // The first record that fits again says what is missing before it.
+        let mut read = 0;
+        while reader
+            .recv_timeout(Duration::ZERO)
+            .unwrap()
+            .is_some_and(|record| {
+                assert_eq!(record.lost, 0);
+                true
+            })
+        {
+            read += 1;
+            sink.drain(Duration::ZERO);
+        }
+        assert!(read > 0 && read < written, "{read}");
+        sink.write(LogRecord::new(Level::Info, "t", "again"));
+        let again = reader.recv().unwrap();
+        assert_eq!(
+            (again.message.as_str(), again.lost),
+            ("again", written - read)
+        );
+        sink.write(LogRecord::new(Level::Info, "t", "and again"));
+        assert_eq!(reader.recv().unwrap().lost, 0);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_stops_nobody() {
+        let (sink, reader) = edge();
+        drop(reader);
+        for _ in 0..10_000 {
+            sink.write(LogRecord::new(Level::Info, "t", "m"));
+        }
+        sink.drain(Duration::from_secs(600));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_at_a_whole_character() {
+        let mut record = LogRecord::new(Level::Info, "t", &"\u{20ac}".repeat(MAX_MESSAGE));
+        assert_eq!(record.message.len(), MAX_MESSAGE / 3 * 3);
+        for n in 0..2 * MAX_FIELDS {
+            record.field(&n.to_string(), &"\u{20ac}".repeat(MAX_FIELD));
+        }
+        assert_eq!(record.fields.len(), MAX_FIELDS);
+        assert!(crate::codec::encode(&record).unwrap().len() <= MAX_RECORD);
+    }
+
+    #[test]
+    fn the_longest_record_fits_its_limit() {
+        let long = "x".repeat(MAX_MESSAGE);
+        let mut record = LogRecord::new(Level::Info, &long, &long);
+        (0..MAX_FIELDS).for_each(|_| record.field(&long, &long));
+        assert!(crate::codec::encode(&record).unwrap().len() <= MAX_RECORD);
+    }
+
+    #[test]
+    fn levels_have_their_names() {
+        for level in Level::ALL {
+            assert_eq!(Level::from_name(level.name()), Some(level));
+        }
+        assert_eq!(Level::from_name("INFO"), None);
+    }
+}
