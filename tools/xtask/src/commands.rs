@@ -73,13 +73,11 @@ pub fn test(arguments: &TestArgs) -> Result<()> {
     if !arguments.no_lint && arguments.rest.is_empty() {
         lint::all()?;
     }
-    build(&[])?;
+    if needs_node(&arguments.rest) {
+        build(&[])?;
+    }
     let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
-    if !arguments
-        .rest
-        .iter()
-        .any(|word| word == "-p" || word == "--package")
-    {
+    if !arguments.rest.iter().any(chooses_package) {
         command.arg("--workspace");
     }
     command.args(&arguments.rest);
@@ -98,6 +96,17 @@ pub fn test(arguments: &TestArgs) -> Result<()> {
         bail!("no test ran");
     }
     Ok(())
+}
+
+fn chooses_package(word: &String) -> bool {
+    word.starts_with("-p") || word.starts_with("--package")
+}
+
+/// True unless only packages are asked for whose tests start no node.
+fn needs_node(rest: &[String]) -> bool {
+    const START_NODES: [&str; 3] = ["blackbox", "interop", "lightning-cli"];
+    let starts_nodes = |word: &String| START_NODES.iter().any(|name| word.contains(name));
+    !rest.iter().any(chooses_package) || rest.iter().any(starts_nodes)
 }
 
 /// Runs tests/fuzz.

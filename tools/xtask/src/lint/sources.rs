@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 /// A file longer than this holds more than one thing.
 const LONGEST: usize = 1000;
 /// What only a shell may use.
-const SHELL_ONLY: [&str; 8] = [
+const SHELL_ONLY: [&str; 10] = [
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
     "std::thread",
     "std::process",
     "SystemTime::now",
