@@ -77,7 +77,7 @@ pub fn test(arguments: &TestArgs) -> Result<()> {
         build(&[])?;
     }
     let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
-    if !arguments.rest.iter().any(chooses_package) {
+    if !arguments.rest.iter().any(|word| chooses_package(word)) {
         command.arg("--workspace");
     }
     command.args(&arguments.rest);
@@ -98,7 +98,7 @@ pub fn test(arguments: &TestArgs) -> Result<()> {
     Ok(())
 }
 
-fn chooses_package(word: &String) -> bool {
+fn chooses_package(word: &str) -> bool {
     word.starts_with("-p") || word.starts_with("--package")
 }
 
@@ -106,7 +106,7 @@ fn chooses_package(word: &String) -> bool {
 fn needs_node(rest: &[String]) -> bool {
     const START_NODES: [&str; 3] = ["blackbox", "interop", "lightning-cli"];
     let starts_nodes = |word: &String| START_NODES.iter().any(|name| word.contains(name));
-    !rest.iter().any(chooses_package) || rest.iter().any(starts_nodes)
+    !rest.iter().any(|word| chooses_package(word)) || rest.iter().any(starts_nodes)
 }
 
 /// Runs tests/fuzz.
