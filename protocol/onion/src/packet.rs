@@ -129,7 +129,12 @@ pub fn unwrap(
         0,
         &mut unwrapped,
     );
-    let (payload, next_hmac, rest) = split_frame(&unwrapped)?;
+    let Frame {
+        payload,
+        next_hmac,
+        rest,
+    } = split_frame(&unwrapped)?;
+    let payload = payload.to_vec();
 
     // BOLT 4, Onion Decryption: an all-zero next HMAC makes us the last hop.
     if next_hmac == [0; HMAC_LEN] {
@@ -249,8 +254,15 @@ fn filler(frames: &[Vec<u8>], secrets: &[SharedSecret]) -> Vec<u8> {
     filler
 }
 
-/// Our payload, the next HMAC and what follows, which is never shorter than the hop payloads.
-fn split_frame(unwrapped: &[u8]) -> Result<(Vec<u8>, [u8; HMAC_LEN], &[u8]), InvalidPayload> {
+/// What the unwrapped payloads start with.
+struct Frame<'a> {
+    payload: &'a [u8],
+    next_hmac: [u8; HMAC_LEN],
+    /// Never shorter than the hop payloads of a packet.
+    rest: &'a [u8],
+}
+
+fn split_frame(unwrapped: &[u8]) -> Result<Frame<'_>, InvalidPayload> {
     let bad_length = InvalidPayload::whole(PayloadProblem::Length);
     let mut reader = Reader::new(unwrapped);
     // BOLT 4, Onion Decryption: a malformed length, one below 2 or one past the end is an error.
@@ -260,12 +272,16 @@ fn split_frame(unwrapped: &[u8]) -> Result<(Vec<u8>, [u8; HMAC_LEN], &[u8]), Inv
         return Err(bad_length);
     }
     let payload = reader.bytes(length).map_err(|_| bad_length)?;
-    let hmac = reader.array().map_err(|_| bad_length)?;
+    let next_hmac = *reader.array().map_err(|_| bad_length)?;
     let rest = reader.rest();
     if rest.len() < PAYLOADS_LEN {
         return Err(bad_length);
     }
-    Ok((payload.to_vec(), *hmac, rest))
+    Ok(Frame {
+        payload,
+        next_hmac,
+        rest,
+    })
 }
 
 #[cfg(test)]
