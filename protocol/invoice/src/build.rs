@@ -196,3 +196,6 @@ fn features(features: &Features) -> Result<Option<RawTaggedField>, BuildError> {
         header.into_iter().chain(words).collect(),
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use lightning_invoice::{
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, SECP256K1};
 use serde::{Deserialize, Serialize};
-use wire::{BlockDelta, Features, MilliSatoshi, NodeId, PaymentHash, PaymentSecret};
+use wire::{BlockDelta, Feature, Features, MilliSatoshi, NodeId, PaymentHash, PaymentSecret};
 
 use crate::words::{self, Field};
 use crate::{DescriptionOrHash, HintHop, currency};
@@ -28,9 +28,14 @@ const TIMESTAMP_WORDS: usize = 7;
 /// Number of words of the signature: 65 bytes.
 const SIGNATURE_WORDS: usize = 104;
 
-/// Even feature bits that we understand in an invoice (BOLT 9): var_onion_optin, payment_secret,
-/// basic_mpp, option_route_blinding, option_payment_metadata.
-const KNOWN_FEATURES: [usize; 5] = [8, 14, 16, 24, 48];
+/// The features that may be required of a payer (BOLT 9).
+const KNOWN_FEATURES: [Feature; 5] = [
+    Feature::VarOnionOptin,
+    Feature::PaymentSecret,
+    Feature::BasicMpp,
+    Feature::RouteBlinding,
+    Feature::PaymentMetadata,
+];
 
 /// An invoice whose signature has been checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +85,8 @@ pub enum ParseError {
     Amount,
     #[error("the last field is cut off")]
     CutOff,
-    #[error("field '{0}' has the wrong length")]
-    FieldLength(char),
+    #[error("a route hint without hops")]
+    EmptyRouteHint,
     #[error("field '{0}' starts with a zero")]
     NotMinimal(char),
     #[error("field '{0}': {1}")]
@@ -95,7 +100,7 @@ pub enum ParseError {
     #[error("both a description and a description hash")]
     TwoDescriptions,
     #[error("unknown required feature {0}")]
-    UnknownFeature(usize),
+    UnknownFeature(u32),
     #[error("the signature is not valid")]
     Signature,
 }
@@ -218,20 +223,21 @@ struct Fields {
 
 impl Fields {
     fn take(&mut self, field: &Field<'_>) -> Result<(), ParseError> {
+        let fixed = match field.tag {
+            TAG_PAYMENT_HASH | TAG_PAYMENT_SECRET | TAG_DESCRIPTION_HASH => Some(52),
+            TAG_PAYEE_PUB_KEY => Some(53),
+            _ => None,
+        };
+        // BOLT 11, examples: one with another length is skipped. The text would refuse it, but
+        // Core Lightning and LDK skip it too, and without a good one the invoice is refused.
+        if fixed.is_some_and(|len| field.data.len() != len) {
+            return Ok(());
+        }
         let repeatable = matches!(field.tag, TAG_FALLBACK | TAG_PRIVATE_ROUTE);
         if !self.is_first(field.tag) && !repeatable {
             return Ok(());
         }
         match field.tag {
-            // BOLT 11, reader: these have a fixed length.
-            TAG_PAYMENT_HASH | TAG_PAYMENT_SECRET | TAG_DESCRIPTION_HASH
-                if field.data.len() != 52 =>
-            {
-                return Err(ParseError::FieldLength(field.letter));
-            }
-            TAG_PAYEE_PUB_KEY if field.data.len() != 53 => {
-                return Err(ParseError::FieldLength(field.letter));
-            }
             // BOLT 11, reader: these should have no leading zero.
             TAG_EXPIRY_TIME | TAG_MIN_FINAL_CLTV_EXPIRY_DELTA | TAG_FEATURES
                 if field.data.first() == Some(&Fe32::Q) =>
@@ -257,9 +263,7 @@ impl Fields {
     fn take_features(&mut self, field: &Field<'_>) -> Result<(), ParseError> {
         let features = words::to_features(field.data);
         // BOLT 11, `9`, reader: an unknown even bit must fail the payment.
-        let unknown =
-            words::set_bits(&features).find(|bit| bit % 2 == 0 && !KNOWN_FEATURES.contains(bit));
-        if let Some(bit) = unknown {
+        if let Some(bit) = features.unknown_required(&Features::of(&KNOWN_FEATURES, &[])) {
             return Err(ParseError::UnknownFeature(bit));
         }
         self.features = Some(features);
@@ -295,7 +299,7 @@ impl Fields {
             TaggedField::PrivateRoute(route) => {
                 let hops: Vec<HintHop> = route.into_inner().0.iter().map(HintHop::from).collect();
                 if hops.is_empty() {
-                    return Err(ParseError::FieldLength(letter));
+                    return Err(ParseError::EmptyRouteHint);
                 }
                 self.route_hints.push(hops);
             }
@@ -370,3 +374,6 @@ fn payee(
     };
     Ok(NodeId(key))
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,20 +80,6 @@ pub(crate) fn of_features(features: &Features) -> Vec<Fe32> {
     words.filter_map(|word| Fe32::try_from(word).ok()).collect()
 }
 
-/// The numbers of the bits that are set, in increasing order.
-pub(crate) fn set_bits(features: &Features) -> impl Iterator<Item = usize> {
-    features
-        .as_bytes()
-        .iter()
-        .rev()
-        .enumerate()
-        .flat_map(|(index, byte)| {
-            (0..8)
-                .filter(move |bit| byte >> bit & 1 == 1)
-                .map(move |bit| index * 8 + bit)
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,8 +96,8 @@ mod tests {
 
     #[test]
     fn bits_are_numbered_from_the_end() {
-        let bits: Vec<_> = set_bits(&Features::from_bytes(&[0x41, 0])).collect();
-        assert_eq!(bits, [8, 14]);
+        let words = [Fe32::J, Fe32::Q, Fe32::P]; // 18, 0, 1
+        assert_eq!(to_features(&words).bits().collect::<Vec<_>>(), [0, 11, 14]);
     }
 
     #[test]
