@@ -108,3 +108,61 @@ impl Route {
         self.hops.iter().zip(next).map(instructions).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secp256k1::{SECP256K1, SecretKey};
+
+    use super::*;
+
+    fn hop(amount: u64, delay: u16) -> RouteHop {
+        let key = SecretKey::from_slice(&[1; 32])
+            .unwrap()
+            .public_key(SECP256K1);
+        RouteHop {
+            node: NodeId(key),
+            scid: ShortChannelId(amount),
+            amount: MilliSatoshi(amount),
+            delay: BlockDelta(delay),
+        }
+    }
+
+    #[test]
+    fn chosen_hops_make_a_route() {
+        let route = Route::from_hops(vec![hop(12, 30), hop(11, 30), hop(10, 9)]).unwrap();
+        assert_eq!(
+            (route.first_channel, route.amount_sent),
+            (ShortChannelId(12), MilliSatoshi(12))
+        );
+        assert_eq!(
+            (route.fee, route.total_delay),
+            (MilliSatoshi(2), BlockDelta(30))
+        );
+        let told = route.instructions(BlockHeight(100));
+        let told: Vec<_> = told
+            .iter()
+            .map(|t| {
+                (
+                    t.amt_to_forward.0,
+                    t.outgoing_cltv_value.0,
+                    t.short_channel_id.map(|s| s.0),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [(11, 130, Some(11)), (10, 109, Some(10)), (10, 109, None)]
+        );
+    }
+
+    #[test]
+    fn a_hop_cannot_pass_on_more_than_it_gets() {
+        assert_eq!(Route::from_hops(vec![]), Err(RouteError::NoHops));
+        assert_eq!(
+            Route::from_hops(vec![hop(1, 9), hop(2, 9)]),
+            Err(RouteError::AmountGrows(1))
+        );
+        let slower = vec![hop(1, 9), hop(1, 9), hop(1, 10)];
+        assert_eq!(Route::from_hops(slower), Err(RouteError::DelayGrows(2)));
+    }
+}
