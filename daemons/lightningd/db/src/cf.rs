@@ -1,0 +1,116 @@
+//! The column families: one for each kind of record.
+
+/// A column family. `docs/database.md` says what is in each.
+///
+/// To add one: add it here, in [`Cf::ALL`], with the next [`crate::SCHEMA`] in [`Cf::since`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cf {
+    Meta,
+    Channels,
+    Htlcs,
+    ClosedChannels,
+    Peers,
+    Invoices,
+    InvoiceIndex,
+    Payments,
+    PaymentParts,
+    Forwards,
+    WalletUtxos,
+    WalletTxs,
+    WalletAddresses,
+    Chain,
+    Config,
+    Datastore,
+}
+
+impl Cf {
+    pub const ALL: [Cf; 16] = [
+        Cf::Meta,
+        Cf::Channels,
+        Cf::Htlcs,
+        Cf::ClosedChannels,
+        Cf::Peers,
+        Cf::Invoices,
+        Cf::InvoiceIndex,
+        Cf::Payments,
+        Cf::PaymentParts,
+        Cf::Forwards,
+        Cf::WalletUtxos,
+        Cf::WalletTxs,
+        Cf::WalletAddresses,
+        Cf::Chain,
+        Cf::Config,
+        Cf::Datastore,
+    ];
+
+    /// Its name in RocksDB.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Cf::Meta => "meta",
+            Cf::Channels => "channels",
+            Cf::Htlcs => "htlcs",
+            Cf::ClosedChannels => "closed_channels",
+            Cf::Peers => "peers",
+            Cf::Invoices => "invoices",
+            Cf::InvoiceIndex => "invoice_index",
+            Cf::Payments => "payments",
+            Cf::PaymentParts => "payment_parts",
+            Cf::Forwards => "forwards",
+            Cf::WalletUtxos => "wallet_utxos",
+            Cf::WalletTxs => "wallet_txs",
+            Cf::WalletAddresses => "wallet_addresses",
+            Cf::Chain => "chain",
+            Cf::Config => "config",
+            Cf::Datastore => "datastore",
+        }
+    }
+
+    /// The schema that brought it. A database of that schema or a later one must have it.
+    #[must_use]
+    pub(crate) fn since(self) -> u32 {
+        match self {
+            Cf::Meta
+            | Cf::Channels
+            | Cf::Htlcs
+            | Cf::ClosedChannels
+            | Cf::Peers
+            | Cf::Invoices
+            | Cf::InvoiceIndex
+            | Cf::Payments
+            | Cf::PaymentParts
+            | Cf::Forwards
+            | Cf::WalletUtxos
+            | Cf::WalletTxs
+            | Cf::WalletAddresses
+            | Cf::Chain
+            | Cf::Config
+            | Cf::Datastore => 1,
+        }
+    }
+
+    /// Whether the node cannot run safely without every record of it. These are read through on
+    /// every start, before anything is written; the others grow without bound and are read when
+    /// they are needed.
+    #[must_use]
+    pub(crate) fn checked_on_start(self) -> bool {
+        match self {
+            Cf::Meta
+            | Cf::Channels
+            | Cf::Htlcs
+            | Cf::Peers
+            | Cf::WalletUtxos
+            | Cf::WalletAddresses
+            | Cf::Chain
+            | Cf::Config => true,
+            Cf::ClosedChannels
+            | Cf::Invoices
+            | Cf::InvoiceIndex
+            | Cf::Payments
+            | Cf::PaymentParts
+            | Cf::Forwards
+            | Cf::WalletTxs
+            | Cf::Datastore => false,
+        }
+    }
+}

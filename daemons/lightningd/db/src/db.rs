@@ -1,0 +1,265 @@
+//! The handle.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rocksdb::Direction;
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::key::{Key, Prefix};
+use crate::open::{self, Loss};
+use crate::queue::{Committed, Queue};
+use crate::read::{self, Scan};
+use crate::record::Record;
+use crate::watermark::{self, Watermark};
+use crate::{create, options};
+
+/// What was written since the database was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Batches that took effect.
+    pub batches: u64,
+    /// Syncs of the log that served them.
+    pub syncs: u64,
+}
+
+/// The open database. Clones are the same database; when the last is dropped, everything is
+/// synced and closed.
+#[derive(Clone)]
+pub struct Db {
+    queue: Arc<Queue>,
+    writer: Arc<Writer>,
+}
+
+struct Writer {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+}
+
+impl Db {
+    /// Creates a database where nothing stands: `path` is absent or an empty folder. It appears
+    /// there whole or not at all.
+    ///
+    /// # Errors
+    /// Something stands there, or the disk refuses.
+    pub fn create(path: &Path, identity: &Identity) -> Result<Db, Error> {
+        create::create(path, identity)?;
+        Db::open(path, identity)
+    }
+
+    /// Opens a database that is there, whole and ours. Blocks: it reads the log and everything
+    /// that the node cannot run without. An older schema is brought up to `expect.schema`.
+    ///
+    /// # Errors
+    /// See [`Error`]; the folder is then as it was.
+    pub fn open(path: &Path, expect: &Identity) -> Result<Db, Error> {
+        let checked = open::check(path, expect)?;
+        let (acknowledged, found) = (checked.acknowledged.clone()?, checked.sequence);
+        if found < acknowledged {
+            return Err(Error::LostCommits {
+                path: path.into(),
+                acknowledged,
+                found,
+            });
+        }
+        Db::start(path, expect, checked)
+    }
+
+    /// As [`Db::open`], after the owner has confirmed a recovery: what is left is taken even if
+    /// acknowledged commits are missing. If the answer is a [`Loss`], no channel's state may be
+    /// believed until its peer has shown the newest one.
+    ///
+    /// # Errors
+    /// Anything but lost commits.
+    pub fn open_after_loss(path: &Path, expect: &Identity) -> Result<(Db, Option<Loss>), Error> {
+        let checked = open::check(path, expect)?;
+        let acknowledged = checked.acknowledged.clone().ok();
+        let found = checked.sequence;
+        if acknowledged.is_some_and(|acknowledged| acknowledged <= found) {
+            return Ok((Db::start(path, expect, checked)?, None));
+        }
+        let db = open::open(path, &options::options(), expect, &checked)?;
+        let mark = |e| Error::io("write", &path.join(watermark::FILE), e);
+        checked.watermark.reset(found).map_err(mark)?;
+        tracing::warn!(
+            ?acknowledged,
+            found,
+            "commits were lost, as the owner has accepted"
+        );
+        Ok((
+            Db::run(db, checked.watermark, found),
+            Some(Loss {
+                acknowledged,
+                found,
+            }),
+        ))
+    }
+
+    /// Whether something stands at `path`: whether to open, or to create for a new node.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn exists(path: &Path) -> Result<bool, Error> {
+        open::stands(path)
+    }
+
+    fn start(path: &Path, expect: &Identity, checked: open::Checked) -> Result<Db, Error> {
+        let db = open::open(path, &options::options(), expect, &checked)?;
+        Ok(Db::run(db, checked.watermark, checked.sequence))
+    }
+
+    fn run(db: rocksdb::DB, watermark: Watermark, sequence: u64) -> Db {
+        let queue = Arc::new(Queue::new(db, watermark, sequence));
+        let thread = {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || queue.run())
+        };
+        let thread = Mutex::new(Some(thread));
+        Db {
+            writer: Arc::new(Writer {
+                queue: Arc::clone(&queue),
+                thread,
+            }),
+            queue,
+        }
+    }
+
+    /// The record under a key.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>, Error> {
+        read::get(&self.queue.db, key)
+    }
+
+    /// All records of a kind, in the order of their keys.
+    ///
+    /// # Errors
+    /// The column family is not there.
+    pub fn scan<R: Record>(&self) -> Result<Scan<'_, R>, Error> {
+        Scan::new(&self.queue.db, Vec::new(), None, Direction::Forward)
+    }
+
+    /// All records of a kind, the highest key first.
+    ///
+    /// # Errors
+    /// As [`Db::scan`].
+    pub fn scan_back<R: Record>(&self) -> Result<Scan<'_, R>, Error> {
+        Scan::new(&self.queue.db, Vec::new(), None, Direction::Reverse)
+    }
+
+    /// Records from `key` on.
+    ///
+    /// # Errors
+    /// As [`Db::scan`].
+    pub fn scan_from<R: Record>(&self, key: &R::Key) -> Result<Scan<'_, R>, Error> {
+        Scan::new(&self.queue.db, key.bytes(), None, Direction::Forward)
+    }
+
+    /// Records whose key starts with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Db::scan`].
+    pub fn scan_prefix<R: Record>(
+        &self,
+        prefix: &impl Prefix<R::Key>,
+    ) -> Result<Scan<'_, R>, Error> {
+        Scan::prefix(&self.queue.db, prefix.prefix(), Direction::Forward)
+    }
+
+    /// Records whose key starts with `prefix`, the highest key first.
+    ///
+    /// # Errors
+    /// As [`Db::scan`].
+    pub fn scan_prefix_back<R: Record>(
+        &self,
+        prefix: &impl Prefix<R::Key>,
+    ) -> Result<Scan<'_, R>, Error> {
+        Scan::prefix(&self.queue.db, prefix.prefix(), Direction::Reverse)
+    }
+
+    /// Applies a batch now and makes it durable: it has taken effect when this returns, and is
+    /// durable, with everything before it, when the future resolves. The future need not be
+    /// polled for that.
+    ///
+    /// May block for the time of a sync when very much is waiting for one.
+    pub fn commit(&self, batch: Batch) -> Committed {
+        self.queue.commit(batch)
+    }
+
+    /// As [`Db::commit`], and waits. For start-up, tools and tests: it blocks the thread.
+    ///
+    /// # Errors
+    /// The batch is not durable.
+    pub fn commit_blocking(&self, batch: Batch) -> Result<(), Error> {
+        self.queue.commit_blocking(batch)
+    }
+
+    /// Applies a batch that nothing is promised upon. It is durable no later than the next commit,
+    /// and within a second or so without one.
+    ///
+    /// # Errors
+    /// It took no effect.
+    pub fn write(&self, batch: Batch) -> Result<(), Error> {
+        self.queue.write(batch)
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.queue.stats()
+    }
+
+    /// Resolves, with the reason, when a write or a sync has failed. The node must then stop.
+    /// Never resolves otherwise, not even when the database is closed.
+    pub fn failed(&self) -> impl Future<Output = Error> + Send + use<> {
+        let mut failure = self.queue.failure();
+        async move {
+            match failure
+                .wait_for(Option::is_some)
+                .await
+                .map(|why| why.clone())
+            {
+                Ok(Some(why)) => Error::Failed { why },
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Syncs everything and stops the writer. Other clones can read, but not write any more; the
+    /// files are released when the last clone is dropped.
+    ///
+    /// # Errors
+    /// Something is not durable.
+    pub fn close(self) -> Result<(), Error> {
+        self.writer.stop()
+    }
+}
+
+impl Writer {
+    fn stop(&self) -> Result<(), Error> {
+        self.queue.close();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match thread.map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(Error::Failed {
+                why: "the writer panicked".into(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!("{error}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Opening what is there. Everything is checked through a read-only view first, which writes
+//! nothing; RocksDB opens for writing only what has passed, because opening itself rewrites its
+//! manifest and its log.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteOptions};
+
+use crate::batch::Batch;
+use crate::cf::Cf;
+use crate::error::Error;
+use crate::identity::{Identity, Sequence, Stored};
+use crate::options::options;
+use crate::read;
+use crate::watermark::Watermark;
+
+/// RocksDB's own column family; nothing of ours is in it.
+const DEFAULT: &str = "default";
+
+/// Commits that had been acknowledged and are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Number of the last batch that was known to be durable; none if that cannot be read.
+    pub acknowledged: Option<u64>,
+    /// Number of the last batch that is there.
+    pub found: u64,
+}
+
+/// A database that may be opened for writing.
+pub(crate) struct Checked {
+    pub watermark: Watermark,
+    /// Number of the last batch that is there.
+    pub sequence: u64,
+    /// Number of the last batch that was known to be durable.
+    pub acknowledged: Result<u64, Error>,
+    /// Schema that it is in.
+    schema: u32,
+}
+
+/// Whether anything is at `path`.
+pub(crate) fn stands(path: &Path) -> Result<bool, Error> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotADirectory => Ok(true),
+        Err(e) => Err(Error::io("read the folder", path, e)),
+    }
+}
+
+/// Reads all that the node cannot run without, and changes nothing.
+pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, Error> {
+    if !stands(path)? {
+        return Err(Error::Missing { path: path.into() });
+    }
+    check_manifest(path)?;
+    let watermark = Watermark::lock(path)?;
+    let damaged = |e: rocksdb::Error| Error::Damaged {
+        path: path.into(),
+        detail: e.to_string(),
+    };
+    let names = DB::list_cf(&options(), path).map_err(damaged)?;
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    if !names.contains(Cf::Meta.name()) {
+        return Err(missing(path, &[Cf::Meta]));
+    }
+    let view = DB::open_cf_for_read_only(&options(), path, &names, false).map_err(damaged)?;
+    let schema = check_identity(&view, path, expect)?;
+    check_families(&names, schema, path)?;
+    let sequence = match read::get::<Sequence>(&view, &Sequence::key())? {
+        Some(Sequence(sequence)) => sequence,
+        None => return Err(Error::NotOurs { path: path.into() }),
+    };
+    for cf in Cf::ALL {
+        if cf.checked_on_start() && cf.since() <= schema {
+            read::check(&view, cf)?;
+        }
+    }
+    let acknowledged = watermark.read(path);
+    Ok(Checked {
+        watermark,
+        sequence,
+        acknowledged,
+        schema,
+    })
+}
+
+/// `CURRENT` names a manifest that is there. RocksDB says the same less clearly.
+fn check_manifest(path: &Path) -> Result<(), Error> {
+    let lacks = |file: &str| Error::MissingFile {
+        path: path.into(),
+        file: file.into(),
+    };
+    let current = match fs::read(path.join("CURRENT")) {
+        Ok(current) => current,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(lacks("CURRENT")),
+        Err(e) => return Err(Error::io("read", &path.join("CURRENT"), e)),
+    };
+    let name = std::str::from_utf8(&current)
+        .ok()
+        .and_then(|name| name.strip_suffix('\n'));
+    let number = name.and_then(|name| name.strip_prefix("MANIFEST-"));
+    match (name, number) {
+        (Some(name), Some(number)) if number.bytes().all(|b| b.is_ascii_digit()) => {
+            match path.join(name).try_exists() {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(lacks(name)),
+                Err(e) => Err(Error::io("read", &path.join(name), e)),
+            }
+        }
+        _ => Err(Error::Damaged {
+            path: path.into(),
+            detail: "CURRENT does not name a manifest".into(),
+        }),
+    }
+}
+
+/// Whose it is; its schema.
+fn check_identity(view: &DB, path: &Path, expect: &Identity) -> Result<u32, Error> {
+    let path = path.to_path_buf();
+    let stored = read::get::<Stored>(view, &Stored::key())?;
+    let Some(Ok(found)) = stored.map(Identity::try_from) else {
+        return Err(Error::NotOurs { path });
+    };
+    if found.schema > expect.schema {
+        return Err(Error::NewerSchema {
+            path,
+            found: found.schema,
+            known: expect.schema,
+        });
+    }
+    if found.network != expect.network {
+        let expected = expect.network.clone();
+        return Err(Error::OtherNetwork {
+            path,
+            found: found.network,
+            expected,
+        });
+    }
+    if found.node_id != expect.node_id {
+        return Err(Error::OtherNode {
+            path,
+            found: found.shown(),
+            expected: expect.shown(),
+        });
+    }
+    Ok(found.schema)
+}
+
+fn check_families(names: &BTreeSet<&str>, schema: u32, path: &Path) -> Result<(), Error> {
+    let gone: Vec<Cf> = Cf::ALL
+        .into_iter()
+        .filter(|cf| cf.since() <= schema && !names.contains(cf.name()))
+        .collect();
+    if !gone.is_empty() {
+        return Err(missing(path, &gone));
+    }
+    let known = |name: &str| name == DEFAULT || Cf::ALL.iter().any(|cf| cf.name() == name);
+    let unknown: Vec<String> = names
+        .iter()
+        .filter(|name| !known(name))
+        .map(|name| (*name).into())
+        .collect();
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::UnknownColumnFamilies {
+            path: path.into(),
+            names: unknown,
+        })
+    }
+}
+
+fn missing(path: &Path, families: &[Cf]) -> Error {
+    let names = families.iter().map(|cf| cf.name().into()).collect();
+    Error::MissingColumnFamilies {
+        path: path.into(),
+        names,
+    }
+}
+
+/// Opens for writing what [`check`] has passed, and brings an older schema up.
+pub(crate) fn open(
+    path: &Path,
+    options: &Options,
+    expect: &Identity,
+    checked: &Checked,
+) -> Result<DB, Error> {
+    let damaged = |e: rocksdb::Error| Error::Damaged {
+        path: path.into(),
+        detail: e.to_string(),
+    };
+    let names = DB::list_cf(options, path).map_err(damaged)?;
+    let families = names
+        .iter()
+        .map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+    let mut db = DB::open_cf_descriptors(options, path, families).map_err(damaged)?;
+    for cf in Cf::ALL {
+        // One that an interrupted upgrade made is there already.
+        if cf.since() <= expect.schema && !names.iter().any(|name| name == cf.name()) {
+            db.create_cf(cf.name(), options).map_err(damaged)?;
+        }
+    }
+    if checked.schema < expect.schema {
+        let mut batch = Batch::new();
+        batch.put(&Stored::key(), &Stored::from(expect));
+        let mut sync = WriteOptions::default();
+        sync.set_sync(true);
+        db.write_opt(batch.finish(&db)?, &sync).map_err(damaged)?;
+    }
+    Ok(db)
+}

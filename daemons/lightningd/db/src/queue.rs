@@ -1,0 +1,299 @@
+//! The one writer: applies batches in the order of the calls, and makes them durable in groups.
+//!
+//! A batch is written to the log and to memory within the call, under one lock, which fixes the
+//! order and lets readers see it at once. One thread syncs the log: while a sync runs, the next
+//! batches gather, and the next sync serves all of them (group commit).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rocksdb::{DB, WriteOptions};
+use tokio::sync::{oneshot, watch};
+
+use crate::batch::{Batch, handle};
+use crate::cf::Cf;
+use crate::db::Stats;
+use crate::error::Error;
+use crate::identity::Sequence;
+use crate::key::Key;
+use crate::record;
+use crate::watermark::Watermark;
+
+/// Batches that may wait for a sync. At the limit a call waits for the sync under way.
+const MAX_WAITING: usize = 16_384;
+/// Bytes written but not synced. At the limit a call waits for the sync under way.
+const MAX_UNSYNCED: usize = 16 << 20;
+/// What was written without waiting is durable after this long even if nobody commits.
+const LATEST_SYNC: Duration = Duration::from_secs(1);
+
+/// A batch on its way to the disk. It has taken effect; wait for this before you promise anything
+/// that it says. Dropping it changes nothing but that you do not learn whether it is durable.
+#[must_use = "nothing may be promised before the batch is durable"]
+#[derive(Debug)]
+pub struct Committed(State);
+
+#[derive(Debug)]
+enum State {
+    Waiting(oneshot::Receiver<Result<(), Error>>),
+    Done(Option<Error>),
+}
+
+impl Future for Committed {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Done(error) => Poll::Ready(error.take().map_or(Ok(()), Err)),
+            State::Waiting(receiver) => Pin::new(receiver)
+                .poll(context)
+                .map(|reply| reply.unwrap_or(Err(Error::Closed))),
+        }
+    }
+}
+
+enum Waiter {
+    Async(oneshot::Sender<Result<(), Error>>),
+    Blocking(mpsc::SyncSender<Result<(), Error>>),
+}
+
+impl Waiter {
+    fn tell(self, result: Result<(), Error>) {
+        // Whoever does not wait any more need not be told.
+        match self {
+            Waiter::Async(waiter) => drop(waiter.send(result)),
+            Waiter::Blocking(waiter) => drop(waiter.send(result)),
+        }
+    }
+}
+
+struct Pending {
+    /// Number of the last batch that was applied.
+    sequence: u64,
+    /// Number of the last batch that is durable.
+    durable: u64,
+    unsynced: usize,
+    waiters: Vec<Waiter>,
+    closing: bool,
+    stats: Stats,
+}
+
+/// The database, and what has been written but not synced.
+pub(crate) struct Queue {
+    pub db: DB,
+    pending: Mutex<Pending>,
+    /// The writer has something to do.
+    work: Condvar,
+    /// There is room again.
+    room: Condvar,
+    watermark: Mutex<Watermark>,
+    failure: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Queue {
+    pub fn new(db: DB, watermark: Watermark, sequence: u64) -> Queue {
+        Queue {
+            db,
+            pending: Mutex::new(Pending {
+                sequence,
+                durable: sequence,
+                unsynced: 0,
+                waiters: Vec::new(),
+                closing: false,
+                stats: Stats::default(),
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            watermark: Mutex::new(watermark),
+            failure: watch::Sender::new(None),
+        }
+    }
+
+    pub fn write(&self, batch: Batch) -> Result<(), Error> {
+        self.apply(batch, None)
+    }
+
+    pub fn commit(&self, batch: Batch) -> Committed {
+        let (sender, receiver) = oneshot::channel();
+        Committed(match self.apply(batch, Some(Waiter::Async(sender))) {
+            Ok(()) => State::Waiting(receiver),
+            Err(error) => State::Done(Some(error)),
+        })
+    }
+
+    pub fn commit_blocking(&self, batch: Batch) -> Result<(), Error> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.apply(batch, Some(Waiter::Blocking(sender)))?;
+        receiver.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.lock().stats
+    }
+
+    pub fn failure(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.failure.subscribe()
+    }
+
+    /// Tells the writer to finish.
+    pub fn close(&self) {
+        self.lock().closing = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // Nothing is left half done when a panic unwinds through here.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, batch: Batch, waiter: Option<Waiter>) -> Result<(), Error> {
+        let size = batch.size();
+        let mut batch = batch.finish(&self.db)?;
+        let meta = handle(&self.db, Cf::Meta)?;
+        let sequence_key = Sequence::key().bytes();
+        let mut pending = self.lock();
+        while pending.is_full() && !pending.closing {
+            self.work.notify_one();
+            pending = self
+                .room
+                .wait(pending)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(why) = self.failure.borrow().clone() {
+            return Err(Error::Failed { why });
+        }
+        if pending.closing {
+            return Err(Error::Closed);
+        }
+        let sequence = pending.sequence + 1;
+        batch.put_cf(meta, sequence_key, record::encode(&Sequence(sequence))?);
+        // Under the lock: the order of the lock is the order in the log.
+        if let Err(e) = self.db.write_opt(batch, &WriteOptions::default()) {
+            return Err(self.fail(format!("batch {sequence} could not be written: {e}")));
+        }
+        pending.sequence = sequence;
+        pending.unsynced += size.max(1);
+        pending.stats.batches += 1;
+        let wake = waiter.is_some() || pending.unsynced == size.max(1);
+        pending.waiters.extend(waiter);
+        drop(pending);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Nothing is written from here on.
+    fn fail(&self, why: String) -> Error {
+        tracing::error!("{why}");
+        let why: Arc<str> = why.into();
+        // The first reason is the one that counts.
+        let mut first = Arc::clone(&why);
+        self.failure.send_modify(|known| match known {
+            Some(known) => first = Arc::clone(known),
+            None => *known = Some(why),
+        });
+        self.work.notify_all();
+        Error::Failed { why: first }
+    }
+
+    /// The writer: syncs until it is told to finish. Returns whether all is durable.
+    pub fn run(&self) -> Result<(), Error> {
+        loop {
+            let Some((waiters, upto, unsynced)) = self.next_group() else {
+                return self.finish();
+            };
+            let result = match self.failure.borrow().clone() {
+                // Never sync again: it might succeed without the data.
+                Some(why) => Err(Error::Failed { why }),
+                None => Ok(()),
+            };
+            let result = result.and_then(|()| {
+                self.db
+                    .flush_wal(true)
+                    .map_err(|e| self.fail(format!("a sync of the log failed: {e}")))
+            });
+            let mut pending = self.lock();
+            pending.unsynced -= unsynced;
+            if result.is_ok() {
+                pending.durable = upto;
+                pending.stats.syncs += 1;
+            }
+            drop(pending);
+            if result.is_ok() {
+                self.mark(upto);
+            }
+            self.room.notify_all();
+            waiters
+                .into_iter()
+                .for_each(|waiter| waiter.tell(result.clone()));
+        }
+    }
+
+    /// What the next sync is for; `None` when there is nothing left and the database closes.
+    fn next_group(&self) -> Option<(Vec<Waiter>, u64, usize)> {
+        let mut pending = self.lock();
+        loop {
+            let failed = self.failure.borrow().is_some();
+            let due = !pending.waiters.is_empty() || pending.is_full() || pending.closing;
+            if pending.unsynced > 0 && (due || failed) {
+                break;
+            }
+            if pending.closing {
+                return None;
+            }
+            let wait = if pending.unsynced > 0 {
+                LATEST_SYNC
+            } else {
+                Duration::MAX
+            };
+            let (woken, timeout) = self
+                .work
+                .wait_timeout(pending, wait.min(Duration::from_secs(3600)))
+                .unwrap_or_else(PoisonError::into_inner);
+            pending = woken;
+            if timeout.timed_out() && pending.unsynced > 0 {
+                break;
+            }
+        }
+        Some((
+            std::mem::take(&mut pending.waiters),
+            pending.sequence,
+            pending.unsynced,
+        ))
+    }
+
+    fn mark(&self, number: u64) {
+        let mut watermark = self
+            .watermark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Err(e) = watermark.write(number) {
+            self.fail(format!(
+                "the number of durable commits could not be written: {e}"
+            ));
+        }
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        if let Some(why) = self.failure.borrow().clone() {
+            return Err(Error::Failed { why });
+        }
+        let watermark = self
+            .watermark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        watermark
+            .sync()
+            .map_err(|e| self.fail(format!("the number of durable commits is not durable: {e}")))
+    }
+}
+
+impl Pending {
+    fn is_full(&self) -> bool {
+        self.waiters.len() >= MAX_WAITING || self.unsynced >= MAX_UNSYNCED
+    }
+}
