@@ -191,3 +191,62 @@ fn ended(method: &str) -> RpcError {
         source: io::ErrorKind::UnexpectedEof.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufRead;
+    use std::os::unix::net::UnixListener;
+
+    /// Answers each line that is a request with these texts, `ID` replaced by its id.
+    fn serve(listener: UnixListener, replies: &'static [&'static str]) {
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let requests = lines.map(Result::unwrap).filter(|line| !line.is_empty());
+            for (request, reply) in requests.zip(replies) {
+                let request: Value = serde_json::from_str(&request).unwrap();
+                let reply = reply.replace("ID", request["id"].as_str().unwrap());
+                stream.write_all(reply.as_bytes()).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn replies_are_told_from_notifications_and_errors_from_results() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("rpc");
+        serve(
+            UnixListener::bind(&socket).unwrap(),
+            &[
+                "{\"jsonrpc\":\"2.0\",\"method\":\"message\",\"params\":{}}\n\n{\"id\":\"ID\",\"result\":{\"a\":1}}\n\n",
+                "{\"id\":\"ID\",\"error\":{\"code\":-32602,\"message\":\"no\"}}\n\n",
+                "nonsense\n\n",
+            ],
+        );
+        let client = Client::new(&socket, std::time::Duration::from_secs(60));
+        let mut connection = client.connect("test").unwrap();
+        assert_eq!(connection.call("one", json!({})).unwrap(), json!({"a": 1}));
+        assert_eq!(
+            connection.call("two", json!([])).unwrap_err().code(),
+            Some(-32602)
+        );
+        assert!(matches!(
+            connection.call("three", json!({})),
+            Err(RpcError::Garbled { .. })
+        ));
+    }
+
+    #[test]
+    fn nobody_on_the_socket_is_an_io_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::new(
+            &folder.path().join("none"),
+            std::time::Duration::from_secs(1),
+        );
+        assert!(matches!(
+            client.call("getinfo", json!({})),
+            Err(RpcError::Io { .. })
+        ));
+    }
+}
