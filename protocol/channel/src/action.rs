@@ -36,6 +36,7 @@ pub enum Removal {
 }
 
 /// What happens to a channel.
+#[allow(clippy::large_enum_variant)] // short-lived: made, matched, taken apart
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The peer is connected (again), after init.
@@ -52,6 +53,7 @@ pub enum Event {
 }
 
 /// What the node asks of a channel.
+#[allow(clippy::large_enum_variant)] // short-lived: made, matched, taken apart
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Opener: the funding transaction (unsigned as yet) has this output for us. Answers [`Notice::NeedFunding`].
@@ -109,6 +111,7 @@ pub struct Persist {
 }
 
 /// What a channel tells the node.
+#[allow(clippy::large_enum_variant)] // short-lived: made, matched, taken apart
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Notice {
     /// Opener: both sides agree; build a transaction with this output, do not broadcast or sign it yet.
@@ -124,7 +127,8 @@ pub enum Notice {
     /// Reestablished with the peer, or not any more.
     Active { active: bool },
     /// The peer offered this HTLC and it is irrevocably committed. Repeated after a restart until removed.
-    Locked { id: HtlcId, htlc: Htlc, onion: wire::OnionPacket },
+    /// `over_dust_limit`: BOLT 2 (max_dust_htlc_exposure_msat) wants it failed, not forwarded and not fulfilled.
+    Locked { id: HtlcId, htlc: Htlc, onion: wire::OnionPacket, over_dust_limit: bool },
     /// A [`Command::Add`] that cannot be done; nothing was sent.
     AddRefused { origin: Origin, reason: AddRefusal },
     /// An HTLC of ours has ended; a fulfil is told at once, a failure when it is irrevocable.

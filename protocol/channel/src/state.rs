@@ -94,7 +94,10 @@ pub struct Live {
     pub remote_next: CommitmentNumber,
     /// Our newest commitment_signed is not yet answered by revoke_and_ack.
     pub awaiting_revocation: bool,
-    /// The peer's points of its commitments `remote_next - 1` and, once told, `remote_next`.
+    /// Which of the two left last, for their order when both have to be sent again.
+    pub last_sent: LastSent,
+    /// The peer's point of its oldest commitment that is not revoked (`remote_next - 1`, or
+    /// `remote_next - 2` while we await the revocation) and, once told, of the one after it.
     pub remote_current_point: PublicKey,
     pub remote_next_point: Option<PublicKey>,
     /// Newest secret that the peer revealed.
@@ -121,13 +124,21 @@ pub struct Balances {
     pub to_remote: MilliSatoshi,
 }
 
-/// The feerate in force and one that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The feerate in force and those that are under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeerateState {
     /// In force in both commitments, unless `pending` says otherwise.
     pub current: FeeratePerKw,
-    /// From the opener: the new feerate and how far it has come.
-    pub pending: Option<(FeeratePerKw, HtlcState)>,
+    /// From the opener, oldest first: each new feerate and how far it has come, at most one in
+    /// each state (a later update_fee replaces an earlier one that has come as far).
+    pub pending: Vec<(FeeratePerKw, HtlcState)>,
+}
+
+/// Of commitment_signed and revoke_and_ack, the one that we sent last (BOLT 2, Message Retransmission).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastSent {
+    Commitment,
+    Revocation,
 }
 
 /// How many HTLCs were fulfilled and how much they moved.
@@ -157,7 +168,7 @@ impl Live {
             dbid: identity.dbid,
             peer: identity.peer,
             channel_id: ChannelId::v1(&funding.outpoint),
-            feerate: FeerateState { current: setup.feerate, pending: None },
+            feerate: FeerateState { current: setup.feerate, pending: Vec::new() },
             setup,
             funding,
             announce,
@@ -169,6 +180,7 @@ impl Live {
             local_next: CommitmentNumber(1),
             remote_next: CommitmentNumber(1),
             awaiting_revocation: false,
+            last_sent: LastSent::Revocation,
             remote_current_point: remote_point,
             remote_next_point: None,
             last_remote_secret: None,
