@@ -1,0 +1,483 @@
+//! Never start empty: what is missing, damaged, lost or foreign is refused by name, and the folder
+//! stays byte for byte as it was.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Channel, Entry, Old, contents, copy, entry, filler, identity, put, reopen};
+use lightningd_db::{Batch, Db, Error, Identity, Loss, SCHEMA};
+use wire::ChannelId;
+
+const ENTRIES: u64 = 700;
+
+/// A database with tables, and commits that are only in the log.
+fn filled(folder: &Path) -> PathBuf {
+    let path = folder.join("db");
+    let db = Db::create(&path, &identity()).unwrap();
+    for number in 0..ENTRIES {
+        let mut batch = Batch::new();
+        put(&mut batch, 1, number, 10_000);
+        batch.put(
+            &number,
+            &Old {
+                number,
+                filler: filler(number, 3_000),
+            },
+        );
+        batch.put(&ChannelId([number as u8; 32]), &Channel { state: number });
+        db.write(batch).unwrap();
+    }
+    db.close().unwrap();
+    let db = reopen(&path);
+    for number in ENTRIES..ENTRIES + 100 {
+        let mut batch = Batch::new();
+        put(&mut batch, 1, number, 500);
+        db.commit_blocking(batch).unwrap();
+    }
+    db.close().unwrap();
+    path
+}
+
+fn files(path: &Path, end: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = contents(path)
+        .keys()
+        .filter(|name| name.ends_with(end) || name.starts_with(end))
+        .map(|name| path.join(name))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The log that has the newest commits.
+fn log(path: &Path) -> PathBuf {
+    files(path, ".log").pop().unwrap()
+}
+
+/// A copy of the database that `damage` has been done to, and what opening it says. Nothing may
+/// have changed by that.
+fn damaged(path: &Path, damage: impl FnOnce(&Path)) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    let copied = folder.path().join("db");
+    copy(path, &copied);
+    damage(&copied);
+    refused(&copied, &identity())
+}
+
+fn refused(path: &Path, expect: &Identity) -> Error {
+    let before = contents(path);
+    let error = match Db::open(path, expect) {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    };
+    assert!(before == contents(path), "the folder has changed: {error}");
+    error
+}
+
+fn flip(file: &Path, at: impl FnOnce(usize) -> usize) {
+    let mut bytes = fs::read(file).unwrap();
+    let at = at(bytes.len());
+    bytes[at] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn missing_or_damaged_files_are_refused_and_nothing_is_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let manifest = files(&path, "MANIFEST-").pop().unwrap();
+    let manifest = manifest.file_name().unwrap().to_str().unwrap();
+
+    let error = damaged(&path, |db| fs::remove_file(db.join("CURRENT")).unwrap());
+    assert!(
+        matches!(&error, Error::MissingFile { file, .. } if file == "CURRENT"),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("Do not start with an empty database")
+    );
+
+    let error = damaged(&path, |db| {
+        fs::write(db.join("CURRENT"), "MANIFEST-x\n").unwrap()
+    });
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+
+    let error = damaged(&path, |db| fs::remove_file(db.join(manifest)).unwrap());
+    assert!(
+        matches!(&error, Error::MissingFile { file, .. } if file == manifest),
+        "{error}"
+    );
+
+    for part in [3, 2] {
+        let error = damaged(&path, |db| flip(&db.join(manifest), |len| len / part));
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+
+    let tables = files(&path, ".sst");
+    assert!(tables.len() > 3);
+    for table in &tables {
+        let name = table.file_name().unwrap();
+        let error = damaged(&path, |db| fs::remove_file(db.join(name)).unwrap());
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_damaged_table_that_the_node_needs_is_found_on_start_and_others_when_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let (mut on_start, mut when_read) = (0, 0);
+    for table in files(&path, ".sst") {
+        let name = table.file_name().unwrap();
+        let copies = tempfile::tempdir().unwrap();
+        let copied = copies.path().join("db");
+        copy(&path, &copied);
+        flip(&copied.join(name), |len| len / 3);
+        let before = contents(&copied);
+        match Db::open(&copied, &identity()) {
+            Err(error) => {
+                assert!(matches!(error, Error::Damaged { .. }), "{error}");
+                assert!(before == contents(&copied), "the folder has changed");
+                on_start += 1;
+            }
+            Ok(db) => {
+                let read: Result<Vec<_>, Error> = db.scan::<Old>().unwrap().collect();
+                assert!(matches!(read, Err(Error::Damaged { .. })), "{name:?}");
+                when_read += 1;
+            }
+        }
+    }
+    assert!(on_start > 0 && when_read > 0, "{on_start} {when_read}");
+}
+
+#[test]
+fn a_cut_or_damaged_log_is_lost_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let name = log(&path).file_name().unwrap().to_os_string();
+    let full = fs::metadata(log(&path)).unwrap().len();
+    let last = ENTRIES + 100;
+
+    let error = damaged(&path, |db| flip(&db.join(&name), |len| len / 2));
+    assert!(
+        matches!(error, Error::LostCommits { acknowledged, found, .. }
+            if acknowledged == last && found < last),
+        "{error}"
+    );
+    for cut in [1, 600, full / 2, full] {
+        let error = damaged(&path, |db| {
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(db.join(&name))
+                .unwrap();
+            file.set_len(full - cut).unwrap();
+        });
+        assert!(
+            matches!(error, Error::LostCommits { .. }),
+            "cut by {cut}: {error}"
+        );
+    }
+    let error = damaged(&path, |db| fs::remove_file(db.join(&name)).unwrap());
+    assert!(
+        matches!(error, Error::LostCommits { .. } | Error::Damaged { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_batch_that_nobody_was_told_about_may_be_torn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let mut bytes = fs::read(log(&path)).unwrap();
+    // Half of a record that looks like the ones before it.
+    let tail = bytes[bytes.len() - 300..].to_vec();
+    bytes.extend_from_slice(&tail);
+    fs::write(log(&path), bytes).unwrap();
+    let db = reopen(&path);
+    for number in 0..ENTRIES + 100 {
+        assert!(db.get::<Entry>(&(1, number)).unwrap().is_some(), "{number}");
+    }
+    let mut batch = Batch::new();
+    put(&mut batch, 2, 1, 500);
+    db.commit_blocking(batch).unwrap();
+    drop(db);
+    let db = reopen(&path);
+    assert_eq!(db.get::<Entry>(&(2, 1)).unwrap(), Some(entry(2, 1, 500)));
+}
+
+#[test]
+fn lost_commits_can_be_accepted_and_are_reported_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let cut = fs::metadata(log(&path)).unwrap().len() - 5_000;
+    fs::OpenOptions::new()
+        .write(true)
+        .open(log(&path))
+        .unwrap()
+        .set_len(cut)
+        .unwrap();
+    assert!(matches!(
+        refused(&path, &identity()),
+        Error::LostCommits { .. }
+    ));
+    let (db, loss) = Db::open_after_loss(&path, &identity()).unwrap();
+    let Some(Loss {
+        acknowledged: Some(acknowledged),
+        found,
+    }) = loss
+    else {
+        panic!("{loss:?}");
+    };
+    assert_eq!(acknowledged, ENTRIES + 100);
+    assert!(found < acknowledged);
+    assert!(db.get::<Entry>(&(1, found - 1)).unwrap().is_some());
+    assert!(db.get::<Entry>(&(1, found)).unwrap().is_none());
+    drop(db);
+    let (db, loss) = Db::open_after_loss(&path, &identity()).unwrap();
+    assert_eq!(loss, None);
+    drop(db);
+    reopen(&path);
+}
+
+#[test]
+fn the_count_of_durable_commits_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let error = damaged(&path, |db| {
+        fs::remove_file(db.join("ACKNOWLEDGED")).unwrap()
+    });
+    assert!(matches!(&error, Error::MissingFile { file, .. } if file == "ACKNOWLEDGED"));
+    let error = damaged(&path, |db| {
+        fs::write(db.join("ACKNOWLEDGED"), [1; 600]).unwrap()
+    });
+    assert!(matches!(error, Error::Watermark { .. }), "{error}");
+}
+
+/// Opens the database with RocksDB itself.
+fn raw(path: &Path, with: impl FnOnce(&mut rocksdb::DB)) {
+    let options = rocksdb::Options::default();
+    let names = rocksdb::DB::list_cf(&options, path).unwrap();
+    with(&mut rocksdb::DB::open_cf(&options, path, names).unwrap());
+}
+
+#[test]
+fn a_missing_or_unknown_column_family_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    raw(&path, |db| db.drop_cf("payments").unwrap());
+    let error = refused(&path, &identity());
+    assert!(matches!(&error, Error::MissingColumnFamilies { names, .. } if names == &["payments"]));
+    assert!(error.to_string().contains("payments"));
+    raw(&path, |db| {
+        db.create_cf("payments", &rocksdb::Options::default())
+            .unwrap();
+        db.create_cf("from_the_future", &rocksdb::Options::default())
+            .unwrap();
+    });
+    let error = refused(&path, &identity());
+    assert!(
+        matches!(error, Error::UnknownColumnFamilies { names, .. } if names == ["from_the_future"])
+    );
+    raw(&path, |db| db.drop_cf("meta").unwrap());
+    let error = refused(&path, &identity());
+    assert!(matches!(error, Error::MissingColumnFamilies { names, .. } if names == ["meta"]));
+}
+
+#[test]
+fn another_seed_network_or_newer_schema_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    Db::create(&path, &identity()).unwrap().close().unwrap();
+    let error = refused(
+        &path,
+        &Identity {
+            node_id: [3; 33],
+            ..identity()
+        },
+    );
+    assert!(matches!(error, Error::OtherNode { .. }));
+    let text = error.to_string();
+    assert!(
+        text.contains(&"02".repeat(33)) && text.contains(&"03".repeat(33)),
+        "{text}"
+    );
+    let error = refused(
+        &path,
+        &Identity {
+            network: "bitcoin".into(),
+            ..identity()
+        },
+    );
+    assert_eq!(
+        error,
+        Error::OtherNetwork {
+            path: path.clone(),
+            found: "regtest".into(),
+            expected: "bitcoin".into()
+        }
+    );
+    // A later version brings the schema up; this one then refuses it.
+    let later = Identity {
+        schema: SCHEMA + 1,
+        ..identity()
+    };
+    Db::open(&path, &later).unwrap().close().unwrap();
+    Db::open(&path, &later).unwrap().close().unwrap();
+    let error = refused(&path, &identity());
+    assert_eq!(
+        error,
+        Error::NewerSchema {
+            path: path.clone(),
+            found: SCHEMA + 1,
+            known: SCHEMA
+        }
+    );
+}
+
+#[test]
+fn an_identity_that_cannot_be_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    Db::create(&path, &identity()).unwrap().close().unwrap();
+    let key = b"db/identity\0\0";
+    raw(&path, |db| {
+        let meta = db.cf_handle("meta").unwrap();
+        assert!(db.get_cf(meta, key).unwrap().is_some());
+        db.put_cf(meta, key, [1, 2, 3]).unwrap();
+    });
+    assert!(matches!(
+        refused(&path, &identity()),
+        Error::Unreadable { .. }
+    ));
+    raw(&path, |db| {
+        db.delete_cf(db.cf_handle("meta").unwrap(), key).unwrap()
+    });
+    assert!(matches!(refused(&path, &identity()), Error::NotOurs { .. }));
+}
+
+#[test]
+fn opening_never_creates_and_creating_never_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    assert!(!Db::exists(&path).unwrap());
+    assert!(matches!(
+        Db::open(&path, &identity()),
+        Err(Error::Missing { .. })
+    ));
+    assert!(!path.exists());
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(refused(&path, &identity()), Error::Missing { .. }));
+    assert!(!Db::exists(&path).unwrap());
+
+    // What an interrupted creation left is not a database and not in the way.
+    fs::create_dir(folder.path().join("db.creating")).unwrap();
+    fs::write(folder.path().join("db.creating/CURRENT"), "half").unwrap();
+    Db::create(&path, &identity()).unwrap().close().unwrap();
+    assert_eq!(contents_of_parent(folder.path()), ["db"]);
+    assert!(Db::exists(&path).unwrap());
+
+    let before = contents(&path);
+    assert!(matches!(
+        Db::create(&path, &identity()),
+        Err(Error::AlreadyThere { .. })
+    ));
+    assert!(before == contents(&path));
+
+    let other = folder.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("notes.txt"), "mine").unwrap();
+    assert!(matches!(
+        Db::create(&other, &identity()),
+        Err(Error::AlreadyThere { .. })
+    ));
+    assert!(matches!(
+        refused(&other, &identity()),
+        Error::MissingFile { .. }
+    ));
+}
+
+fn contents_of_parent(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder)
+        .unwrap()
+        .map(|f| f.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_database_is_open_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let db = Db::create(&path, &identity()).unwrap();
+    assert!(matches!(
+        Db::open(&path, &identity()),
+        Err(Error::InUse { .. })
+    ));
+    db.close().unwrap();
+    reopen(&path);
+}
+
+#[test]
+fn one_flipped_byte_anywhere_is_refused_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let names: Vec<String> = contents(&path).into_keys().collect();
+    let mut refusals = 0;
+    for round in 0..120u64 {
+        let copies = tempfile::tempdir().unwrap();
+        let copied = copies.path().join("db");
+        copy(&path, &copied);
+        let random = filler(round, 16);
+        let (pick, at) = random.split_at(8);
+        let pick = u64::from_be_bytes(pick.try_into().unwrap()) as usize % names.len();
+        let at = u64::from_be_bytes(at.try_into().unwrap()) as usize;
+        let file = copied.join(&names[pick]);
+        if fs::metadata(&file).unwrap().len() == 0 {
+            continue;
+        }
+        flip(&file, |len| at % len);
+        let before = contents(&copied);
+        let db = match Db::open(&copied, &identity()) {
+            Ok(db) => db,
+            Err(_) => {
+                assert!(before == contents(&copied), "{} has changed", names[pick]);
+                refusals += 1;
+                continue;
+            }
+        };
+        // Whatever can be read is what was written, and nothing is missing.
+        for number in 0..ENTRIES + 100 {
+            let len = if number < ENTRIES { 10_000 } else { 500 };
+            let read = db.get::<Entry>(&(1, number)).unwrap();
+            assert_eq!(
+                read,
+                Some(entry(1, number, len)),
+                "{} {number}",
+                names[pick]
+            );
+        }
+        let mut olds = 0;
+        for row in db.scan::<Old>().unwrap() {
+            match row {
+                Ok((number, old)) => {
+                    assert_eq!(
+                        old,
+                        Old {
+                            number,
+                            filler: filler(number, 3_000)
+                        }
+                    );
+                    olds += 1;
+                }
+                Err(error) => {
+                    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+                    olds = ENTRIES;
+                }
+            }
+        }
+        assert_eq!(olds, ENTRIES, "{}", names[pick]);
+    }
+    assert!(refusals > 10, "{refusals}");
+}
