@@ -9,6 +9,7 @@
 )]
 
 pub mod channeld_connectd;
+pub mod edges;
 pub mod hsm;
 pub mod lightningd_chaind;
 pub mod lightningd_channeld;
@@ -17,4 +18,5 @@ pub mod lightningd_payd;
 
 mod schema;
 
+pub use edges::hello;
 pub use schema::{SCHEMA, SCHEMA_TEXT};

@@ -17,11 +17,7 @@ pub enum ToConnectd {
     Disconnect { peer: NodeId, reason: String },
     /// Effect: the descriptor that comes along is the channeld_connectd edge of one of this peer's channels,
     /// with these ids claimed for it. Says Connected at once if the peer is. Closing that socket detaches it.
-    /// `first` is delivered to it before anything else (the open_channel that led to this channel).
-    Attach {
-        peer: NodeId,
-        channel_ids: Vec<ChannelId>,
-    },
+    Attach { peer: NodeId, channel_ids: Vec<ChannelId> },
     /// Effect: while set, connectd reconnects to this peer by itself, with backoff.
     Keep { peer: NodeId, addresses: Vec<String>, keep: bool },
     /// Effect: sends a message as it is (errors, warnings, custom messages).

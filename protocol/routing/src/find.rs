@@ -23,6 +23,8 @@ pub enum NoRoute {
     Excluded,
     #[error("amounts or delays on the way are absurdly large")]
     Overflow,
+    #[error("the instructions for the hops do not fit into an onion")]
+    TooLong,
     #[error("the most that can be sent there at once is {spendable}, and {needed} are needed")]
     NotEnough {
         needed: MilliSatoshi,
@@ -59,7 +61,7 @@ impl NoRoute {
             NoRoute::NoChannels => (8, 0),
             NoRoute::Unreachable => (7, 0),
             NoRoute::Excluded => (6, 0),
-            NoRoute::Overflow => (5, 0),
+            NoRoute::Overflow | NoRoute::TooLong => (5, 0),
             NoRoute::NotEnough { needed, spendable } => (4, lacking(*needed, *spendable)),
             NoRoute::AboveMaximum { needed, maximum } => (3, lacking(*needed, *maximum)),
             NoRoute::BelowMinimum { amount, minimum } => (2, lacking(*minimum, *amount)),

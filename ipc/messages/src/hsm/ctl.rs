@@ -61,7 +61,8 @@ pub struct NewChannel {
     pub basepoints: Basepoints,
     /// Per-commitment points 0 and 1.
     pub first_points: [PublicKey; 2],
-    /// Wallet address that mutual closes pay to, and its index.
-    pub shutdown_script: ScriptBuf,
+    /// Wallet address that mutual closes pay to (the P2TR one), and its index.
+    pub shutdown_p2wpkh: ScriptBuf,
+    pub shutdown_p2tr: ScriptBuf,
     pub shutdown_index: u32,
 }
