@@ -11,6 +11,7 @@
 pub mod amount;
 pub mod args;
 pub mod commands;
+pub mod conform;
 pub mod context;
 pub mod error;
 pub mod feerate;
