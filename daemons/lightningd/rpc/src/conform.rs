@@ -184,7 +184,7 @@ fn check_object(
     for (name, value) in members {
         let path = format!("{path}.{name}");
         // A later case may say more about a member than the object does.
-        match fields().filter(|(n, _)| *n == name).last() {
+        match fields().rfind(|(n, _)| *n == name) {
             Some((_, field)) => check_value(&field.shape, value, &path, wrong),
             None if object.open || (top && name.starts_with("warning_") && value.is_string()) => {}
             None => wrong.push(format!("{path} is not in the table")),
@@ -283,7 +283,7 @@ fn is_type(name: &str, value: &Value) -> bool {
 }
 
 fn is_hex(text: &str) -> bool {
-    text.len() % 2 == 0
+    text.len().is_multiple_of(2)
         && text
             .bytes()
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
