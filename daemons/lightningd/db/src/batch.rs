@@ -3,7 +3,7 @@
 use rocksdb::WriteBatch;
 
 use crate::cf::Cf;
-use crate::error::Error;
+use crate::error::DbError;
 use crate::key::{Key, MAX_KEY, Prefix, after};
 use crate::record::{self, Record};
 
@@ -30,7 +30,7 @@ pub struct Batch {
     ops: Vec<Op>,
     size: usize,
     /// The first change that could not be encoded; the batch is refused with it.
-    broken: Option<Error>,
+    broken: Option<DbError>,
 }
 
 impl Batch {
@@ -41,7 +41,7 @@ impl Batch {
 
     /// Writes a record, over what is there.
     pub fn put<R: Record>(&mut self, key: &R::Key, record: &R) -> &mut Batch {
-        let key = key.bytes();
+        let key = key.to_bytes();
         match record::encode(record) {
             Ok(value) => self.push(R::CF, key.len() + value.len(), key.len(), |_| Op::Put {
                 cf: R::CF,
@@ -57,7 +57,7 @@ impl Batch {
 
     /// Removes a record, if it is there.
     pub fn delete<R: Record>(&mut self, key: &R::Key) -> &mut Batch {
-        let key = key.bytes();
+        let key = key.to_bytes();
         self.push(R::CF, key.len(), key.len(), |cf| Op::Delete { cf, key })
     }
 
@@ -96,7 +96,8 @@ impl Batch {
     fn push(&mut self, cf: Cf, size: usize, key: usize, op: impl FnOnce(Cf) -> Op) -> &mut Batch {
         if key > MAX_KEY {
             let detail = format!("its key has {key} bytes, more than {MAX_KEY}");
-            self.broken.get_or_insert(Error::Unwritable { cf, detail });
+            self.broken
+                .get_or_insert(DbError::Unwritable { cf, detail });
         } else {
             self.size += size;
             self.ops.push(op(cf));
@@ -105,7 +106,7 @@ impl Batch {
     }
 
     /// The same for RocksDB.
-    pub(crate) fn finish(self, db: &rocksdb::DB) -> Result<WriteBatch, Error> {
+    pub(crate) fn finish(self, db: &rocksdb::DB) -> Result<WriteBatch, DbError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
@@ -124,9 +125,9 @@ impl Batch {
 }
 
 /// Every family of [`Cf::ALL`] is open in a database that was opened.
-pub(crate) fn handle(db: &rocksdb::DB, cf: Cf) -> Result<&rocksdb::ColumnFamily, Error> {
+pub(crate) fn handle(db: &rocksdb::DB, cf: Cf) -> Result<&rocksdb::ColumnFamily, DbError> {
     db.cf_handle(cf.name())
-        .ok_or_else(|| Error::MissingColumnFamilies {
+        .ok_or_else(|| DbError::MissingColumnFamilies {
             path: db.path().into(),
             names: vec![cf.name().into()],
         })

@@ -11,7 +11,7 @@ pub enum Cf {
     ClosedChannels,
     Peers,
     Invoices,
-    InvoiceIndex,
+    InvoiceByHash,
     Payments,
     PaymentParts,
     Forwards,
@@ -31,7 +31,7 @@ impl Cf {
         Cf::ClosedChannels,
         Cf::Peers,
         Cf::Invoices,
-        Cf::InvoiceIndex,
+        Cf::InvoiceByHash,
         Cf::Payments,
         Cf::PaymentParts,
         Cf::Forwards,
@@ -53,7 +53,7 @@ impl Cf {
             Cf::ClosedChannels => "closed_channels",
             Cf::Peers => "peers",
             Cf::Invoices => "invoices",
-            Cf::InvoiceIndex => "invoice_index",
+            Cf::InvoiceByHash => "invoice_by_hash",
             Cf::Payments => "payments",
             Cf::PaymentParts => "payment_parts",
             Cf::Forwards => "forwards",
@@ -76,7 +76,7 @@ impl Cf {
             | Cf::ClosedChannels
             | Cf::Peers
             | Cf::Invoices
-            | Cf::InvoiceIndex
+            | Cf::InvoiceByHash
             | Cf::Payments
             | Cf::PaymentParts
             | Cf::Forwards
@@ -105,7 +105,7 @@ impl Cf {
             | Cf::Config => true,
             Cf::ClosedChannels
             | Cf::Invoices
-            | Cf::InvoiceIndex
+            | Cf::InvoiceByHash
             | Cf::Payments
             | Cf::PaymentParts
             | Cf::Forwards

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use rocksdb::Direction;
 
 use crate::batch::Batch;
-use crate::error::Error;
+use crate::error::DbError;
 use crate::identity::Identity;
 use crate::key::{Key, Prefix};
 use crate::open::{self, Loss};
@@ -36,7 +36,7 @@ pub struct Db {
 
 struct Writer {
     queue: Arc<Queue>,
-    thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+    thread: Mutex<Option<JoinHandle<Result<(), DbError>>>>,
 }
 
 impl Db {
@@ -45,7 +45,7 @@ impl Db {
     ///
     /// # Errors
     /// Something stands there, or the disk refuses.
-    pub fn create(path: &Path, identity: &Identity) -> Result<Db, Error> {
+    pub fn create(path: &Path, identity: &Identity) -> Result<Db, DbError> {
         create::create(path, identity)?;
         Db::open(path, identity)
     }
@@ -54,12 +54,12 @@ impl Db {
     /// that the node cannot run without. An older schema is brought up to `expect.schema`.
     ///
     /// # Errors
-    /// See [`Error`]; the folder is then as it was.
-    pub fn open(path: &Path, expect: &Identity) -> Result<Db, Error> {
+    /// See [`DbError`]; the folder is then as it was.
+    pub fn open(path: &Path, expect: &Identity) -> Result<Db, DbError> {
         let checked = open::check(path, expect)?;
         let (acknowledged, found) = (checked.acknowledged.clone()?, checked.sequence);
         if found < acknowledged {
-            return Err(Error::LostCommits {
+            return Err(DbError::LostCommits {
                 path: path.into(),
                 acknowledged,
                 found,
@@ -74,7 +74,7 @@ impl Db {
     ///
     /// # Errors
     /// Anything but lost commits.
-    pub fn open_after_loss(path: &Path, expect: &Identity) -> Result<(Db, Option<Loss>), Error> {
+    pub fn open_after_loss(path: &Path, expect: &Identity) -> Result<(Db, Option<Loss>), DbError> {
         let checked = open::check(path, expect)?;
         let acknowledged = checked.acknowledged.clone().ok();
         let found = checked.sequence;
@@ -82,7 +82,7 @@ impl Db {
             return Ok((Db::start(path, expect, checked)?, None));
         }
         let db = open::open(path, &options::options(), expect, &checked)?;
-        let mark = |e| Error::io("write", &path.join(watermark::FILE), e);
+        let mark = |e| DbError::io("write", &path.join(watermark::FILE), e);
         checked.watermark.reset(found).map_err(mark)?;
         tracing::warn!(
             ?acknowledged,
@@ -102,11 +102,11 @@ impl Db {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn exists(path: &Path) -> Result<bool, Error> {
+    pub fn exists(path: &Path) -> Result<bool, DbError> {
         open::stands(path)
     }
 
-    fn start(path: &Path, expect: &Identity, checked: open::Checked) -> Result<Db, Error> {
+    fn start(path: &Path, expect: &Identity, checked: open::Checked) -> Result<Db, DbError> {
         let db = open::open(path, &options::options(), expect, &checked)?;
         Ok(Db::run(db, checked.watermark, checked.sequence))
     }
@@ -131,53 +131,73 @@ impl Db {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>, Error> {
+    pub fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>, DbError> {
         read::get(&self.queue.db, key)
     }
 
-    /// All records of a kind, in the order of their keys.
+    /// All records of a kind, in the order of their keys. They are all in memory then:
+    /// [`Db::iter`] for kinds that grow without bound.
     ///
     /// # Errors
-    /// The column family is not there.
-    pub fn scan<R: Record>(&self) -> Result<Scan<'_, R>, Error> {
-        Scan::new(&self.queue.db, Vec::new(), None, Direction::Forward)
+    /// One of them cannot be read.
+    pub fn scan<R: Record>(&self) -> Result<Vec<(R::Key, R)>, DbError> {
+        self.iter()?.collect()
     }
 
-    /// All records of a kind, the highest key first.
+    /// All records whose key starts with `prefix`, in the order of their keys.
     ///
     /// # Errors
-    /// As [`Db::scan`].
-    pub fn scan_back<R: Record>(&self) -> Result<Scan<'_, R>, Error> {
-        Scan::new(&self.queue.db, Vec::new(), None, Direction::Reverse)
-    }
-
-    /// Records from `key` on.
-    ///
-    /// # Errors
-    /// As [`Db::scan`].
-    pub fn scan_from<R: Record>(&self, key: &R::Key) -> Result<Scan<'_, R>, Error> {
-        Scan::new(&self.queue.db, key.bytes(), None, Direction::Forward)
-    }
-
-    /// Records whose key starts with `prefix`.
-    ///
-    /// # Errors
-    /// As [`Db::scan`].
+    /// One of them cannot be read.
     pub fn scan_prefix<R: Record>(
         &self,
         prefix: &impl Prefix<R::Key>,
-    ) -> Result<Scan<'_, R>, Error> {
+    ) -> Result<Vec<(R::Key, R)>, DbError> {
+        self.iter_prefix(prefix)?.collect()
+    }
+
+    /// All records of a kind, read one by one as they were when this was called.
+    ///
+    /// # Errors
+    /// The column family is not there.
+    pub fn iter<R: Record>(&self) -> Result<Scan<'_, R>, DbError> {
+        Scan::new(&self.queue.db, Vec::new(), None, Direction::Forward)
+    }
+
+    /// As [`Db::iter`], the highest key first.
+    ///
+    /// # Errors
+    /// As [`Db::iter`].
+    pub fn iter_back<R: Record>(&self) -> Result<Scan<'_, R>, DbError> {
+        Scan::new(&self.queue.db, Vec::new(), None, Direction::Reverse)
+    }
+
+    /// As [`Db::iter`], from `key` on.
+    ///
+    /// # Errors
+    /// As [`Db::iter`].
+    pub fn iter_from<R: Record>(&self, key: &R::Key) -> Result<Scan<'_, R>, DbError> {
+        Scan::new(&self.queue.db, key.to_bytes(), None, Direction::Forward)
+    }
+
+    /// As [`Db::iter`], those whose key starts with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Db::iter`].
+    pub fn iter_prefix<R: Record>(
+        &self,
+        prefix: &impl Prefix<R::Key>,
+    ) -> Result<Scan<'_, R>, DbError> {
         Scan::prefix(&self.queue.db, prefix.prefix(), Direction::Forward)
     }
 
-    /// Records whose key starts with `prefix`, the highest key first.
+    /// As [`Db::iter_prefix`], the highest key first.
     ///
     /// # Errors
-    /// As [`Db::scan`].
-    pub fn scan_prefix_back<R: Record>(
+    /// As [`Db::iter`].
+    pub fn iter_prefix_back<R: Record>(
         &self,
         prefix: &impl Prefix<R::Key>,
-    ) -> Result<Scan<'_, R>, Error> {
+    ) -> Result<Scan<'_, R>, DbError> {
         Scan::prefix(&self.queue.db, prefix.prefix(), Direction::Reverse)
     }
 
@@ -194,7 +214,7 @@ impl Db {
     ///
     /// # Errors
     /// The batch is not durable.
-    pub fn commit_blocking(&self, batch: Batch) -> Result<(), Error> {
+    pub fn commit_blocking(&self, batch: Batch) -> Result<(), DbError> {
         self.queue.commit_blocking(batch)
     }
 
@@ -203,7 +223,7 @@ impl Db {
     ///
     /// # Errors
     /// It took no effect.
-    pub fn write(&self, batch: Batch) -> Result<(), Error> {
+    pub fn write(&self, batch: Batch) -> Result<(), DbError> {
         self.queue.write(batch)
     }
 
@@ -214,7 +234,7 @@ impl Db {
 
     /// Resolves, with the reason, when a write or a sync has failed. The node must then stop.
     /// Never resolves otherwise, not even when the database is closed.
-    pub fn failed(&self) -> impl Future<Output = Error> + Send + use<> {
+    pub fn failed(&self) -> impl Future<Output = DbError> + Send + use<> {
         let mut failure = self.queue.failure();
         async move {
             match failure
@@ -222,7 +242,7 @@ impl Db {
                 .await
                 .map(|why| why.clone())
             {
-                Ok(Some(why)) => Error::Failed { why },
+                Ok(Some(why)) => DbError::Failed { why },
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }
@@ -233,13 +253,13 @@ impl Db {
     ///
     /// # Errors
     /// Something is not durable.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self) -> Result<(), DbError> {
         self.writer.stop()
     }
 }
 
 impl Writer {
-    fn stop(&self) -> Result<(), Error> {
+    fn stop(&self) -> Result<(), DbError> {
         self.queue.close();
         let thread = self
             .thread
@@ -248,7 +268,7 @@ impl Writer {
             .take();
         match thread.map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            Some(Err(_)) => Err(Error::Failed {
+            Some(Err(_)) => Err(DbError::Failed {
                 why: "the writer panicked".into(),
             }),
             None => Ok(()),

@@ -11,7 +11,7 @@ const ADVICE: &str = "Nothing was changed. Do not start with an empty database i
                       that forgets its channels, or repeats an old state of one, loses money";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum DbError {
     #[error(
         "there is no database at {path}, but the node has run before. Mount the disk or put the \
          folder back. {}",
@@ -117,9 +117,9 @@ pub enum Error {
     },
 }
 
-impl Error {
-    pub(crate) fn io(what: &'static str, path: &std::path::Path, why: impl ToString) -> Error {
-        Error::Io {
+impl DbError {
+    pub(crate) fn io(what: &'static str, path: &std::path::Path, why: impl ToString) -> DbError {
+        DbError::Io {
             what,
             path: path.into(),
             why: why.to_string(),

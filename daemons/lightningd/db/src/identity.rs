@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cf::Cf;
-use crate::key::Text;
 use crate::record::Record;
 
 /// The schema that this version writes: the column families and what is in them as a whole. One
@@ -39,15 +38,15 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn key() -> Text {
-        Text("db/identity".into())
+    pub(crate) fn key() -> String {
+        "db/identity".into()
     }
 }
 
 impl Record for Stored {
     const CF: Cf = Cf::Meta;
     const VERSION: u8 = 1;
-    type Key = Text;
+    type Key = String;
 }
 
 impl From<&Identity> for Stored {
@@ -78,13 +77,13 @@ impl TryFrom<Stored> for Identity {
 pub(crate) struct Sequence(pub u64);
 
 impl Sequence {
-    pub(crate) fn key() -> Text {
-        Text("db/sequence".into())
+    pub(crate) fn key() -> String {
+        "db/sequence".into()
     }
 }
 
 impl Record for Sequence {
     const CF: Cf = Cf::Meta;
     const VERSION: u8 = 1;
-    type Key = Text;
+    type Key = String;
 }

@@ -4,8 +4,8 @@
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Txid};
 use wire::{
-    BlockHeight, ChannelId, CommitmentNumber, HtlcId, NodeId, PaymentHash, PaymentSecret,
-    ShortChannelId, Side,
+    BlockHeight, ChannelDbid, ChannelId, CommitmentNumber, HtlcId, NodeId, PaymentHash,
+    PaymentSecret, ShortChannelId, Side,
 };
 
 /// Longest key, in bytes. Longer ones are refused.
@@ -20,7 +20,7 @@ pub trait Key: Sized {
     fn decode(from: &mut &[u8]) -> Option<Self>;
 
     /// The key as bytes.
-    fn bytes(&self) -> Vec<u8> {
+    fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(40);
         self.encode(&mut out);
         out
@@ -86,6 +86,7 @@ macro_rules! wrapper_keys {
 }
 wrapper_keys!(
     BlockHeight,
+    ChannelDbid,
     ChannelId,
     CommitmentNumber,
     HtlcId,
@@ -158,13 +159,10 @@ impl Key for OutPoint {
     }
 }
 
-/// Text of any length. Ends with two zero bytes; a zero byte in it is followed by 0xff.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(pub String);
-
-impl Key for Text {
+/// Ends with two zero bytes; a zero byte in it is followed by 0xff.
+impl Key for String {
     fn encode(&self, out: &mut Vec<u8>) {
-        for byte in self.0.bytes() {
+        for byte in self.bytes() {
             out.push(byte);
             if byte == 0 {
                 out.push(0xff);
@@ -178,7 +176,7 @@ impl Key for Text {
         loop {
             match u8::decode(from)? {
                 0 => match u8::decode(from)? {
-                    0 => return String::from_utf8(text).ok().map(Text),
+                    0 => return String::from_utf8(text).ok(),
                     0xff => text.push(0),
                     1..=0xfe => return None,
                 },
@@ -191,11 +189,11 @@ impl Key for Text {
 /// A path of names, such as a datastore key. A path sorts before all that is below it and is the
 /// prefix of it. Only as the last part of a tuple: it takes all that is left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(pub Vec<Text>);
+pub struct Path(pub Vec<String>);
 
 impl Path {
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Path {
-        Path(names.into_iter().map(|name| Text(name.into())).collect())
+        Path(names.into_iter().map(Into::into).collect())
     }
 }
 
@@ -207,7 +205,7 @@ impl Key for Path {
     fn decode(from: &mut &[u8]) -> Option<Self> {
         let mut names = Vec::new();
         while !from.is_empty() {
-            names.push(Text::decode(from)?);
+            names.push(String::decode(from)?);
         }
         Some(Path(names))
     }
@@ -215,7 +213,7 @@ impl Key for Path {
 
 impl Prefix<Path> for Path {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
@@ -238,37 +236,37 @@ tuple_keys!(A 0, B 1, C 2, D 3);
 
 impl<A: Key, B: Key> Prefix<(A, B)> for A {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
 impl<A: Key, B: Key, C: Key> Prefix<(A, B, C)> for A {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
 impl<A: Key, B: Key, C: Key> Prefix<(A, B, C)> for (A, B) {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
 impl<A: Key, B: Key, C: Key, D: Key> Prefix<(A, B, C, D)> for A {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
 impl<A: Key, B: Key, C: Key, D: Key> Prefix<(A, B, C, D)> for (A, B) {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
 impl<A: Key, B: Key, C: Key, D: Key> Prefix<(A, B, C, D)> for (A, B, C) {
     fn prefix(&self) -> Vec<u8> {
-        self.bytes()
+        self.to_bytes()
     }
 }
 
@@ -290,27 +288,27 @@ mod tests {
 
     use super::*;
 
-    type Tuple = (u32, Text, u8);
+    type Tuple = (u32, String, u8);
 
     fn tuple() -> impl Strategy<Value = Tuple> {
-        let text = "[\0\u{1}a\u{7f}é]{0,4}".prop_map(Text);
+        let text = "[\0\u{1}a\u{7f}é]{0,4}";
         (0u32..3, text, 0u8..3)
     }
 
     proptest! {
         #[test]
         fn the_order_of_the_bytes_is_that_of_the_keys(a in tuple(), b in tuple()) {
-            prop_assert_eq!(a.cmp(&b), a.bytes().cmp(&b.bytes()));
-            prop_assert_eq!(Tuple::from_bytes(&a.bytes()), Some(a));
+            prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
+            prop_assert_eq!(Tuple::from_bytes(&a.to_bytes()), Some(a));
         }
 
         #[test]
         fn a_prefix_matches_just_the_keys_it_should(a in tuple(), b in tuple()) {
             let part = (a.0, a.1.clone());
             let prefix = Prefix::<Tuple>::prefix(&part);
-            let matches = b.bytes().starts_with(&prefix);
+            let matches = b.to_bytes().starts_with(&prefix);
             prop_assert_eq!(matches, part == (b.0, b.1.clone()));
-            prop_assert_eq!(matches, b.bytes() >= prefix && b.bytes() < after(&prefix));
+            prop_assert_eq!(matches, b.to_bytes() >= prefix && b.to_bytes() < after(&prefix));
         }
 
         #[test]
@@ -319,9 +317,9 @@ mod tests {
             b in prop::collection::vec("[\0ab]{0,2}", 0..4),
         ) {
             let (a, b) = (Path::new(a), Path::new(b));
-            prop_assert_eq!(a.cmp(&b), a.bytes().cmp(&b.bytes()));
-            prop_assert_eq!(b.0.starts_with(&a.0), b.bytes().starts_with(&a.bytes()));
-            prop_assert_eq!(Path::from_bytes(&a.bytes()), Some(a));
+            prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
+            prop_assert_eq!(b.0.starts_with(&a.0), b.to_bytes().starts_with(&a.to_bytes()));
+            prop_assert_eq!(Path::from_bytes(&a.to_bytes()), Some(a));
         }
 
         #[test]

@@ -10,7 +10,7 @@
 //! - **Read your writes.** After the call, [`Db::get`] and [`Db::scan`] see the batch, durable or
 //!   not.
 //! - **Never start empty.** [`Db::open`] creates nothing. What is missing, unreadable, lost or of
-//!   another node is a distinct [`Error`], and the folder stays as it was. [`Db::create`] creates
+//!   another node is a distinct [`DbError`], and the folder stays as it was. [`Db::create`] creates
 //!   only where nothing stands.
 //! - **A failed sync is final.** After it every write is refused: what the disk then holds is not
 //!   known, and a second sync may report success without having written anything.
@@ -32,9 +32,9 @@ mod watermark;
 pub use batch::Batch;
 pub use cf::Cf;
 pub use db::{Db, Stats};
-pub use error::Error;
+pub use error::DbError;
 pub use identity::{Identity, SCHEMA};
-pub use key::{Key, Path, Prefix, Text};
+pub use key::{Key, Path, Prefix};
 pub use open::Loss;
 pub use queue::Committed;
 pub use read::Scan;

@@ -11,7 +11,7 @@ use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteOptions};
 
 use crate::batch::Batch;
 use crate::cf::Cf;
-use crate::error::Error;
+use crate::error::DbError;
 use crate::identity::{Identity, Sequence, Stored};
 use crate::options::options;
 use crate::read;
@@ -35,29 +35,29 @@ pub(crate) struct Checked {
     /// Number of the last batch that is there.
     pub sequence: u64,
     /// Number of the last batch that was known to be durable.
-    pub acknowledged: Result<u64, Error>,
+    pub acknowledged: Result<u64, DbError>,
     /// Schema that it is in.
     schema: u32,
 }
 
 /// Whether anything is at `path`.
-pub(crate) fn stands(path: &Path) -> Result<bool, Error> {
+pub(crate) fn stands(path: &Path) -> Result<bool, DbError> {
     match fs::read_dir(path) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) if e.kind() == ErrorKind::NotADirectory => Ok(true),
-        Err(e) => Err(Error::io("read the folder", path, e)),
+        Err(e) => Err(DbError::io("read the folder", path, e)),
     }
 }
 
 /// Reads all that the node cannot run without, and changes nothing.
-pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, Error> {
+pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, DbError> {
     if !stands(path)? {
-        return Err(Error::Missing { path: path.into() });
+        return Err(DbError::Missing { path: path.into() });
     }
     check_manifest(path)?;
     let watermark = Watermark::lock(path)?;
-    let damaged = |e: rocksdb::Error| Error::Damaged {
+    let damaged = |e: rocksdb::Error| DbError::Damaged {
         path: path.into(),
         detail: e.to_string(),
     };
@@ -71,7 +71,7 @@ pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, Error> {
     check_families(&names, schema, path)?;
     let sequence = match read::get::<Sequence>(&view, &Sequence::key())? {
         Some(Sequence(sequence)) => sequence,
-        None => return Err(Error::NotOurs { path: path.into() }),
+        None => return Err(DbError::NotOurs { path: path.into() }),
     };
     for cf in Cf::ALL {
         if cf.checked_on_start() && cf.since() <= schema {
@@ -88,15 +88,15 @@ pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, Error> {
 }
 
 /// `CURRENT` names a manifest that is there. RocksDB says the same less clearly.
-fn check_manifest(path: &Path) -> Result<(), Error> {
-    let lacks = |file: &str| Error::MissingFile {
+fn check_manifest(path: &Path) -> Result<(), DbError> {
+    let lacks = |file: &str| DbError::MissingFile {
         path: path.into(),
         file: file.into(),
     };
     let current = match fs::read(path.join("CURRENT")) {
         Ok(current) => current,
         Err(e) if e.kind() == ErrorKind::NotFound => return Err(lacks("CURRENT")),
-        Err(e) => return Err(Error::io("read", &path.join("CURRENT"), e)),
+        Err(e) => return Err(DbError::io("read", &path.join("CURRENT"), e)),
     };
     let name = std::str::from_utf8(&current)
         .ok()
@@ -107,10 +107,10 @@ fn check_manifest(path: &Path) -> Result<(), Error> {
             match path.join(name).try_exists() {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(lacks(name)),
-                Err(e) => Err(Error::io("read", &path.join(name), e)),
+                Err(e) => Err(DbError::io("read", &path.join(name), e)),
             }
         }
-        _ => Err(Error::Damaged {
+        _ => Err(DbError::Damaged {
             path: path.into(),
             detail: "CURRENT does not name a manifest".into(),
         }),
@@ -118,14 +118,14 @@ fn check_manifest(path: &Path) -> Result<(), Error> {
 }
 
 /// Whose it is; its schema.
-fn check_identity(view: &DB, path: &Path, expect: &Identity) -> Result<u32, Error> {
+fn check_identity(view: &DB, path: &Path, expect: &Identity) -> Result<u32, DbError> {
     let path = path.to_path_buf();
     let stored = read::get::<Stored>(view, &Stored::key())?;
     let Some(Ok(found)) = stored.map(Identity::try_from) else {
-        return Err(Error::NotOurs { path });
+        return Err(DbError::NotOurs { path });
     };
     if found.schema > expect.schema {
-        return Err(Error::NewerSchema {
+        return Err(DbError::NewerSchema {
             path,
             found: found.schema,
             known: expect.schema,
@@ -133,14 +133,14 @@ fn check_identity(view: &DB, path: &Path, expect: &Identity) -> Result<u32, Erro
     }
     if found.network != expect.network {
         let expected = expect.network.clone();
-        return Err(Error::OtherNetwork {
+        return Err(DbError::OtherNetwork {
             path,
             found: found.network,
             expected,
         });
     }
     if found.node_id != expect.node_id {
-        return Err(Error::OtherNode {
+        return Err(DbError::OtherNode {
             path,
             found: found.shown(),
             expected: expect.shown(),
@@ -149,7 +149,7 @@ fn check_identity(view: &DB, path: &Path, expect: &Identity) -> Result<u32, Erro
     Ok(found.schema)
 }
 
-fn check_families(names: &BTreeSet<&str>, schema: u32, path: &Path) -> Result<(), Error> {
+fn check_families(names: &BTreeSet<&str>, schema: u32, path: &Path) -> Result<(), DbError> {
     let gone: Vec<Cf> = Cf::ALL
         .into_iter()
         .filter(|cf| cf.since() <= schema && !names.contains(cf.name()))
@@ -166,16 +166,16 @@ fn check_families(names: &BTreeSet<&str>, schema: u32, path: &Path) -> Result<()
     if unknown.is_empty() {
         Ok(())
     } else {
-        Err(Error::UnknownColumnFamilies {
+        Err(DbError::UnknownColumnFamilies {
             path: path.into(),
             names: unknown,
         })
     }
 }
 
-fn missing(path: &Path, families: &[Cf]) -> Error {
+fn missing(path: &Path, families: &[Cf]) -> DbError {
     let names = families.iter().map(|cf| cf.name().into()).collect();
-    Error::MissingColumnFamilies {
+    DbError::MissingColumnFamilies {
         path: path.into(),
         names,
     }
@@ -187,8 +187,8 @@ pub(crate) fn open(
     options: &Options,
     expect: &Identity,
     checked: &Checked,
-) -> Result<DB, Error> {
-    let damaged = |e: rocksdb::Error| Error::Damaged {
+) -> Result<DB, DbError> {
+    let damaged = |e: rocksdb::Error| DbError::Damaged {
         path: path.into(),
         detail: e.to_string(),
     };

@@ -8,7 +8,7 @@
 //! power cut leaves. `PointInTime` reads up to the first bad record and forgets the rest, whether
 //! that was acknowledged or not. That is safe only with a count of what was acknowledged: each
 //! batch carries its number, and [`crate::watermark`] has the last durable one. A torn tail that
-//! nobody was told about is dropped; anything more is [`crate::Error::LostCommits`].
+//! nobody was told about is dropped; anything more is [`crate::DbError::LostCommits`].
 
 use rocksdb::{
     BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, InfoLogger, LogLevel, Options,
@@ -16,11 +16,11 @@ use rocksdb::{
 
 const MIB: usize = 1 << 20;
 /// All memtables together; the fullest is written out when this is reached.
-const MEMTABLES: usize = 6 * MIB;
-const MEMTABLE: usize = 2 * MIB;
-const BLOCK_CACHE: usize = 4 * MIB;
+const MEMTABLES: usize = 4 * MIB;
+const MEMTABLE: usize = MIB;
+const BLOCK_CACHE: usize = 2 * MIB;
 /// Log that is kept for column families that have not been written out. Read through on start.
-const WAL: u64 = 16 << 20;
+const WAL: u64 = 4 << 20;
 
 /// Options of the database and of each column family, with one cache for all of them.
 pub(crate) fn options() -> Options {

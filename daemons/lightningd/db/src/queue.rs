@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use crate::batch::{Batch, handle};
 use crate::cf::Cf;
 use crate::db::Stats;
-use crate::error::Error;
+use crate::error::DbError;
 use crate::identity::Sequence;
 use crate::key::Key;
 use crate::record;
@@ -37,30 +37,30 @@ pub struct Committed(State);
 
 #[derive(Debug)]
 enum State {
-    Waiting(oneshot::Receiver<Result<(), Error>>),
-    Done(Option<Error>),
+    Waiting(oneshot::Receiver<Result<(), DbError>>),
+    Done(Option<DbError>),
 }
 
 impl Future for Committed {
-    type Output = Result<(), Error>;
+    type Output = Result<(), DbError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Done(error) => Poll::Ready(error.take().map_or(Ok(()), Err)),
             State::Waiting(receiver) => Pin::new(receiver)
                 .poll(context)
-                .map(|reply| reply.unwrap_or(Err(Error::Closed))),
+                .map(|reply| reply.unwrap_or(Err(DbError::Closed))),
         }
     }
 }
 
 enum Waiter {
-    Async(oneshot::Sender<Result<(), Error>>),
-    Blocking(mpsc::SyncSender<Result<(), Error>>),
+    Async(oneshot::Sender<Result<(), DbError>>),
+    Blocking(mpsc::SyncSender<Result<(), DbError>>),
 }
 
 impl Waiter {
-    fn tell(self, result: Result<(), Error>) {
+    fn tell(self, result: Result<(), DbError>) {
         // Whoever does not wait any more need not be told.
         match self {
             Waiter::Async(waiter) => drop(waiter.send(result)),
@@ -111,7 +111,7 @@ impl Queue {
         }
     }
 
-    pub fn write(&self, batch: Batch) -> Result<(), Error> {
+    pub fn write(&self, batch: Batch) -> Result<(), DbError> {
         self.apply(batch, None)
     }
 
@@ -123,10 +123,10 @@ impl Queue {
         })
     }
 
-    pub fn commit_blocking(&self, batch: Batch) -> Result<(), Error> {
+    pub fn commit_blocking(&self, batch: Batch) -> Result<(), DbError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.apply(batch, Some(Waiter::Blocking(sender)))?;
-        receiver.recv().unwrap_or(Err(Error::Closed))
+        receiver.recv().unwrap_or(Err(DbError::Closed))
     }
 
     pub fn stats(&self) -> Stats {
@@ -149,11 +149,11 @@ impl Queue {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, batch: Batch, waiter: Option<Waiter>) -> Result<(), Error> {
+    fn apply(&self, batch: Batch, waiter: Option<Waiter>) -> Result<(), DbError> {
         let size = batch.size();
         let mut batch = batch.finish(&self.db)?;
         let meta = handle(&self.db, Cf::Meta)?;
-        let sequence_key = Sequence::key().bytes();
+        let sequence_key = Sequence::key().to_bytes();
         let mut pending = self.lock();
         while pending.is_full() && !pending.closing {
             self.work.notify_one();
@@ -163,10 +163,10 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(why) = self.failure.borrow().clone() {
-            return Err(Error::Failed { why });
+            return Err(DbError::Failed { why });
         }
         if pending.closing {
-            return Err(Error::Closed);
+            return Err(DbError::Closed);
         }
         let sequence = pending.sequence + 1;
         batch.put_cf(meta, sequence_key, record::encode(&Sequence(sequence))?);
@@ -187,7 +187,7 @@ impl Queue {
     }
 
     /// Nothing is written from here on.
-    fn fail(&self, why: String) -> Error {
+    fn fail(&self, why: String) -> DbError {
         tracing::error!("{why}");
         let why: Arc<str> = why.into();
         // The first reason is the one that counts.
@@ -197,18 +197,18 @@ impl Queue {
             None => *known = Some(why),
         });
         self.work.notify_all();
-        Error::Failed { why: first }
+        DbError::Failed { why: first }
     }
 
     /// The writer: syncs until it is told to finish. Returns whether all is durable.
-    pub fn run(&self) -> Result<(), Error> {
+    pub fn run(&self) -> Result<(), DbError> {
         loop {
             let Some((waiters, upto, unsynced)) = self.next_group() else {
                 return self.finish();
             };
             let result = match self.failure.borrow().clone() {
                 // Never sync again: it might succeed without the data.
-                Some(why) => Err(Error::Failed { why }),
+                Some(why) => Err(DbError::Failed { why }),
                 None => Ok(()),
             };
             let result = result.and_then(|()| {
@@ -278,9 +278,9 @@ impl Queue {
         }
     }
 
-    fn finish(&self) -> Result<(), Error> {
+    fn finish(&self) -> Result<(), DbError> {
         if let Some(why) = self.failure.borrow().clone() {
-            return Err(Error::Failed { why });
+            return Err(DbError::Failed { why });
         }
         let watermark = self
             .watermark

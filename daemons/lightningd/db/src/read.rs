@@ -6,20 +6,20 @@ use rocksdb::{DB, DBIteratorWithThreadMode, Direction, IteratorMode, ReadOptions
 
 use crate::batch::handle;
 use crate::cf::Cf;
-use crate::error::Error;
+use crate::error::DbError;
 use crate::key::{Key, after};
 use crate::record::{self, Record};
 
 /// An error of RocksDB while it reads.
-pub(crate) fn damaged(db: &DB, cf: Cf, why: &rocksdb::Error) -> Error {
-    Error::Damaged {
+pub(crate) fn damaged(db: &DB, cf: Cf, why: &rocksdb::Error) -> DbError {
+    DbError::Damaged {
         path: db.path().into(),
         detail: format!("{}: {why}", cf.name()),
     }
 }
 
-pub(crate) fn get<R: Record>(db: &DB, key: &R::Key) -> Result<Option<R>, Error> {
-    let key = key.bytes();
+pub(crate) fn get<R: Record>(db: &DB, key: &R::Key) -> Result<Option<R>, DbError> {
+    let key = key.to_bytes();
     let value = db
         .get_pinned_cf(handle(db, R::CF)?, &key)
         .map_err(|e| damaged(db, R::CF, &e))?;
@@ -40,7 +40,7 @@ impl<'a, R: Record> Scan<'a, R> {
         from: Vec<u8>,
         to: Option<Vec<u8>>,
         direction: Direction,
-    ) -> Result<Scan<'a, R>, Error> {
+    ) -> Result<Scan<'a, R>, DbError> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);
         if let Some(to) = to {
@@ -64,14 +64,14 @@ impl<'a, R: Record> Scan<'a, R> {
         db: &'a DB,
         prefix: Vec<u8>,
         direction: Direction,
-    ) -> Result<Scan<'a, R>, Error> {
+    ) -> Result<Scan<'a, R>, DbError> {
         let to = after(&prefix);
         Scan::new(db, prefix, Some(to), direction)
     }
 }
 
 impl<R: Record> Iterator for Scan<'_, R> {
-    type Item = Result<(R::Key, R), Error>;
+    type Item = Result<(R::Key, R), DbError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = match self.rows.as_mut()?.next()? {
@@ -87,7 +87,7 @@ impl<R: Record> Iterator for Scan<'_, R> {
 }
 
 /// Reads every block of a column family and checks its checksums.
-pub(crate) fn check(db: &DB, cf: Cf) -> Result<(), Error> {
+pub(crate) fn check(db: &DB, cf: Cf) -> Result<(), DbError> {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
     let mut rows = db.iterator_cf_opt(handle(db, cf)?, options, IteratorMode::Start);

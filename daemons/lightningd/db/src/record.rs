@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cf::Cf;
-use crate::error::Error;
+use crate::error::DbError;
 use crate::key::Key;
 
 /// Something that is kept. Change its fields only together with `VERSION` and `migrate`.
@@ -40,8 +40,8 @@ impl NotReadable {
     }
 }
 
-pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
-    let fields = codec::encode(record).map_err(|e| Error::Unwritable {
+pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>, DbError> {
+    let fields = codec::encode(record).map_err(|e| DbError::Unwritable {
         cf: R::CF,
         detail: e.to_string(),
     })?;
@@ -51,13 +51,13 @@ pub(crate) fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-pub(crate) fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, Error> {
+pub(crate) fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, DbError> {
     let (version, fields) = match value.split_first() {
         Some((version, fields)) => (*version, fields),
         None => return Err(unreadable(R::CF, key, "it is empty")),
     };
     if version > R::VERSION {
-        return Err(Error::NewerRecord {
+        return Err(DbError::NewerRecord {
             cf: R::CF,
             found: version,
             known: R::VERSION,
@@ -69,12 +69,12 @@ pub(crate) fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, Error> {
     codec::decode(fields).map_err(|e| unreadable(R::CF, key, e))
 }
 
-pub(crate) fn decode_key<R: Record>(key: &[u8]) -> Result<R::Key, Error> {
+pub(crate) fn decode_key<R: Record>(key: &[u8]) -> Result<R::Key, DbError> {
     R::Key::from_bytes(key).ok_or_else(|| unreadable(R::CF, key, "its key is malformed"))
 }
 
 /// `detail` never contains the value: it may be a secret.
-pub(crate) fn unreadable(cf: Cf, key: &[u8], detail: impl ToString) -> Error {
+pub(crate) fn unreadable(cf: Cf, key: &[u8], detail: impl ToString) -> DbError {
     let mut shown: String = key
         .iter()
         .take(80)
@@ -83,7 +83,7 @@ pub(crate) fn unreadable(cf: Cf, key: &[u8], detail: impl ToString) -> Error {
     if shown.is_empty() {
         shown.push_str("(empty key)");
     }
-    Error::Unreadable {
+    DbError::Unreadable {
         cf,
         key: shown,
         detail: detail.to_string(),

@@ -17,7 +17,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::error::Error;
+use crate::error::DbError;
 
 pub(crate) const FILE: &str = "ACKNOWLEDGED";
 const SLOTS: [u64; 2] = [0, 512];
@@ -30,8 +30,8 @@ pub(crate) struct Watermark {
 
 impl Watermark {
     /// Makes the file, durably, with number 0.
-    pub fn create(folder: &Path) -> Result<(), Error> {
-        let fail = |e| Error::io("create", &folder.join(FILE), e);
+    pub fn create(folder: &Path) -> Result<(), DbError> {
+        let fail = |e| DbError::io("create", &folder.join(FILE), e);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -44,36 +44,36 @@ impl Watermark {
     }
 
     /// Locks the file without reading it.
-    pub fn lock(folder: &Path) -> Result<Watermark, Error> {
+    pub fn lock(folder: &Path) -> Result<Watermark, DbError> {
         let open = OpenOptions::new()
             .read(true)
             .write(true)
             .open(folder.join(FILE));
         let file = open.map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::MissingFile {
+            std::io::ErrorKind::NotFound => DbError::MissingFile {
                 path: folder.into(),
                 file: FILE.into(),
             },
-            _ => Error::io("open", &folder.join(FILE), e),
+            _ => DbError::io("open", &folder.join(FILE), e),
         })?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Watermark { file, next: 0 }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Error::InUse {
+            Err((_, Errno::EWOULDBLOCK)) => Err(DbError::InUse {
                 path: folder.into(),
             }),
-            Err((_, e)) => Err(Error::io("lock", &folder.join(FILE), e)),
+            Err((_, e)) => Err(DbError::io("lock", &folder.join(FILE), e)),
         }
     }
 
     /// The number.
-    pub fn read(&self, folder: &Path) -> Result<u64, Error> {
+    pub fn read(&self, folder: &Path) -> Result<u64, DbError> {
         let slot = |offset| {
             let mut bytes = [0; 16];
             self.file.read_exact_at(&mut bytes, offset).ok()?;
             decode(bytes)
         };
         let newest = SLOTS.into_iter().filter_map(slot).max();
-        newest.ok_or_else(|| Error::Watermark {
+        newest.ok_or_else(|| DbError::Watermark {
             path: folder.into(),
             detail: "neither of its numbers is whole".into(),
         })

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Channel, Entry, Old, entry, identity, put, reopen};
-use lightningd_db::{Batch, Cf, Db, Error, NotReadable, Path as Names, Record, Text};
+use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Path as Names, Record};
 use serde::{Deserialize, Serialize};
 use wire::ChannelId;
 
@@ -60,16 +60,21 @@ fn scans_run_in_the_order_of_the_keys_and_stop_at_their_prefix() {
     };
     let all = [(1, 2), (1, 256), (1, 300), (2, 1), (3, 0), (u32::MAX, 5)];
     let back: Vec<_> = all.iter().rev().copied().collect();
-    assert_eq!(keys(db.scan().unwrap()), all);
-    assert_eq!(keys(db.scan_back().unwrap()), back);
-    assert_eq!(keys(db.scan_from(&(1, 257)).unwrap()), &all[2..]);
-    assert_eq!(keys(db.scan_prefix(&1u32).unwrap()), &all[..3]);
+    assert_eq!(keys(db.iter().unwrap()), all);
+    assert_eq!(keys(db.iter_back().unwrap()), back);
+    assert_eq!(keys(db.iter_from(&(1, 257)).unwrap()), &all[2..]);
+    assert_eq!(keys(db.iter_prefix(&1u32).unwrap()), &all[..3]);
     assert_eq!(
-        keys(db.scan_prefix_back(&1u32).unwrap()),
+        keys(db.iter_prefix_back(&1u32).unwrap()),
         [(1, 300), (1, 256), (1, 2)]
     );
-    assert_eq!(keys(db.scan_prefix(&u32::MAX).unwrap()), [(u32::MAX, 5)]);
-    assert_eq!(keys(db.scan_prefix(&4u32).unwrap()), []);
+    assert_eq!(keys(db.iter_prefix(&u32::MAX).unwrap()), [(u32::MAX, 5)]);
+    assert_eq!(keys(db.iter_prefix(&4u32).unwrap()), []);
+    assert_eq!(db.scan::<Entry>().unwrap().len(), all.len());
+    assert_eq!(
+        db.scan_prefix::<Entry>(&2u32).unwrap(),
+        [((2, 1), entry(2, 1, 3))]
+    );
 
     let mut batch = Batch::new();
     put(&mut batch, 1, 400, 3);
@@ -77,7 +82,7 @@ fn scans_run_in_the_order_of_the_keys_and_stop_at_their_prefix() {
     put(&mut batch, 1, 500, 3);
     batch.delete_prefix::<Entry>(&u32::MAX);
     db.commit_blocking(batch).unwrap();
-    assert_eq!(keys(db.scan().unwrap()), [(1, 500), (2, 1), (3, 0)]);
+    assert_eq!(keys(db.iter().unwrap()), [(1, 500), (2, 1), (3, 0)]);
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -104,7 +109,7 @@ fn a_path_finds_itself_and_what_is_below_it() {
     }
     db.commit_blocking(batch).unwrap();
     let below: Vec<String> = db
-        .scan_prefix::<Datum>(&Names::new(["a"]))
+        .iter_prefix::<Datum>(&Names::new(["a"]))
         .unwrap()
         .map(|r| r.unwrap().1.0)
         .collect();
@@ -168,13 +173,13 @@ fn an_older_record_is_migrated_and_a_newer_one_refused() {
             note: "migrated".into()
         })
     );
-    let newer = Error::NewerRecord {
+    let newer = DbError::NewerRecord {
         cf: Cf::Forwards,
         found: 2,
         known: 1,
     };
     assert_eq!(db.get::<Old>(&2), Err(newer.clone()));
-    let rows: Vec<_> = db.scan::<Old>().unwrap().collect();
+    let rows: Vec<_> = db.iter::<Old>().unwrap().collect();
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[1], Err(newer));
 }
@@ -198,12 +203,13 @@ fn a_record_that_cannot_be_read_is_an_error_that_names_it_and_not_its_contents()
     db.commit_blocking(batch).unwrap();
     let error = db.get::<Entry>(&(9, 9)).unwrap_err();
     assert!(
-        matches!(&error, Error::Unreadable { cf: Cf::Htlcs, key, .. }
+        matches!(&error, DbError::Unreadable { cf: Cf::Htlcs, key, .. }
         if key == "000000090000000000000009")
     );
     // The scan does not skip it.
-    let rows: Vec<_> = db.scan::<Entry>().unwrap().collect();
-    assert_eq!(rows, [Err(error)]);
+    let rows: Vec<_> = db.iter::<Entry>().unwrap().collect();
+    assert_eq!(rows, [Err(error.clone())]);
+    assert_eq!(db.scan::<Entry>(), Err(error));
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -212,7 +218,7 @@ struct Huge(Vec<u8>);
 impl Record for Huge {
     const CF: Cf = Cf::Config;
     const VERSION: u8 = 1;
-    type Key = Text;
+    type Key = String;
 }
 
 #[test]
@@ -220,17 +226,17 @@ fn a_batch_with_something_unwritable_takes_no_effect_at_all() {
     let (_folder, db) = database();
     let mut batch = Batch::new();
     put(&mut batch, 1, 1, 10);
-    batch.put(&Text("x".into()), &Huge(vec![0; 64 << 20]));
+    batch.put(&"x".into(), &Huge(vec![0; 64 << 20]));
     assert!(matches!(
         db.commit_blocking(batch),
-        Err(Error::Unwritable { cf: Cf::Config, .. })
+        Err(DbError::Unwritable { cf: Cf::Config, .. })
     ));
     let mut batch = Batch::new();
     put(&mut batch, 1, 1, 10);
-    batch.put(&Text("x".repeat(10_000)), &Huge(vec![]));
+    batch.put(&"x".repeat(10_000), &Huge(vec![]));
     assert!(matches!(
         db.write(batch),
-        Err(Error::Unwritable { cf: Cf::Config, .. })
+        Err(DbError::Unwritable { cf: Cf::Config, .. })
     ));
     assert_eq!(db.get::<Entry>(&(1, 1)).unwrap(), None);
     // And the database goes on.
@@ -244,8 +250,8 @@ fn a_closed_database_takes_no_writes() {
     let (_folder, db) = database();
     let other = db.clone();
     db.close().unwrap();
-    assert_eq!(other.write(Batch::new()), Err(Error::Closed));
-    assert_eq!(other.commit_blocking(Batch::new()), Err(Error::Closed));
+    assert_eq!(other.write(Batch::new()), Err(DbError::Closed));
+    assert_eq!(other.commit_blocking(Batch::new()), Err(DbError::Closed));
     assert!(other.get::<Entry>(&(1, 1)).is_ok());
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{Entry, contents, entry, filler, identity, put, reopen};
-use lightningd_db::{Batch, Db, Error};
+use lightningd_db::{Batch, Db, DbError};
 
 const VICTIM: &str = "BULKHEAD_TEST_VICTIM";
 const WRITERS: u32 = 4;
@@ -26,7 +26,7 @@ fn length(number: u64) -> usize {
 /// How many entries of a writer are there. They must be the first ones, whole.
 fn count(db: &Db, writer: u32) -> u64 {
     let mut next = 0;
-    for row in db.scan_prefix::<Entry>(&writer).unwrap() {
+    for row in db.iter_prefix::<Entry>(&writer).unwrap() {
         let (key, found) = row.unwrap();
         assert_eq!(key, (writer, next), "writer {writer} has a hole");
         assert_eq!(found, entry(writer, next, length(next)));
@@ -52,13 +52,13 @@ fn victim(path: &Path) {
                             break;
                         }
                     } else if let Err(error) = db.commit_blocking(batch) {
-                        assert!(matches!(error, Error::Failed { .. }), "{error}");
+                        assert!(matches!(error, DbError::Failed { .. }), "{error}");
                         // Nobody may succeed after that.
                         let mut batch = Batch::new();
                         put(&mut batch, 99, 0, 1);
                         assert!(matches!(
                             db.commit_blocking(batch),
-                            Err(Error::Failed { .. })
+                            Err(DbError::Failed { .. })
                         ));
                         break;
                     } else {
@@ -219,7 +219,7 @@ fn recycled_logs_are_read_to_their_end_and_no_further() {
                 Some(entry(1, number, len))
             );
         }
-        assert_eq!(db.scan::<Entry>().unwrap().count(), 3_010);
+        assert_eq!(db.iter::<Entry>().unwrap().count(), 3_010);
         drop(db);
         assert!(contents(path).contains_key("CURRENT"));
     }

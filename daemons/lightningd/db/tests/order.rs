@@ -60,7 +60,7 @@ fn apply(ops: &[Op], stamp: u64, batch: &mut Batch, model: &mut Model) {
 }
 
 fn all(db: &Db) -> Model {
-    db.scan::<Entry>()
+    db.iter::<Entry>()
         .unwrap()
         .map(|row| row.map(|(key, e)| (key, e.number)).unwrap())
         .collect()

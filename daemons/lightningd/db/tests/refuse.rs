@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Channel, Entry, Old, contents, copy, entry, filler, identity, put, reopen};
-use lightningd_db::{Batch, Db, Error, Identity, Loss, SCHEMA};
+use lightningd_db::{Batch, Db, DbError, Identity, Loss, SCHEMA};
 use wire::ChannelId;
 
 const ENTRIES: u64 = 700;
@@ -57,7 +57,7 @@ fn log(path: &Path) -> PathBuf {
 
 /// A copy of the database that `damage` has been done to, and what opening it says. Nothing may
 /// have changed by that.
-fn damaged(path: &Path, damage: impl FnOnce(&Path)) -> Error {
+fn damaged(path: &Path, damage: impl FnOnce(&Path)) -> DbError {
     let folder = tempfile::tempdir().unwrap();
     let copied = folder.path().join("db");
     copy(path, &copied);
@@ -65,7 +65,7 @@ fn damaged(path: &Path, damage: impl FnOnce(&Path)) -> Error {
     refused(&copied, &identity())
 }
 
-fn refused(path: &Path, expect: &Identity) -> Error {
+fn refused(path: &Path, expect: &Identity) -> DbError {
     let before = contents(path);
     let error = match Db::open(path, expect) {
         Ok(_) => panic!("it opened"),
@@ -91,7 +91,7 @@ fn missing_or_damaged_files_are_refused_and_nothing_is_changed() {
 
     let error = damaged(&path, |db| fs::remove_file(db.join("CURRENT")).unwrap());
     assert!(
-        matches!(&error, Error::MissingFile { file, .. } if file == "CURRENT"),
+        matches!(&error, DbError::MissingFile { file, .. } if file == "CURRENT"),
         "{error}"
     );
     assert!(
@@ -103,17 +103,17 @@ fn missing_or_damaged_files_are_refused_and_nothing_is_changed() {
     let error = damaged(&path, |db| {
         fs::write(db.join("CURRENT"), "MANIFEST-x\n").unwrap()
     });
-    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    assert!(matches!(error, DbError::Damaged { .. }), "{error}");
 
     let error = damaged(&path, |db| fs::remove_file(db.join(manifest)).unwrap());
     assert!(
-        matches!(&error, Error::MissingFile { file, .. } if file == manifest),
+        matches!(&error, DbError::MissingFile { file, .. } if file == manifest),
         "{error}"
     );
 
     for part in [3, 2] {
         let error = damaged(&path, |db| flip(&db.join(manifest), |len| len / part));
-        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(matches!(error, DbError::Damaged { .. }), "{error}");
     }
 
     let tables = files(&path, ".sst");
@@ -121,7 +121,7 @@ fn missing_or_damaged_files_are_refused_and_nothing_is_changed() {
     for table in &tables {
         let name = table.file_name().unwrap();
         let error = damaged(&path, |db| fs::remove_file(db.join(name)).unwrap());
-        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(matches!(error, DbError::Damaged { .. }), "{error}");
     }
 }
 
@@ -139,13 +139,13 @@ fn a_damaged_table_that_the_node_needs_is_found_on_start_and_others_when_read() 
         let before = contents(&copied);
         match Db::open(&copied, &identity()) {
             Err(error) => {
-                assert!(matches!(error, Error::Damaged { .. }), "{error}");
+                assert!(matches!(error, DbError::Damaged { .. }), "{error}");
                 assert!(before == contents(&copied), "the folder has changed");
                 on_start += 1;
             }
             Ok(db) => {
-                let read: Result<Vec<_>, Error> = db.scan::<Old>().unwrap().collect();
-                assert!(matches!(read, Err(Error::Damaged { .. })), "{name:?}");
+                let read: Result<Vec<_>, DbError> = db.iter::<Old>().unwrap().collect();
+                assert!(matches!(read, Err(DbError::Damaged { .. })), "{name:?}");
                 when_read += 1;
             }
         }
@@ -163,7 +163,7 @@ fn a_cut_or_damaged_log_is_lost_commits() {
 
     let error = damaged(&path, |db| flip(&db.join(&name), |len| len / 2));
     assert!(
-        matches!(error, Error::LostCommits { acknowledged, found, .. }
+        matches!(error, DbError::LostCommits { acknowledged, found, .. }
             if acknowledged == last && found < last),
         "{error}"
     );
@@ -176,13 +176,13 @@ fn a_cut_or_damaged_log_is_lost_commits() {
             file.set_len(full - cut).unwrap();
         });
         assert!(
-            matches!(error, Error::LostCommits { .. }),
+            matches!(error, DbError::LostCommits { .. }),
             "cut by {cut}: {error}"
         );
     }
     let error = damaged(&path, |db| fs::remove_file(db.join(&name)).unwrap());
     assert!(
-        matches!(error, Error::LostCommits { .. } | Error::Damaged { .. }),
+        matches!(error, DbError::LostCommits { .. } | DbError::Damaged { .. }),
         "{error}"
     );
 }
@@ -221,7 +221,7 @@ fn lost_commits_can_be_accepted_and_are_reported_once() {
         .unwrap();
     assert!(matches!(
         refused(&path, &identity()),
-        Error::LostCommits { .. }
+        DbError::LostCommits { .. }
     ));
     let (db, loss) = Db::open_after_loss(&path, &identity()).unwrap();
     let Some(Loss {
@@ -249,11 +249,11 @@ fn the_count_of_durable_commits_must_be_there() {
     let error = damaged(&path, |db| {
         fs::remove_file(db.join("ACKNOWLEDGED")).unwrap()
     });
-    assert!(matches!(&error, Error::MissingFile { file, .. } if file == "ACKNOWLEDGED"));
+    assert!(matches!(&error, DbError::MissingFile { file, .. } if file == "ACKNOWLEDGED"));
     let error = damaged(&path, |db| {
         fs::write(db.join("ACKNOWLEDGED"), [1; 600]).unwrap()
     });
-    assert!(matches!(error, Error::Watermark { .. }), "{error}");
+    assert!(matches!(error, DbError::Watermark { .. }), "{error}");
 }
 
 /// Opens the database with RocksDB itself.
@@ -269,7 +269,9 @@ fn a_missing_or_unknown_column_family_is_named() {
     let path = filled(folder.path());
     raw(&path, |db| db.drop_cf("payments").unwrap());
     let error = refused(&path, &identity());
-    assert!(matches!(&error, Error::MissingColumnFamilies { names, .. } if names == &["payments"]));
+    assert!(
+        matches!(&error, DbError::MissingColumnFamilies { names, .. } if names == &["payments"])
+    );
     assert!(error.to_string().contains("payments"));
     raw(&path, |db| {
         db.create_cf("payments", &rocksdb::Options::default())
@@ -279,11 +281,11 @@ fn a_missing_or_unknown_column_family_is_named() {
     });
     let error = refused(&path, &identity());
     assert!(
-        matches!(error, Error::UnknownColumnFamilies { names, .. } if names == ["from_the_future"])
+        matches!(error, DbError::UnknownColumnFamilies { names, .. } if names == ["from_the_future"])
     );
     raw(&path, |db| db.drop_cf("meta").unwrap());
     let error = refused(&path, &identity());
-    assert!(matches!(error, Error::MissingColumnFamilies { names, .. } if names == ["meta"]));
+    assert!(matches!(error, DbError::MissingColumnFamilies { names, .. } if names == ["meta"]));
 }
 
 #[test]
@@ -298,7 +300,7 @@ fn another_seed_network_or_newer_schema_is_refused() {
             ..identity()
         },
     );
-    assert!(matches!(error, Error::OtherNode { .. }));
+    assert!(matches!(error, DbError::OtherNode { .. }));
     let text = error.to_string();
     assert!(
         text.contains(&"02".repeat(33)) && text.contains(&"03".repeat(33)),
@@ -313,7 +315,7 @@ fn another_seed_network_or_newer_schema_is_refused() {
     );
     assert_eq!(
         error,
-        Error::OtherNetwork {
+        DbError::OtherNetwork {
             path: path.clone(),
             found: "regtest".into(),
             expected: "bitcoin".into()
@@ -329,7 +331,7 @@ fn another_seed_network_or_newer_schema_is_refused() {
     let error = refused(&path, &identity());
     assert_eq!(
         error,
-        Error::NewerSchema {
+        DbError::NewerSchema {
             path: path.clone(),
             found: SCHEMA + 1,
             known: SCHEMA
@@ -350,12 +352,15 @@ fn an_identity_that_cannot_be_read_is_refused() {
     });
     assert!(matches!(
         refused(&path, &identity()),
-        Error::Unreadable { .. }
+        DbError::Unreadable { .. }
     ));
     raw(&path, |db| {
         db.delete_cf(db.cf_handle("meta").unwrap(), key).unwrap()
     });
-    assert!(matches!(refused(&path, &identity()), Error::NotOurs { .. }));
+    assert!(matches!(
+        refused(&path, &identity()),
+        DbError::NotOurs { .. }
+    ));
 }
 
 #[test]
@@ -365,11 +370,14 @@ fn opening_never_creates_and_creating_never_replaces() {
     assert!(!Db::exists(&path).unwrap());
     assert!(matches!(
         Db::open(&path, &identity()),
-        Err(Error::Missing { .. })
+        Err(DbError::Missing { .. })
     ));
     assert!(!path.exists());
     fs::create_dir(&path).unwrap();
-    assert!(matches!(refused(&path, &identity()), Error::Missing { .. }));
+    assert!(matches!(
+        refused(&path, &identity()),
+        DbError::Missing { .. }
+    ));
     assert!(!Db::exists(&path).unwrap());
 
     // What an interrupted creation left is not a database and not in the way.
@@ -382,7 +390,7 @@ fn opening_never_creates_and_creating_never_replaces() {
     let before = contents(&path);
     assert!(matches!(
         Db::create(&path, &identity()),
-        Err(Error::AlreadyThere { .. })
+        Err(DbError::AlreadyThere { .. })
     ));
     assert!(before == contents(&path));
 
@@ -391,11 +399,11 @@ fn opening_never_creates_and_creating_never_replaces() {
     fs::write(other.join("notes.txt"), "mine").unwrap();
     assert!(matches!(
         Db::create(&other, &identity()),
-        Err(Error::AlreadyThere { .. })
+        Err(DbError::AlreadyThere { .. })
     ));
     assert!(matches!(
         refused(&other, &identity()),
-        Error::MissingFile { .. }
+        DbError::MissingFile { .. }
     ));
 }
 
@@ -413,7 +421,7 @@ fn a_database_is_open_once() {
     let db = Db::create(&path, &identity()).unwrap();
     assert!(matches!(
         Db::open(&path, &identity()),
-        Err(Error::InUse { .. })
+        Err(DbError::InUse { .. })
     ));
     db.close().unwrap();
     reopen(&path);
@@ -459,7 +467,7 @@ fn one_flipped_byte_anywhere_is_refused_or_harmless() {
             );
         }
         let mut olds = 0;
-        for row in db.scan::<Old>().unwrap() {
+        for row in db.iter::<Old>().unwrap() {
             match row {
                 Ok((number, old)) => {
                     assert_eq!(
@@ -472,7 +480,7 @@ fn one_flipped_byte_anywhere_is_refused_or_harmless() {
                     olds += 1;
                 }
                 Err(error) => {
-                    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+                    assert!(matches!(error, DbError::Damaged { .. }), "{error}");
                     olds = ENTRIES;
                 }
             }
