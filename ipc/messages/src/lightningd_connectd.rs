@@ -11,12 +11,13 @@ pub enum ToConnectd {
     /// First message. Effect: listens and answers `Ready`.
     Start(Start),
     /// Effect: connects unless connected; one `Connected` or `ConnectFailed` names `request`.
-    /// Addresses are tried in order, after those known from before.
+    /// `addresses` are host:port, tried in order, before those known from before.
     Connect { request: u64, peer: NodeId, addresses: Vec<String> },
-    /// Effect: closes the connection; `Disconnected` follows.
+    /// Effect: closes the connection once everything sent before is written; `Disconnected` follows.
     Disconnect { peer: NodeId, reason: String },
     /// Effect: the descriptor that comes along is the channeld_connectd edge of one of this peer's channels,
-    /// with these ids claimed for it. Says Connected at once if the peer is. Closing that socket detaches it.
+    /// with these ids claimed for it; one that had any of them before is closed. Says Connected at once if
+    /// the peer is. Closing that socket detaches it (channeld_connectd.rs says how).
     Attach { peer: NodeId, channel_ids: Vec<ChannelId> },
     /// Effect: while set, connectd reconnects to this peer by itself, with backoff.
     Keep { peer: NodeId, addresses: Vec<String>, keep: bool },
@@ -26,7 +27,7 @@ pub enum ToConnectd {
         #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
-    /// Effect: BOLT 1 ping with `len` bytes asking for `pong_len`; `Pong` names `request`.
+    /// Effect: BOLT 1 ping with `len` bytes asking for `pong_len`; one `Pong` names `request`.
     Ping { request: u64, peer: NodeId, len: u16, pong_len: u16 },
     /// Effect: closes listeners and connections in order and exits.
     Stop,
@@ -68,6 +69,7 @@ pub enum ToLightningd {
         #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
-    /// `len` bytes came back; `None`: the peer is not connected or went away.
+    /// The pong had `len` bytes after its length (0 if none was asked for: BOLT 1, 65532 and more).
+    /// `None`: the peer is not connected, went away, or no ping can have this length.
     Pong { request: u64, len: Option<u16> },
 }
