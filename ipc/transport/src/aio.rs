@@ -162,10 +162,8 @@ impl<Tx: Serialize> Sender<Tx> {
     pub async fn send_with_fds(&self, tx: &Tx, fds: Vec<OwnedFd>) -> Result<(), Error> {
         let shared = &self.handle.shared;
         loop {
+            // From here on no call of notify_waiters is missed.
             let room = shared.room.notified();
-            tokio::pin!(room);
-            // From here on no notification is missed.
-            room.as_mut().enable();
             {
                 let mut state = shared.lock();
                 state.check_open()?;
@@ -208,8 +206,6 @@ impl<Tx: Serialize> Sender<Tx> {
         let shared = &self.handle.shared;
         loop {
             let room = shared.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
             {
                 let state = shared.lock();
                 state.check_open()?;

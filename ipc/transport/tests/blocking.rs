@@ -386,6 +386,30 @@ fn an_end_that_does_not_read_blocks_nobody_and_is_found_out() {
 }
 
 #[test]
+fn descriptors_that_wait_behind_a_full_socket_arrive_with_their_messages() {
+    let (mut a, mut b) = ends();
+    let text = |n: usize| Message::Text("x".repeat(500 + n));
+    for n in 0..600 {
+        a.queue_with_fds(&text(n), some_fds(usize::from(n % 100 == 99)))
+            .unwrap();
+    }
+    assert!(
+        !a.flush_nonblocking().unwrap(),
+        "the socket took it all: nothing waits"
+    );
+    for n in 0..600 {
+        let message = loop {
+            match b.try_recv().unwrap() {
+                Some(message) => break message,
+                None => drop(a.flush_nonblocking().unwrap()),
+            }
+        };
+        assert_eq!(message, text(n));
+        assert_eq!(b.take_fd().is_ok(), n % 100 == 99, "{n}");
+    }
+}
+
+#[test]
 fn a_message_of_the_greatest_length_is_sent_and_a_longer_one_is_not() {
     let (mut a, mut b) = ends();
     // A tag and a length of 5 bytes before the text.
