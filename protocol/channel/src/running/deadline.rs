@@ -1,0 +1,46 @@
+//! When only the chain can keep an HTLC's promise (BOLT 2, cltv_expiry_delta Selection).
+
+use wire::{BlockHeight, Side};
+
+use super::{Outcome, Running};
+use crate::action::{PeerFault, Removal};
+use crate::state::HtlcRecord;
+
+/// Blocks after its expiry until an HTLC of ours has to be timed out on chain (G of BOLT 2).
+const OFFERED_GRACE: u32 = 1;
+/// Blocks before its expiry until an HTLC that we fulfilled has to be claimed on chain (2R+G+S of BOLT 2).
+const FULFILLED_MARGIN: u32 = 18;
+
+impl Running {
+    pub(super) fn block(&mut self, height: BlockHeight) -> Outcome {
+        self.height = Some(height);
+        for (key, record) in &self.htlcs {
+            if !(record.state.in_local() || record.state.in_remote()) {
+                continue;
+            }
+            let past = match key.offerer {
+                // BOLT 2, cltv_expiry_delta Selection, offering node: past the deadline after its
+                // expiry the channel fails, unless its preimage is known already.
+                Side::Local => {
+                    !fulfilled(record) && height.0 >= record.htlc.cltv_expiry.0.saturating_add(OFFERED_GRACE)
+                }
+                // BOLT 2, cltv_expiry_delta Selection, fulfilling node: so near to its expiry that
+                // the chain is needed.
+                Side::Remote => {
+                    fulfilled(record)
+                        && height.0.saturating_add(FULFILLED_MARGIN) >= record.htlc.cltv_expiry.0
+                }
+            };
+            if past {
+                let (id, expiry) = (key.id, record.htlc.cltv_expiry);
+                let text = format!("HTLC {id} with cltv_expiry {expiry} hit its deadline");
+                return Err(PeerFault::Error(text));
+            }
+        }
+        Ok(vec![])
+    }
+}
+
+fn fulfilled(record: &HtlcRecord) -> bool {
+    matches!(record.removal, Some(Removal::Fulfil { .. }))
+}
