@@ -17,7 +17,11 @@ use crate::state::{HtlcRecord, Live};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     /// A part of a payment of ours (CLN's payment_hash, groupid, partid).
-    Payment { payment_hash: PaymentHash, groupid: u64, partid: u64 },
+    Payment {
+        payment_hash: PaymentHash,
+        groupid: u64,
+        partid: u64,
+    },
     /// An HTLC that came in on another channel.
     Forward { channel: ChannelDbid, id: HtlcId },
 }
@@ -25,14 +29,19 @@ pub enum Origin {
 /// How an HTLC ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Removal {
-    Fulfil { preimage: Preimage },
+    Fulfil {
+        preimage: Preimage,
+    },
     /// `reason` is the onion-encrypted error (BOLT 4, Returning Errors).
     Fail {
         #[serde(with = "serde_bytes")]
         reason: Vec<u8>,
     },
     /// The onion could not be read (BOLT 2, update_fail_malformed_htlc).
-    Malformed { sha256_of_onion: [u8; 32], failure_code: u16 },
+    Malformed {
+        sha256_of_onion: [u8; 32],
+        failure_code: u16,
+    },
 }
 
 /// What happens to a channel.
@@ -57,11 +66,18 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Opener: the funding transaction (unsigned as yet) has this output for us. Answers [`Notice::NeedFunding`].
-    FundingCreated { outpoint: OutPoint },
+    FundingCreated {
+        outpoint: OutPoint,
+    },
     /// Opener: give up before the funding transaction was signed.
-    CancelOpening { reason: String },
+    CancelOpening {
+        reason: String,
+    },
     /// The funding transaction has `depth` confirmations now (0 after a reorg took it out).
-    FundingDepth { depth: u32, scid: Option<ShortChannelId> },
+    FundingDepth {
+        depth: u32,
+        scid: Option<ShortChannelId>,
+    },
     /// Offer an HTLC. Answered by [`Notice::AddRefused`] or, in the end, [`Notice::Resolved`].
     Add {
         origin: Origin,
@@ -69,16 +85,28 @@ pub enum Command {
         onion: wire::OnionPacket,
     },
     /// End an HTLC that the peer offered and that [`Notice::Locked`] reported. Repetitions are ignored.
-    Remove { id: HtlcId, removal: Removal },
+    Remove {
+        id: HtlcId,
+        removal: Removal,
+    },
     /// Opener: the feerate to aim at.
-    Feerate { feerate: FeeratePerKw },
-    Block { height: BlockHeight },
+    Feerate {
+        feerate: FeeratePerKw,
+    },
+    Block {
+        height: BlockHeight,
+    },
     /// Begin the mutual close.
-    Shutdown { script: ScriptBuf, fees: CloseFees },
+    Shutdown {
+        script: ScriptBuf,
+        fees: CloseFees,
+    },
     /// The closing or a commitment transaction is on chain: nothing more is to be negotiated.
     FundingSpent,
     /// A message that goes to the peer as it is (channel_update for an unannounced channel).
-    Relay { message: wire::Message },
+    Relay {
+        message: wire::Message,
+    },
 }
 
 /// Fees that we would pay or accept at mutual close, for the whole transaction.
@@ -128,12 +156,21 @@ pub enum Notice {
     Active { active: bool },
     /// The peer offered this HTLC and it is irrevocably committed. Repeated after a restart until removed.
     /// `over_dust_limit`: BOLT 2 (max_dust_htlc_exposure_msat) wants it failed, not forwarded and not fulfilled.
-    Locked { id: HtlcId, htlc: Htlc, onion: wire::OnionPacket, over_dust_limit: bool },
+    Locked {
+        id: HtlcId,
+        htlc: Htlc,
+        onion: wire::OnionPacket,
+        over_dust_limit: bool,
+    },
     /// A [`Command::Add`] that cannot be done; nothing was sent.
     AddRefused { origin: Origin, reason: AddRefusal },
     /// An HTLC of ours has ended; a fulfil is told at once, a failure when it is irrevocable.
     /// Repeated after a restart while the HTLC exists.
-    Resolved { id: HtlcId, origin: Origin, removal: Removal },
+    Resolved {
+        id: HtlcId,
+        origin: Origin,
+        removal: Removal,
+    },
     /// A channel_update (or another message that only the node understands) from the peer.
     PeerUpdate { message: wire::Message },
     /// The peer wants to close, or we do: no HTLC can be added any more.

@@ -29,9 +29,19 @@ enum Stage {
 impl Channel {
     /// fundchannel: we propose a channel.
     #[must_use]
-    pub fn open(identity: Identity, policy: Policy, request: OpenRequest) -> (Channel, Vec<Action>) {
+    pub fn open(
+        identity: Identity,
+        policy: Policy,
+        request: OpenRequest,
+    ) -> (Channel, Vec<Action>) {
         let (opener, actions) = Opener::start(identity, policy.clone(), request);
-        (Channel { stage: Stage::Opening(Box::new(opener)), policy }, actions)
+        (
+            Channel {
+                stage: Stage::Opening(Box::new(opener)),
+                policy,
+            },
+            actions,
+        )
     }
 
     /// The peer proposes a channel.
@@ -44,7 +54,13 @@ impl Channel {
         open: wire::OpenChannel,
     ) -> Result<(Channel, Vec<Action>), PeerFault> {
         let (accepter, actions) = Accepter::start(identity, policy.clone(), open)?;
-        Ok((Channel { stage: Stage::Accepting(Box::new(accepter)), policy }, actions))
+        Ok((
+            Channel {
+                stage: Stage::Accepting(Box::new(accepter)),
+                policy,
+            },
+            actions,
+        ))
     }
 
     /// Goes on from what the last durable [`crate::action::Persist`] or Record left.
@@ -62,10 +78,22 @@ impl Channel {
         if live.phase == Phase::Opening {
             let reason = "stopped before the peer had signed".to_owned();
             let told = vec![Action::Tell(Notice::OpeningFailed { reason })];
-            return (Channel { stage: Stage::Ended, policy }, told);
+            return (
+                Channel {
+                    stage: Stage::Ended,
+                    policy,
+                },
+                told,
+            );
         }
         let (running, actions) = Running::resume(live, htlcs, policy.clone());
-        (Channel { stage: Stage::Running(Box::new(running)), policy }, actions)
+        (
+            Channel {
+                stage: Stage::Running(Box::new(running)),
+                policy,
+            },
+            actions,
+        )
     }
 
     /// # Errors
@@ -105,13 +133,17 @@ impl Channel {
     /// (`spendable_msat` of listpeerchannels). 0 before the channel runs.
     #[must_use]
     pub fn spendable(&self) -> MilliSatoshi {
-        self.running().map(|running| running.spendable(Side::Local)).unwrap_or_default()
+        self.running()
+            .map(|running| running.spendable(Side::Local))
+            .unwrap_or_default()
     }
 
     /// The same for the peer (`receivable_msat`).
     #[must_use]
     pub fn receivable(&self) -> MilliSatoshi {
-        self.running().map(|running| running.spendable(Side::Remote)).unwrap_or_default()
+        self.running()
+            .map(|running| running.spendable(Side::Remote))
+            .unwrap_or_default()
     }
 
     fn running(&self) -> Option<&Running> {
@@ -159,10 +191,8 @@ fn hear_failed(running: Option<&mut Running>, event: Event) -> Vec<Action> {
         Event::Command(Command::FundingSpent) => {
             running.map(Running::funding_spent).unwrap_or_default()
         }
-        Event::Connected
-        | Event::Peer(_)
-        | Event::Command(_)
-        | Event::Signer(_)
-        | Event::Flush => Vec::new(),
+        Event::Connected | Event::Peer(_) | Event::Command(_) | Event::Signer(_) | Event::Flush => {
+            Vec::new()
+        }
     }
 }

@@ -4,11 +4,11 @@
 //! channel makes a [`Negotiation`] (kept in memory only: BOLT 2 restarts it on each connection)
 //! and hands it `Event::Peer(ClosingSigned)` and the replies to its own `AskSigner`s, nothing else.
 //! It reads scripts and fee bounds from `Phase::Closing`, writes `last_fee` there (Persist stands
-//! before each `Send(closing_signed)`), and ends with `live.phase = Phase::Closed` and
+//! before each `Send(closing_signed)`), and ends with `live.phase = Phase::Closed { tx }` and
 //! `[Tell(MutualClose), Persist, (Send(closing_signed))]`.
 //!
-//! MutualClose comes before the Persist of `Phase::Closed`: the node notes the transaction in the
-//! same ordered writer, so that no crash leaves a closed channel without its closing transaction.
+//! MutualClose comes before the Persist of `Phase::Closed`, and the phase keeps the transaction, to be
+//! told again after a restart: no crash leaves a closed channel without its closing transaction.
 //!
 //! Fees are for the whole transaction and never above the opener's balance, which pays them. The
 //! accepter pays nothing: it has no maximum of its own (BOLT 2, rationale).
@@ -147,7 +147,7 @@ impl Negotiation {
                 Ok(vec![self.complete(fee, theirs, Some(reply))])
             }
             (State::Completion { reply }, Reply::CompletedClose { tx }) => {
-                live.phase = Phase::Closed;
+                live.phase = Phase::Closed { tx: tx.clone() };
                 let mut actions = vec![Action::Tell(Notice::MutualClose { tx }), persist(live)];
                 actions.extend(reply.map(|reply| Action::Send(Message::ClosingSigned(reply))));
                 Ok(actions)

@@ -113,17 +113,9 @@ impl HtlcState {
             RcvdAddAckCommit => Some(SentAddAckRevocation),
             RcvdRemoveCommit => Some(SentRemoveRevocation),
             RcvdAddCommit => Some(SentAddRevocation),
-            SentAddCommit
-            | RcvdAddRevocation
-            | SentAddAckRevocation
-            | SentRemoveRevocation
-            | SentRemoveAckCommit
-            | SentAddRevocation
-            | SentAddAckCommit
-            | RcvdAddAckRevocation
-            | SentRemoveHtlc
-            | SentRemoveCommit
-            | RcvdRemoveRevocation => Some(self),
+            SentAddCommit | RcvdAddRevocation | SentAddAckRevocation | SentRemoveRevocation
+            | SentRemoveAckCommit | SentAddRevocation | SentAddAckCommit | RcvdAddAckRevocation
+            | SentRemoveHtlc | SentRemoveCommit | RcvdRemoveRevocation => Some(self),
         }
     }
 }
@@ -149,7 +141,11 @@ mod tests {
                 Step::RcvdRevocation => Step::SentRevocation,
             };
             assert_eq!(b.entered_by(), mirrored, "{a:?} {b:?}");
-            assert_eq!((a.in_local(), a.in_remote()), (b.in_remote(), b.in_local()), "{a:?}");
+            assert_eq!(
+                (a.in_local(), a.in_remote()),
+                (b.in_remote(), b.in_local()),
+                "{a:?}"
+            );
             assert_eq!(a.is_removal(), b.is_removal(), "{a:?}");
         }
     }
@@ -159,7 +155,12 @@ mod tests {
         assert!(SentAddCommit.in_remote() && !SentAddCommit.in_local());
         assert!(RcvdAddCommit.in_local() && !RcvdAddCommit.in_remote());
         assert!(!SentRemoveCommit.in_remote() && SentRemoveCommit.in_local());
-        for s in [SentAddAckRevocation, RcvdAddAckRevocation, RcvdRemoveHtlc, SentRemoveHtlc] {
+        for s in [
+            SentAddAckRevocation,
+            RcvdAddAckRevocation,
+            RcvdRemoveHtlc,
+            SentRemoveHtlc,
+        ] {
             assert!(s.in_local() && s.in_remote(), "{s:?}");
         }
     }

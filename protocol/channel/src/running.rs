@@ -92,7 +92,10 @@ enum Asked {
     /// Validates our next commitment, which has this ledger.
     Validation(Box<Ledger>),
     /// Stores the secret of the peer's previous commitment.
-    Revocation { secret: RevocationSecret, next_point: PublicKey },
+    Revocation {
+        secret: RevocationSecret,
+        next_point: PublicKey,
+    },
     /// Whatever the closing negotiation needs.
     Closing,
 }
@@ -164,7 +167,9 @@ impl Running {
     }
 
     pub(crate) fn handle(&mut self, event: Event) -> Outcome {
-        if matches!(self.live.phase, Phase::Closed | Phase::Onchain) || self.link == Link::Stale {
+        if matches!(self.live.phase, Phase::Closed { .. } | Phase::Onchain)
+            || self.link == Link::Stale
+        {
             return self.handle_at_the_end(event);
         }
         let mut actions = match event {
@@ -204,7 +209,11 @@ impl Running {
 
     fn command(&mut self, command: Command) -> Outcome {
         match command {
-            Command::Add { origin, htlc, onion } => Ok(self.add(origin, htlc, onion)),
+            Command::Add {
+                origin,
+                htlc,
+                onion,
+            } => Ok(self.add(origin, htlc, onion)),
             Command::Remove { id, removal } => Ok(self.remove(id, removal)),
             Command::Feerate { feerate } => {
                 self.target = Some(feerate);
@@ -238,7 +247,10 @@ impl Running {
         }
         // BOLT 2, Message Retransmission: on a new connection channel_reestablish comes first.
         if self.link != Link::Up {
-            return Err(warning(format!("{} before channel_reestablish", message.name())));
+            return Err(warning(format!(
+                "{} before channel_reestablish",
+                message.name()
+            )));
         }
         match message {
             Message::UpdateAddHtlc(m) => self.peer_adds(m),
@@ -323,7 +335,10 @@ impl Running {
         });
         self.next_out = self.live.next_htlc_id;
         self.next_in = self.live.remote_next_htlc_id;
-        self.live.feerate.pending.retain(|(_, state)| state.entered_by() != Step::Update);
+        self.live
+            .feerate
+            .pending
+            .retain(|(_, state)| state.entered_by() != Step::Update);
         refused
     }
 
@@ -351,12 +366,20 @@ impl Running {
     /// The record to be stored under `key`, `Some(None)` if none is to be left, `None` if nothing
     /// is to be written.
     fn stored(&self, key: &HtlcKey) -> Option<Option<HtlcRecord>> {
-        let Some(record) = self.htlcs.get(key) else { return Some(None) };
+        let Some(record) = self.htlcs.get(key) else {
+            return Some(None);
+        };
         let Some(state) = record.state.stored() else {
-            let never_stored = matches!(record.state, HtlcState::SentAddHtlc | HtlcState::RcvdAddHtlc);
+            let never_stored = matches!(
+                record.state,
+                HtlcState::SentAddHtlc | HtlcState::RcvdAddHtlc
+            );
             return (!never_stored).then_some(None);
         };
-        let mut record = HtlcRecord { state, ..record.clone() };
+        let mut record = HtlcRecord {
+            state,
+            ..record.clone()
+        };
         if !state.is_removal() {
             // The peer may still take back what it said without a commitment.
             record.removal = None;
@@ -389,7 +412,10 @@ impl Running {
 
     /// The live state's balances follow the ledgers.
     fn note_balances(&mut self) {
-        let of = |l: &Ledger| Balances { to_local: l.to_local, to_remote: l.to_remote };
+        let of = |l: &Ledger| Balances {
+            to_local: l.to_local,
+            to_remote: l.to_remote,
+        };
         self.live.local_view = of(&self.local);
         self.live.remote_view = of(&self.remote);
     }
@@ -434,7 +460,10 @@ impl FeerateState {
     fn stored(&self) -> FeerateState {
         let pending = self.pending.iter();
         let stored = pending.filter_map(|(feerate, state)| Some((*feerate, state.stored()?)));
-        let mut stored = FeerateState { current: self.current, pending: stored.collect() };
+        let mut stored = FeerateState {
+            current: self.current,
+            pending: stored.collect(),
+        };
         stored.merge();
         stored
     }

@@ -21,14 +21,30 @@ pub enum Phase {
     /// Opener: funding_created left, funding_signed did not come yet. Found at a restart, it is forgotten.
     Opening,
     /// Waits for the funding transaction's depth and for channel_ready both ways.
-    AwaitingLockin { sent_ready: bool, received_ready: bool },
+    AwaitingLockin {
+        sent_ready: bool,
+        received_ready: bool,
+    },
     Normal,
     /// shutdown was sent or received; HTLCs run out.
-    ShuttingDown { local: Option<ScriptBuf>, remote: Option<ScriptBuf>, fees: CloseFees },
+    ShuttingDown {
+        local: Option<ScriptBuf>,
+        remote: Option<ScriptBuf>,
+        fees: CloseFees,
+    },
     /// No HTLC is left: the fee of the closing transaction is negotiated.
-    Closing { local: ScriptBuf, remote: ScriptBuf, fees: CloseFees, last_fee: Option<Satoshi> },
-    /// The closing transaction is signed by both.
-    Closed,
+    Closing {
+        local: ScriptBuf,
+        remote: ScriptBuf,
+        fees: CloseFees,
+        last_fee: Option<Satoshi>,
+    },
+    /// The closing transaction is signed by both: here it is, in consensus encoding, told again
+    /// at each start until the funding output is spent.
+    Closed {
+        #[serde(with = "serde_bytes")]
+        tx: Vec<u8>,
+    },
     /// The funding output is spent, or the channel failed: the chain decides.
     Onchain,
 }
@@ -161,14 +177,24 @@ impl Live {
         remote_point: PublicKey,
         phase: Phase,
     ) -> Result<Live, LedgerError> {
-        let Agreed { setup, minimum_depth, announce } = agreed;
+        let Agreed {
+            setup,
+            minimum_depth,
+            announce,
+        } = agreed;
         let ledger = Ledger::opening(&setup)?;
-        let balances = Balances { to_local: ledger.to_local, to_remote: ledger.to_remote };
+        let balances = Balances {
+            to_local: ledger.to_local,
+            to_remote: ledger.to_remote,
+        };
         Ok(Live {
             dbid: identity.dbid,
             peer: identity.peer,
             channel_id: ChannelId::v1(&funding.outpoint),
-            feerate: FeerateState { current: setup.feerate, pending: Vec::new() },
+            feerate: FeerateState {
+                current: setup.feerate,
+                pending: Vec::new(),
+            },
             setup,
             funding,
             announce,

@@ -56,7 +56,9 @@ impl Running {
         self.live.remote_next = next.ok_or_else(|| warning("commitment numbers are used up"))?;
         self.advance(Step::SentCommit);
         for delta in self.newest_remote_deltas() {
-            self.remote.apply(&delta).map_err(|e| warning(e.to_string()))?;
+            self.remote
+                .apply(&delta)
+                .map_err(|e| warning(e.to_string()))?;
         }
         self.note_balances();
         self.live.awaiting_revocation = true;
@@ -76,7 +78,11 @@ impl Running {
     }
 
     pub(super) fn signed(&mut self, reply: Reply) -> Outcome {
-        let Reply::SignedRemote { signature, htlc_signatures } = reply else {
+        let Reply::SignedRemote {
+            signature,
+            htlc_signatures,
+        } = reply
+        else {
             return Err(unexpected(reply));
         };
         let mut messages = self.newest_updates();
@@ -107,7 +113,10 @@ impl Running {
         self.updates_are_open("commitment_signed")?;
         // BOLT 2, commitment_signed, receiver, no splice pending: one for another funding
         // transaction is ignored.
-        if message.funding_txid.is_some_and(|txid| txid != self.live.funding.outpoint.txid) {
+        if message
+            .funding_txid
+            .is_some_and(|txid| txid != self.live.funding.outpoint.txid)
+        {
             return Ok(vec![]);
         }
         // BOLT 2, revoke_and_ack: it answers each commitment_signed, so there is one at a time.
@@ -122,7 +131,9 @@ impl Running {
         let expected = fees::untrimmed(&self.live.setup, &next, Side::Local, next.feerate);
         if message.htlc_signature.len() != expected {
             let got = message.htlc_signature.len();
-            return Err(warning(format!("{got} HTLC signatures for {expected} HTLC outputs")));
+            return Err(warning(format!(
+                "{got} HTLC signatures for {expected} HTLC outputs"
+            )));
         }
         let request = Request::ValidateLocal {
             n: self.live.local_next,
@@ -135,7 +146,11 @@ impl Running {
 
     /// Our next commitment is valid, the one before it revoked at hsmd. The peer hears of it at the next flush.
     pub(super) fn validated(&mut self, ledger: Ledger, reply: Reply) -> Outcome {
-        let Reply::ValidatedLocal { revoked_secret: Some(secret), next_point } = reply else {
+        let Reply::ValidatedLocal {
+            revoked_secret: Some(secret),
+            next_point,
+        } = reply
+        else {
             // BOLT 2, commitment_signed, receiver: an invalid signature is the peer's fault.
             return Err(unexpected(reply));
         };
@@ -179,7 +194,8 @@ impl Running {
             other => return Err(unexpected(other)),
         }
         let current = self.live.remote_next_point.replace(next_point);
-        self.live.remote_current_point = current.ok_or_else(|| warning("no commitment to revoke"))?;
+        self.live.remote_current_point =
+            current.ok_or_else(|| warning("no commitment to revoke"))?;
         self.live.last_remote_secret = Some(secret);
         self.live.awaiting_revocation = false;
         let moved = self.advance(Step::RcvdRevocation);
@@ -192,7 +208,11 @@ impl Running {
                 Removal::Fulfil { .. } => None,
                 removal @ (Removal::Fail { .. } | Removal::Malformed { .. }) => {
                     let (id, origin) = (key.id, record.origin?);
-                    Some(Action::Tell(Notice::Resolved { id, origin, removal }))
+                    Some(Action::Tell(Notice::Resolved {
+                        id,
+                        origin,
+                        removal,
+                    }))
                 }
             })
             .collect();
@@ -207,4 +227,3 @@ impl Running {
         Ok(actions)
     }
 }
-

@@ -22,7 +22,8 @@ impl Running {
                 // BOLT 2, cltv_expiry_delta Selection, offering node: past the deadline after its
                 // expiry the channel fails, unless its preimage is known already.
                 Side::Local => {
-                    !fulfilled(record) && height.0 >= record.htlc.cltv_expiry.0.saturating_add(OFFERED_GRACE)
+                    !fulfilled(record)
+                        && height.0 >= record.htlc.cltv_expiry.0.saturating_add(OFFERED_GRACE)
                 }
                 // BOLT 2, cltv_expiry_delta Selection, fulfilling node: so near to its expiry that
                 // the chain is needed.

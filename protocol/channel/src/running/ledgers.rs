@@ -15,7 +15,12 @@ impl Running {
     pub(super) fn has_changes_for_peer(&self) -> bool {
         let moves = |state: HtlcState| state.after(Step::SentCommit).is_some();
         self.htlcs.values().any(|record| moves(record.state))
-            || self.live.feerate.pending.iter().any(|(_, state)| moves(*state))
+            || self
+                .live
+                .feerate
+                .pending
+                .iter()
+                .any(|(_, state)| moves(*state))
     }
 
     /// What entered the newest commitment that we signed for the peer. While its predecessor is
@@ -44,10 +49,19 @@ impl Running {
         let moving = || self.htlcs.iter().filter(|(_, record)| wanted(record.state));
         let removals = moving().filter(|(_, record)| record.state.is_removal());
         let additions = moving().filter(|(_, record)| !record.state.is_removal());
-        let fee = self.live.feerate.pending.iter().rev().find(|(_, state)| wanted(*state));
+        let fee = self
+            .live
+            .feerate
+            .pending
+            .iter()
+            .rev()
+            .find(|(_, state)| wanted(*state));
         removals
             .map(|(key, record)| removal(*key, record))
-            .chain(additions.map(|(key, record)| Delta::Add { key: *key, htlc: record.htlc }))
+            .chain(additions.map(|(key, record)| Delta::Add {
+                key: *key,
+                htlc: record.htlc,
+            }))
             .chain(fee.map(|(feerate, _)| Delta::Fee { feerate: *feerate }))
             .collect()
     }
@@ -70,7 +84,10 @@ impl Running {
             .filter(|(key, record)| {
                 !record.state.is_removal() && !self.ledger(owner).htlcs.contains_key(key)
             })
-            .map(|(key, record)| Delta::Add { key: *key, htlc: record.htlc });
+            .map(|(key, record)| Delta::Add {
+                key: *key,
+                htlc: record.htlc,
+            });
         let changes: Vec<Delta> = removals.chain(additions).collect();
         for delta in changes {
             // One that does not fit yet waits for a removal that is further away: not counting it
@@ -111,7 +128,10 @@ impl Running {
 
 fn removal(key: HtlcKey, record: &HtlcRecord) -> Delta {
     match &record.removal {
-        Some(Removal::Fulfil { preimage }) => Delta::Fulfil { key, preimage: *preimage },
+        Some(Removal::Fulfil { preimage }) => Delta::Fulfil {
+            key,
+            preimage: *preimage,
+        },
         // A removal state always has its removal; the money of one without goes back.
         Some(Removal::Fail { .. } | Removal::Malformed { .. }) | None => Delta::Fail { key },
     }

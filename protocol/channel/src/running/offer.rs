@@ -18,7 +18,10 @@ const MAX_HTLCS: u16 = 483;
 
 impl Running {
     pub(super) fn add(&mut self, origin: Origin, htlc: Htlc, onion: OnionPacket) -> Vec<Action> {
-        let key = HtlcKey { offerer: Side::Local, id: self.next_out };
+        let key = HtlcKey {
+            offerer: Side::Local,
+            id: self.next_out,
+        };
         if let Err(reason) = self.check_add(key, &htlc) {
             return vec![Action::Tell(Notice::AddRefused { origin, reason })];
         }
@@ -38,7 +41,10 @@ impl Running {
         match self.live.phase {
             Phase::Normal => {}
             Phase::Opening | Phase::AwaitingLockin { .. } => return Err(AddRefusal::NotReady),
-            Phase::ShuttingDown { .. } | Phase::Closing { .. } | Phase::Closed | Phase::Onchain => {
+            Phase::ShuttingDown { .. }
+            | Phase::Closing { .. }
+            | Phase::Closed { .. }
+            | Phase::Onchain => {
                 return Err(AddRefusal::ShuttingDown);
             }
         }
@@ -52,7 +58,9 @@ impl Running {
         }
         // BOLT 2, update_add_htlc, sender: below 500000000; and an HTLC that has timed out
         // already would have to be failed at once.
-        let timed_out = self.height.is_some_and(|height| htlc.cltv_expiry.0 <= height.0);
+        let timed_out = self
+            .height
+            .is_some_and(|height| htlc.cltv_expiry.0 <= height.0);
         if htlc.cltv_expiry >= CLTV_LIMIT || timed_out {
             return Err(AddRefusal::BadExpiry);
         }
@@ -85,13 +93,26 @@ impl Running {
         if !std::mem::take(&mut self.recheck) {
             return vec![];
         }
-        let first = HtlcKey { offerer: Side::Local, id: self.live.next_htlc_id };
-        let end = HtlcKey { offerer: Side::Local, id: self.next_out };
+        let first = HtlcKey {
+            offerer: Side::Local,
+            id: self.live.next_htlc_id,
+        };
+        let end = HtlcKey {
+            offerer: Side::Local,
+            id: self.next_out,
+        };
         let queued: Vec<HtlcKey> = self.htlcs.range(first..end).map(|(key, _)| *key).collect();
         let queued: Vec<HtlcRecord> = queued.iter().filter_map(|k| self.htlcs.remove(k)).collect();
         self.next_out = self.live.next_htlc_id;
-        let add_again = |HtlcRecord { htlc, onion, origin, .. }| {
-            origin.map(|origin| self.add(origin, htlc, onion)).unwrap_or_default()
+        let add_again = |HtlcRecord {
+                             htlc,
+                             onion,
+                             origin,
+                             ..
+                         }| {
+            origin
+                .map(|origin| self.add(origin, htlc, onion))
+                .unwrap_or_default()
         };
         queued.into_iter().flat_map(add_again).collect()
     }
@@ -124,8 +145,13 @@ impl Running {
     }
 
     pub(super) fn remove(&mut self, id: HtlcId, removal: Removal) -> Vec<Action> {
-        let key = HtlcKey { offerer: Side::Remote, id };
-        let Some(record) = self.htlcs.get_mut(&key) else { return vec![] };
+        let key = HtlcKey {
+            offerer: Side::Remote,
+            id,
+        };
+        let Some(record) = self.htlcs.get_mut(&key) else {
+            return vec![];
+        };
         // BOLT 2, Removing an HTLC, sender: only what is irrevocably committed, and only once.
         if record.state != HtlcState::RcvdAddAckRevocation {
             return vec![];
@@ -209,11 +235,14 @@ impl Running {
                 })
             });
         let pending = self.live.feerate.pending.iter();
-        let fee = pending.filter(|(_, state)| *state == HtlcState::SentAddCommit).map(
-            |(feerate_per_kw, _)| {
-                Message::UpdateFee(UpdateFee { channel_id, feerate_per_kw: *feerate_per_kw })
-            },
-        );
+        let fee = pending
+            .filter(|(_, state)| *state == HtlcState::SentAddCommit)
+            .map(|(feerate_per_kw, _)| {
+                Message::UpdateFee(UpdateFee {
+                    channel_id,
+                    feerate_per_kw: *feerate_per_kw,
+                })
+            });
         removals.chain(additions).chain(fee).collect()
     }
 
@@ -223,14 +252,46 @@ impl Running {
             record.state == HtlcState::RcvdAddAckRevocation && record.removal.is_none()
         });
         let locked = undecided.map(|(key, record)| self.locked(key, record));
-        let fulfilled = self.htlcs.iter().filter_map(|(key, record)| match &record.removal {
-            Some(removal @ Removal::Fulfil { .. }) => {
-                let (id, origin, removal) = (key.id, record.origin?, removal.clone());
-                Some(Notice::Resolved { id, origin, removal })
+        let fulfilled = self
+            .htlcs
+            .iter()
+            .filter_map(|(key, record)| match &record.removal {
+                Some(removal @ Removal::Fulfil { .. }) => {
+                    let (id, origin, removal) = (key.id, record.origin?, removal.clone());
+                    Some(Notice::Resolved {
+                        id,
+                        origin,
+                        removal,
+                    })
+                }
+                Some(Removal::Fail { .. } | Removal::Malformed { .. }) | None => None,
+            });
+        locked
+            .chain(fulfilled)
+            .chain(self.milestone())
+            .map(Action::Tell)
+            .collect()
+    }
+
+    /// What the channel waits for the chain with: a crash may have come between its Persist and
+    /// the first notice.
+    fn milestone(&self) -> Option<Notice> {
+        let (funding, script) = (self.live.funding, self.live.setup.funding_script_pubkey());
+        match &self.live.phase {
+            Phase::AwaitingLockin { .. } if self.live.scid.is_none() => {
+                Some(match self.live.setup.opener {
+                    Side::Local => Notice::FundingSigned { funding, script },
+                    Side::Remote => Notice::WatchFunding { funding, script },
+                })
             }
-            Some(Removal::Fail { .. } | Removal::Malformed { .. }) | None => None,
-        });
-        locked.chain(fulfilled).map(Action::Tell).collect()
+            Phase::Closed { tx } => Some(Notice::MutualClose { tx: tx.clone() }),
+            Phase::Opening
+            | Phase::AwaitingLockin { .. }
+            | Phase::Normal
+            | Phase::ShuttingDown { .. }
+            | Phase::Closing { .. }
+            | Phase::Onchain => None,
+        }
     }
 
     /// What the node hears about an incoming HTLC that it has to decide on.
@@ -258,7 +319,9 @@ impl Running {
                 return true;
             }
             let reason = AddRefusal::ShuttingDown;
-            let told = record.origin.map(|origin| Notice::AddRefused { origin, reason });
+            let told = record
+                .origin
+                .map(|origin| Notice::AddRefused { origin, reason });
             refused.extend(told.map(Action::Tell));
             false
         });
@@ -281,16 +344,20 @@ fn removal_message(channel_id: wire::ChannelId, id: HtlcId, removal: Removal) ->
             payment_preimage: preimage,
             attribution_data: None,
         }),
-        Removal::Fail { reason } => {
-            Message::UpdateFailHtlc(UpdateFailHtlc { channel_id, id, reason, attribution_data: None })
-        }
-        Removal::Malformed { sha256_of_onion, failure_code } => {
-            Message::UpdateFailMalformedHtlc(UpdateFailMalformedHtlc {
-                channel_id,
-                id,
-                sha256_of_onion,
-                failure_code,
-            })
-        }
+        Removal::Fail { reason } => Message::UpdateFailHtlc(UpdateFailHtlc {
+            channel_id,
+            id,
+            reason,
+            attribution_data: None,
+        }),
+        Removal::Malformed {
+            sha256_of_onion,
+            failure_code,
+        } => Message::UpdateFailMalformedHtlc(UpdateFailMalformedHtlc {
+            channel_id,
+            id,
+            sha256_of_onion,
+            failure_code,
+        }),
     }
 }

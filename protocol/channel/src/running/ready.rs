@@ -8,7 +8,11 @@ use crate::action::{Action, Notice};
 use crate::state::Phase;
 
 impl Running {
-    pub(super) fn funding_depth(&mut self, depth: u32, scid: Option<ShortChannelId>) -> Vec<Action> {
+    pub(super) fn funding_depth(
+        &mut self,
+        depth: u32,
+        scid: Option<ShortChannelId>,
+    ) -> Vec<Action> {
         let mut actions = Vec::new();
         self.deep |= depth >= self.live.minimum_depth;
         if scid.is_some() && scid != self.live.scid {
@@ -21,10 +25,22 @@ impl Running {
 
     /// channel_ready, once the funding transaction is deep enough and the peer can hear it.
     pub(super) fn ask_ready(&mut self) -> Option<Action> {
-        let due = matches!(self.live.phase, Phase::AwaitingLockin { sent_ready: false, .. });
+        let due = matches!(
+            self.live.phase,
+            Phase::AwaitingLockin {
+                sent_ready: false,
+                ..
+            }
+        );
         // BOLT 2, channel_ready, sender: not before minimum_depth.
-        (due && self.deep && self.link == Link::Up && self.asked.is_none())
-            .then(|| self.ask(Asked::ReadyPoint, Request::Point { n: CommitmentNumber(1) }))
+        (due && self.deep && self.link == Link::Up && self.asked.is_none()).then(|| {
+            self.ask(
+                Asked::ReadyPoint,
+                Request::Point {
+                    n: CommitmentNumber(1),
+                },
+            )
+        })
     }
 
     pub(super) fn send_ready(&mut self, point: secp256k1::PublicKey) -> Outcome {
@@ -34,7 +50,11 @@ impl Running {
             short_channel_id: Some(self.live.local_alias),
         });
         let mut actions = Vec::new();
-        if let Phase::AwaitingLockin { sent_ready: sent @ false, .. } = &mut self.live.phase {
+        if let Phase::AwaitingLockin {
+            sent_ready: sent @ false,
+            ..
+        } = &mut self.live.phase
+        {
             *sent = true;
             let ready = self.ready();
             actions.push(Action::Persist(self.persist()));
@@ -49,12 +69,14 @@ impl Running {
 
     pub(super) fn peer_ready(&mut self, message: &ChannelReady) -> Outcome {
         let first = match &mut self.live.phase {
-            Phase::AwaitingLockin { received_ready, .. } => !std::mem::replace(received_ready, true),
+            Phase::AwaitingLockin { received_ready, .. } => {
+                !std::mem::replace(received_ready, true)
+            }
             // It may cross our shutdown.
             Phase::ShuttingDown { .. } | Phase::Closing { .. } => {
                 self.live.remote_next_point.is_none()
             }
-            Phase::Opening | Phase::Normal | Phase::Closed | Phase::Onchain => false,
+            Phase::Opening | Phase::Normal | Phase::Closed { .. } | Phase::Onchain => false,
         };
         let alias = message.short_channel_id.or(self.live.remote_alias);
         // BOLT 2, Message Retransmission: a redundant channel_ready is ignored, but for its alias.
@@ -73,7 +95,10 @@ impl Running {
 
     /// Into normal operation, when channel_ready went both ways.
     fn ready(&mut self) -> Option<Action> {
-        let both = Phase::AwaitingLockin { sent_ready: true, received_ready: true };
+        let both = Phase::AwaitingLockin {
+            sent_ready: true,
+            received_ready: true,
+        };
         if self.live.phase == both {
             self.live.phase = Phase::Normal;
         }

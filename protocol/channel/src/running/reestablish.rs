@@ -18,22 +18,31 @@ pub(super) enum Resend {
 impl Running {
     pub(super) fn connected(&mut self) -> Vec<Action> {
         self.link = Link::Reestablishing;
-        let n = self.live.local_next.prev().unwrap_or(CommitmentNumber::ZERO);
+        let n = self
+            .live
+            .local_next
+            .prev()
+            .unwrap_or(CommitmentNumber::ZERO);
         vec![self.ask(Asked::ReestablishPoint, Request::Point { n })]
     }
 
     pub(super) fn send_reestablish(&mut self, point: secp256k1::PublicKey) -> Vec<Action> {
         // BOLT 2, channel_reestablish, sender: zeroes until there was a revocation.
-        let secret = self.live.last_remote_secret.map_or([0; 32], |secret| secret.0);
-        vec![Action::Send(Message::ChannelReestablish(ChannelReestablish {
-            channel_id: self.live.channel_id,
-            next_commitment_number: self.live.local_next,
-            next_revocation_number: self.next_remote_revocation(),
-            your_last_per_commitment_secret: PerCommitmentSecret(secret),
-            my_current_per_commitment_point: point,
-            next_funding: None,
-            my_current_funding_locked: None,
-        }))]
+        let secret = self
+            .live
+            .last_remote_secret
+            .map_or([0; 32], |secret| secret.0);
+        vec![Action::Send(Message::ChannelReestablish(
+            ChannelReestablish {
+                channel_id: self.live.channel_id,
+                next_commitment_number: self.live.local_next,
+                next_revocation_number: self.next_remote_revocation(),
+                your_last_per_commitment_secret: PerCommitmentSecret(secret),
+                my_current_per_commitment_point: point,
+                next_funding: None,
+                my_current_funding_locked: None,
+            },
+        ))]
     }
 
     /// Number of the commitment that the peer revokes next.
@@ -48,7 +57,9 @@ impl Running {
 
     pub(super) fn reestablish(&mut self, message: ChannelReestablish) -> Outcome {
         if self.link != Link::Reestablishing {
-            return Err(warning("channel_reestablish, but not at the start of a connection"));
+            return Err(warning(
+                "channel_reestablish, but not at the start of a connection",
+            ));
         }
         // BOLT 2, channel_reestablish: commitment 0 comes with the opening, so 0 is impossible.
         if message.next_commitment_number.0 == 0 {
@@ -58,7 +69,10 @@ impl Running {
         match message.next_revocation_number.prev() {
             None => self.compare(&message),
             Some(n) => {
-                Ok(vec![self.ask(Asked::Proof(Box::new(message)), Request::Point { n })])
+                Ok(vec![self.ask(
+                    Asked::Proof(Box::new(message)),
+                    Request::Point { n },
+                )])
             }
         }
     }
@@ -71,7 +85,9 @@ impl Running {
             // hsmd cannot tell either: neither the peer's word nor our state may be trusted, so
             // nothing goes on chain on the strength of it.
             Reply::Refused { reason, .. } if ahead => {
-                return Err(warning(format!("channel_reestablish cannot be checked: {reason}")));
+                return Err(warning(format!(
+                    "channel_reestablish cannot be checked: {reason}"
+                )));
             }
             other => return Err(unexpected(other)),
         };
@@ -83,9 +99,9 @@ impl Running {
             (true, true) => Ok(self.we_are_stale()),
             (false, true) => self.compare(message),
             // BOLT 2, channel_reestablish, receiver: a wrong secret.
-            (_, false) => {
-                Err(PeerFault::Error("your_last_per_commitment_secret is wrong".to_owned()))
-            }
+            (_, false) => Err(PeerFault::Error(
+                "your_last_per_commitment_secret is wrong".to_owned(),
+            )),
         }
     }
 
@@ -126,7 +142,9 @@ impl Running {
         };
         let first = CommitmentNumber(1);
         // BOLT 2, channel_reestablish: channel_ready goes again while both expect commitment 1.
-        if message.next_commitment_number == first && self.live.local_next == first && self.was_ready()
+        if message.next_commitment_number == first
+            && self.live.local_next == first
+            && self.was_ready()
         {
             self.resend.push_back(Resend::Ready);
         }
@@ -146,7 +164,7 @@ impl Running {
             Phase::AwaitingLockin { sent_ready, .. } => sent_ready,
             Phase::Normal => true,
             Phase::ShuttingDown { .. } | Phase::Closing { .. } => self.deep,
-            Phase::Opening | Phase::Closed | Phase::Onchain => false,
+            Phase::Opening | Phase::Closed { .. } | Phase::Onchain => false,
         }
     }
 
@@ -157,7 +175,12 @@ impl Running {
         }
         Ok(match self.resend.pop_front() {
             Some(Resend::Ready) => {
-                vec![self.ask(Asked::ReadyPoint, Request::Point { n: CommitmentNumber(1) })]
+                vec![self.ask(
+                    Asked::ReadyPoint,
+                    Request::Point {
+                        n: CommitmentNumber(1),
+                    },
+                )]
             }
             Some(Resend::Revocation) => {
                 let revoked = self.live.next_revocation().prev();
@@ -174,7 +197,9 @@ impl Running {
             return Err(unexpected(reply));
         };
         let n = self.live.local_next;
-        Ok(vec![self.ask(Asked::ResendPoint(secret), Request::Point { n })])
+        Ok(vec![
+            self.ask(Asked::ResendPoint(secret), Request::Point { n }),
+        ])
     }
 
     pub(super) fn resend_revocation(

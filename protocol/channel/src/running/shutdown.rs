@@ -13,16 +13,24 @@ impl Running {
     pub(super) fn shut_down(&mut self, script: ScriptBuf, fees: CloseFees) -> Vec<Action> {
         let remote = match &mut self.live.phase {
             Phase::AwaitingLockin { .. } | Phase::Normal => None,
-            Phase::ShuttingDown { local: None, remote, .. } => remote.take(),
+            Phase::ShuttingDown {
+                local: None,
+                remote,
+                ..
+            } => remote.take(),
             Phase::Opening
             | Phase::ShuttingDown { .. }
             | Phase::Closing { .. }
-            | Phase::Closed
+            | Phase::Closed { .. }
             | Phase::Onchain => return vec![],
         };
         // BOLT 2, shutdown, sender: a script that was fixed at opening stays.
         let script = self.fixed_script().unwrap_or(script);
-        self.live.phase = Phase::ShuttingDown { local: Some(script), remote, fees };
+        self.live.phase = Phase::ShuttingDown {
+            local: Some(script),
+            remote,
+            fees,
+        };
         // BOLT 2, shutdown, sender: no update_add_htlc after it.
         let mut actions = self.refuse_queued();
         actions.push(Action::Persist(self.persist()));
@@ -47,11 +55,18 @@ impl Running {
         }
         let (local, known, fees) = match &self.live.phase {
             Phase::AwaitingLockin { .. } | Phase::Normal => (None, None, self.policy.close_fees),
-            Phase::ShuttingDown { local, remote, fees } => (local.clone(), remote.clone(), *fees),
-            Phase::Closing { local, remote, fees, .. } => {
-                (Some(local.clone()), Some(remote.clone()), *fees)
-            }
-            Phase::Opening | Phase::Closed | Phase::Onchain => return Ok(vec![]),
+            Phase::ShuttingDown {
+                local,
+                remote,
+                fees,
+            } => (local.clone(), remote.clone(), *fees),
+            Phase::Closing {
+                local,
+                remote,
+                fees,
+                ..
+            } => (Some(local.clone()), Some(remote.clone()), *fees),
+            Phase::Opening | Phase::Closed { .. } | Phase::Onchain => return Ok(vec![]),
         };
         if let Some(known) = known {
             // BOLT 2, shutdown: once, and again after a reconnection; it does not change.
@@ -64,7 +79,11 @@ impl Running {
         let ours = local
             .or_else(|| self.fixed_script())
             .unwrap_or_else(|| self.live.shutdown_script.clone());
-        self.live.phase = Phase::ShuttingDown { local: Some(ours), remote: Some(script), fees };
+        self.live.phase = Phase::ShuttingDown {
+            local: Some(ours),
+            remote: Some(script),
+            fees,
+        };
         let mut actions = self.refuse_queued();
         actions.push(Action::Persist(self.persist()));
         if begins {
@@ -89,12 +108,15 @@ impl Running {
             Phase::Opening
             | Phase::AwaitingLockin { .. }
             | Phase::Normal
-            | Phase::Closed
+            | Phase::Closed { .. }
             | Phase::Onchain => return None,
         };
         (self.link == Link::Up).then(|| {
             let channel_id = self.live.channel_id;
-            Message::Shutdown(Shutdown { channel_id, scriptpubkey: local.clone() })
+            Message::Shutdown(Shutdown {
+                channel_id,
+                scriptpubkey: local.clone(),
+            })
         })
     }
 
@@ -105,11 +127,18 @@ impl Running {
         }
         let mut actions = Vec::new();
         match &self.live.phase {
-            Phase::ShuttingDown { local: Some(local), remote: Some(remote), fees }
-                if self.is_clean() =>
-            {
+            Phase::ShuttingDown {
+                local: Some(local),
+                remote: Some(remote),
+                fees,
+            } if self.is_clean() => {
                 let (local, remote, fees) = (local.clone(), remote.clone(), *fees);
-                self.live.phase = Phase::Closing { local, remote, fees, last_fee: None };
+                self.live.phase = Phase::Closing {
+                    local,
+                    remote,
+                    fees,
+                    last_fee: None,
+                };
                 actions.push(Action::Record(self.persist()));
             }
             // After a reconnection.
@@ -118,7 +147,7 @@ impl Running {
             | Phase::AwaitingLockin { .. }
             | Phase::Normal
             | Phase::ShuttingDown { .. }
-            | Phase::Closed
+            | Phase::Closed { .. }
             | Phase::Onchain => return Ok(vec![]),
         }
         let (negotiation, started) = Negotiation::start(&mut self.live)?;

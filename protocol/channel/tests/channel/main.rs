@@ -1,0 +1,10 @@
+//! Whole channels: two cores, each with a stand-in for hsmd and a database, joined by a link.
+
+mod dance;
+mod faults;
+mod fixture;
+mod node;
+mod random;
+mod reestablish;
+mod signer;
+mod world;
