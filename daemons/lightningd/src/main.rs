@@ -1,1 +1,44 @@
-fn main() {}
+//! lightningd is the node: it starts every other process and is the only one that writes the
+//! database.
+//!
+//! Holds: RocksDB, the wallet's coins, invoices and payments, the RPC socket. Talks to: every
+//! subdaemon, each over an edge of its own; RPC clients. Never: a key, a TCP socket. If it dies,
+//! all die with it; the next start goes on from what was durable. A subdaemon that dies is
+//! started again, but without hsmd the node stops.
+
+#![recursion_limit = "256"] // json! of large replies
+
+use std::process::ExitCode;
+
+mod boot;
+mod chain;
+mod channel;
+mod channel_update;
+mod channels;
+mod commands;
+mod features;
+mod feerates;
+mod forwards;
+mod hsm;
+mod invoices;
+mod logbook;
+mod node;
+mod payd;
+mod payments;
+mod peers;
+mod process;
+mod store;
+mod subdaemons;
+mod verify;
+mod wallet;
+
+fn main() -> ExitCode {
+    match process::prepare() {
+        Ok(Some(ready)) => boot::run(ready),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lightningd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -13,11 +13,19 @@ pub fn answer(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Option<ToLightningd> {
     match message {
-        ToPayd::Route { request, find, payment } => {
+        ToPayd::Route {
+            request,
+            find,
+            payment,
+        } => {
             let found = route(router, &find, &payment, rng).map(Box::new);
             Some(ToLightningd::Route { request, found })
         }
-        ToPayd::ReadError { request, secrets, reason } => {
+        ToPayd::ReadError {
+            request,
+            secrets,
+            reason,
+        } => {
             let error = onion::decode_error(&secrets, &reason);
             Some(ToLightningd::Error { request, error })
         }
@@ -51,11 +59,24 @@ fn packet(
     let mut hops = Vec::with_capacity(route.hops.len());
     for hop in route.instructions(payment.height) {
         let node = hop.node.0;
-        let bytes = payload(&hop, payment).encode().map_err(|_| NoRoute::TooLong)?;
+        let bytes = payload(&hop, payment)
+            .encode()
+            .map_err(|_| NoRoute::TooLong)?;
         hops.push((node, bytes));
     }
-    let session = SecretKey::new(rng);
+    let session = session_key(rng);
     onion::build(&session, &hops, &payment.payment_hash.0).map_err(|_| NoRoute::TooLong)
+}
+
+/// Practically every 32 bytes are a key; the loop runs once.
+fn session_key(rng: &mut (impl RngCore + CryptoRng)) -> SecretKey {
+    loop {
+        let mut bytes = [0; 32];
+        rng.fill_bytes(&mut bytes);
+        if let Ok(key) = SecretKey::from_slice(&bytes) {
+            return key;
+        }
+    }
 }
 
 fn payload(hop: &HopInstructions, payment: &PaymentOnion) -> Payload {
@@ -68,9 +89,10 @@ fn payload(hop: &HopInstructions, payment: &PaymentOnion) -> Payload {
         None => Payload::Final(Final {
             amt_to_forward: hop.amt_to_forward,
             outgoing_cltv_value: hop.outgoing_cltv_value,
-            payment_data: payment
-                .payment_secret
-                .map(|payment_secret| PaymentData { payment_secret, total_msat: payment.total }),
+            payment_data: payment.payment_secret.map(|payment_secret| PaymentData {
+                payment_secret,
+                total_msat: payment.total,
+            }),
             payment_metadata: payment.metadata.clone(),
             keysend_preimage: None,
             custom_records: Vec::new(),
@@ -134,7 +156,13 @@ mod tests {
     }
 
     fn routed() -> Routed {
-        route(&Router::new(), &find(), &payment(), &mut StdRng::seed_from_u64(1)).unwrap()
+        route(
+            &Router::new(),
+            &find(),
+            &payment(),
+            &mut StdRng::seed_from_u64(1),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -162,7 +190,10 @@ mod tests {
         else {
             panic!("the second hop is the payee");
         };
-        assert_eq!(last.payment_data.unwrap().payment_secret, PaymentSecret([6; 32]));
+        assert_eq!(
+            last.payment_data.unwrap().payment_secret,
+            PaymentSecret([6; 32])
+        );
         assert_eq!(last.outgoing_cltv_value.0, 109);
     }
 
@@ -171,11 +202,18 @@ mod tests {
         let secrets = routed().secrets;
         let mut reason = onion::create_error(&secrets[1], &Failure::MppTimeout);
         onion::wrap_error(&secrets[0], &mut reason);
-        let ask = ToPayd::ReadError { request: 7, secrets, reason };
+        let ask = ToPayd::ReadError {
+            request: 7,
+            secrets,
+            reason,
+        };
         let said = answer(&Router::new(), ask, &mut StdRng::seed_from_u64(1));
         assert_eq!(
             said,
-            Some(ToLightningd::Error { request: 7, error: Some((1, Failure::MppTimeout)) })
+            Some(ToLightningd::Error {
+                request: 7,
+                error: Some((1, Failure::MppTimeout))
+            })
         );
     }
 
@@ -183,6 +221,9 @@ mod tests {
     fn two_attempts_never_share_a_session_key() {
         let mut rng = StdRng::seed_from_u64(1);
         let [a, b] = [0; 2].map(|_| route(&Router::new(), &find(), &payment(), &mut rng).unwrap());
-        assert_ne!(onion::ephemeral_key(&a.onion), onion::ephemeral_key(&b.onion));
+        assert_ne!(
+            onion::ephemeral_key(&a.onion),
+            onion::ephemeral_key(&b.onion)
+        );
     }
 }

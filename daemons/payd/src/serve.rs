@@ -2,7 +2,6 @@
 
 use ipc_messages::edges::LightningdPayd;
 use ipc_messages::hello;
-use ipc_messages::lightningd_payd::ToPayd;
 use ipc_transport::blocking::LowerConn;
 use rand::rngs::OsRng;
 use routing::Router;

@@ -13,7 +13,10 @@ pub struct Connection(pub u64);
 pub enum ToChanneld {
     /// The peer is connected and init is exchanged. `features` is the peer's init vector, big endian as on the wire.
     /// The channel's answers name this `connection`.
-    Connected { connection: Connection, features: Vec<u8> },
+    Connected {
+        connection: Connection,
+        features: Vec<u8>,
+    },
     /// The connection named last has ended.
     Disconnected,
     /// A message of the peer for one of the ids that were claimed; type and body, decrypted, not decoded.
@@ -40,5 +43,8 @@ pub enum ToConnectd {
         data: Vec<u8>,
     },
     /// Effect: closes the connection to this peer, if it is still this one, once everything sent before is written.
-    Disconnect { connection: Connection, reason: String },
+    Disconnect {
+        connection: Connection,
+        reason: String,
+    },
 }

@@ -5,7 +5,12 @@
 //! `ipc/schema.lock` is the golden text of all this; its hash opens every edge ([`SCHEMA`]).
 #![cfg_attr(
     not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
 )]
 
 pub mod channeld_connectd;

@@ -9,9 +9,16 @@ use wire::{BlockHeight, FeeratePerKw};
 pub enum ToChaind {
     /// First message.
     Start(Box<Start>),
-    /// Effect: from the next block on, transactions that spend these outpoints or pay these scripts are reported.
-    Watch { outpoints: Vec<OutPoint>, scripts: Vec<ScriptBuf> },
-    Unwatch { outpoints: Vec<OutPoint> },
+    /// Effect: transactions that spend these outpoints or pay these scripts are reported, from the next
+    /// block on and, by `Rescanned`, in the last six. The first one (it may be empty) starts the
+    /// reports of blocks: it should hold all that is known at the start.
+    Watch {
+        outpoints: Vec<OutPoint>,
+        scripts: Vec<ScriptBuf>,
+    },
+    Unwatch {
+        outpoints: Vec<OutPoint>,
+    },
     /// Effect: hands a transaction to the backend; `Broadcast` names `request`. Safe to repeat.
     Broadcast {
         request: u64,
@@ -45,8 +52,13 @@ pub struct Start {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Auth {
     /// Read again at each connection: bitcoind writes a new one at each start.
-    CookieFile { path: String },
-    UserPassword { user: String, password: String },
+    CookieFile {
+        path: String,
+    },
+    UserPassword {
+        user: String,
+        password: String,
+    },
 }
 
 impl std::fmt::Debug for Auth {
@@ -62,19 +74,37 @@ impl std::fmt::Debug for Auth {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToLightningd {
     /// The backend does not answer or is not ready: why, for a person. Repeated when it changes.
-    Waiting { why: String },
+    Waiting {
+        why: String,
+    },
     /// The backend itself is behind the network.
-    BackendSyncing { blocks: BlockHeight, headers: BlockHeight },
+    BackendSyncing {
+        blocks: BlockHeight,
+        headers: BlockHeight,
+    },
     /// All blocks that the backend has were reported. Repeated after each Waiting.
-    Synced { height: BlockHeight },
+    Synced {
+        height: BlockHeight,
+    },
     /// The backend is not the one that it should be (wrong chain, pruned below what is needed): stop.
-    Unusable { why: String },
+    Unusable {
+        why: String,
+    },
     /// A block was connected, with the transactions that concern us. Heights ascend by one.
     Block(Box<Block>),
+    /// A block that was reported before, because a later Watch is about something in it. Only with the
+    /// transactions that this Watch is about, which may have been reported before.
+    Rescanned(Box<Block>),
     /// A reorg took out this block; everything above was reported before.
-    Disconnected { height: BlockHeight, hash: BlockHash },
+    Disconnected {
+        height: BlockHeight,
+        hash: BlockHash,
+    },
     /// `error`: the backend's words. "Already known" and "already confirmed" are no errors.
-    Broadcast { request: u64, error: Option<String> },
+    Broadcast {
+        request: u64,
+        error: Option<String>,
+    },
     Feerates(Feerates),
 }
 

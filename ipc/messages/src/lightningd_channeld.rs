@@ -5,7 +5,9 @@ use channel::action::{Command, Identity, Notice, OpenRequest, Persist, Policy};
 use channel::state::{HtlcRecord, Live};
 use serde::{Deserialize, Serialize};
 use tx::ledger::{Htlc, HtlcKey};
-use wire::{BlockHeight, CltvExpiry, HtlcId, MilliSatoshi, PaymentSecret, Preimage, ShortChannelId};
+use wire::{
+    BlockHeight, CltvExpiry, HtlcId, MilliSatoshi, PaymentSecret, Preimage, ShortChannelId,
+};
 
 /// lightningd to channeld.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,13 +16,20 @@ pub enum ToChanneld {
     Start(Box<Start>),
     Command(Box<Command>),
     /// Effect: ends an incoming HTLC. A failure is encrypted for the origin first.
-    Remove { id: HtlcId, how: RemoveHow },
+    Remove {
+        id: HtlcId,
+        how: RemoveHow,
+    },
     /// Every Persist up to this sequence number is durable.
-    Persisted { sequence: u64 },
+    Persisted {
+        sequence: u64,
+    },
     /// Effect: the descriptor that comes along replaces the channeld_connectd edge (connectd was restarted).
     NewPeerSocket,
     /// Effect: tells the peer that the channel fails (BOLT 1 error) and goes on only to repeat that.
-    Fail { reason: String },
+    Fail {
+        reason: String,
+    },
     /// Effect: exits, nothing is owed.
     Stop,
 }
@@ -36,17 +45,30 @@ pub struct Start {
 /// New by us, new by the peer, or after a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Begin {
-    Open { identity: Identity, request: OpenRequest },
-    Accept { identity: Identity, open_channel: Box<wire::Message> },
-    Resume { live: Box<Live>, htlcs: Vec<(HtlcKey, HtlcRecord)> },
+    Open {
+        identity: Identity,
+        request: OpenRequest,
+    },
+    Accept {
+        identity: Identity,
+        open_channel: Box<wire::Message>,
+    },
+    Resume {
+        live: Box<Live>,
+        htlcs: Vec<(HtlcKey, HtlcRecord)>,
+    },
 }
 
 /// What becomes of an incoming HTLC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RemoveHow {
-    Fulfil { preimage: Preimage },
+    Fulfil {
+        preimage: Preimage,
+    },
     /// We are the node that fails it.
-    FailHere { failure: onion::Failure },
+    FailHere {
+        failure: onion::Failure,
+    },
     /// A node further on failed it: its encrypted error gets our layer.
     FailFrom {
         #[serde(with = "serde_bytes")]
@@ -58,11 +80,19 @@ pub enum RemoveHow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToLightningd {
     /// To be written in order; `wait`: answer Persisted when it is durable. Sequence numbers count from 1.
-    Persist { sequence: u64, wait: bool, persist: Box<Persist> },
+    Persist {
+        sequence: u64,
+        wait: bool,
+        persist: Box<Persist>,
+    },
     /// Everything that the core tells, except Locked.
     Notice(Box<Notice>),
     /// An incoming HTLC is irrevocably committed and its onion is peeled. Repeated after a restart until removed.
-    Incoming { id: HtlcId, htlc: Htlc, hop: Box<Hop> },
+    Incoming {
+        id: HtlcId,
+        htlc: Htlc,
+        hop: Box<Hop>,
+    },
     /// The peer broke the protocol: it got an error and the channel must be closed on chain.
     Failed { reason: String },
     /// It got a warning and was disconnected; the channel goes on at the next connection.

@@ -12,15 +12,26 @@ pub enum ToConnectd {
     Start(Start),
     /// Effect: connects unless connected; one `Connected` or `ConnectFailed` names `request`.
     /// `addresses` are host:port, tried in order, before those known from before.
-    Connect { request: u64, peer: NodeId, addresses: Vec<String> },
+    Connect {
+        request: u64,
+        peer: NodeId,
+        addresses: Vec<String>,
+    },
     /// Effect: closes the connection once everything sent before is written; `Disconnected` follows.
     Disconnect { peer: NodeId, reason: String },
     /// Effect: the descriptor that comes along is the channeld_connectd edge of one of this peer's channels,
     /// with these ids claimed for it; one that had any of them before is closed. Says Connected at once if
     /// the peer is. Closing that socket detaches it (channeld_connectd.rs says how).
-    Attach { peer: NodeId, channel_ids: Vec<ChannelId> },
+    Attach {
+        peer: NodeId,
+        channel_ids: Vec<ChannelId>,
+    },
     /// Effect: while set, connectd reconnects to this peer by itself, with backoff.
-    Keep { peer: NodeId, addresses: Vec<String>, keep: bool },
+    Keep {
+        peer: NodeId,
+        addresses: Vec<String>,
+        keep: bool,
+    },
     /// Effect: sends a message as it is (errors, warnings, custom messages).
     Send {
         peer: NodeId,
@@ -28,7 +39,12 @@ pub enum ToConnectd {
         data: Vec<u8>,
     },
     /// Effect: BOLT 1 ping with `len` bytes asking for `pong_len`; one `Pong` names `request`.
-    Ping { request: u64, peer: NodeId, len: u16, pong_len: u16 },
+    Ping {
+        request: u64,
+        peer: NodeId,
+        len: u16,
+        pong_len: u16,
+    },
     /// Effect: closes listeners and connections in order and exits.
     Stop,
 }
@@ -49,9 +65,13 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToLightningd {
     /// Listening on these (port 0 resolved).
-    Ready { listening: Vec<SocketAddr> },
+    Ready {
+        listening: Vec<SocketAddr>,
+    },
     /// Cannot listen: who is in the way and what to do.
-    StartFailed { reason: String },
+    StartFailed {
+        reason: String,
+    },
     /// init went both ways. `request`: the Connect that it answers.
     Connected {
         peer: NodeId,
@@ -61,8 +81,15 @@ pub enum ToLightningd {
         requests: Vec<u64>,
     },
     /// `reasons`: one line an address.
-    ConnectFailed { request: u64, peer: NodeId, reasons: Vec<String> },
-    Disconnected { peer: NodeId, reason: String },
+    ConnectFailed {
+        request: u64,
+        peer: NodeId,
+        reasons: Vec<String>,
+    },
+    Disconnected {
+        peer: NodeId,
+        reason: String,
+    },
     /// A message for no attached channel: open_channel, errors and warnings, or a channel that we do not know.
     Unclaimed {
         peer: NodeId,
@@ -71,5 +98,8 @@ pub enum ToLightningd {
     },
     /// The pong had `len` bytes after its length (0 if none was asked for: BOLT 1, 65532 and more).
     /// `None`: the peer is not connected, went away, or no ping can have this length.
-    Pong { request: u64, len: Option<u16> },
+    Pong {
+        request: u64,
+        len: Option<u16>,
+    },
 }

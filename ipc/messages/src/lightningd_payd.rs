@@ -8,7 +8,11 @@ use wire::{BlockHeight, CltvExpiry, MilliSatoshi, PaymentHash, PaymentSecret};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToPayd {
     /// Effect: none; a route and the onion for it.
-    Route { request: u64, find: Box<RouteRequest>, payment: PaymentOnion },
+    Route {
+        request: u64,
+        find: Box<RouteRequest>,
+        payment: PaymentOnion,
+    },
     /// Effect: none; who failed and why.
     ReadError {
         request: u64,
@@ -33,9 +37,15 @@ pub struct PaymentOnion {
 /// payd to lightningd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToLightningd {
-    Route { request: u64, found: Result<Box<Routed>, NoRoute> },
+    Route {
+        request: u64,
+        found: Result<Box<Routed>, NoRoute>,
+    },
     /// `None`: the error is of none of these hops, or garbled.
-    Error { request: u64, error: Option<(usize, onion::Failure)> },
+    Error {
+        request: u64,
+        error: Option<(usize, onion::Failure)>,
+    },
 }
 
 /// A route with everything that update_add_htlc needs.

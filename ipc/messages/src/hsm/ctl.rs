@@ -12,13 +12,20 @@ use super::{Refused, Role};
 pub enum Request {
     /// First request. Effect: none; who we are.
     /// Refused if: the seed file or the journal is missing or damaged, or belongs to another network.
-    Init { chain_hash: ChainHash },
+    /// `new_node`: lightningd has no database. Only then are a missing seed and journal created.
+    Init {
+        chain_hash: ChainHash,
+        new_node: bool,
+    },
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
     /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan.
     /// An older socket of the same role and channel is closed.
     /// Refused if: no such channel, or a channel is given for a role that has none.
-    Mint { role: Role, channel: Option<ChannelDbid> },
+    Mint {
+        role: Role,
+        channel: Option<ChannelDbid>,
+    },
     /// Effect: completes our newest commitment with both signatures, ready to broadcast; phase -> Onchain:
     /// the channel signs no further state.
     /// Refused if: no commitment of ours was validated.

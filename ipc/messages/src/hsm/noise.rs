@@ -13,7 +13,9 @@ pub enum Request {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    Step { keys: KeyStepReply },
+    Step {
+        keys: KeyStepReply,
+    },
     /// The act is not genuine.
     BadAct,
 }

@@ -17,9 +17,15 @@ pub enum Request {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    Address { index: u32, p2wpkh: ScriptBuf, p2tr: ScriptBuf },
+    Address {
+        index: u32,
+        p2wpkh: ScriptBuf,
+        p2tr: ScriptBuf,
+    },
     /// One witness stack an input, in their order.
-    Signed { witnesses: Vec<Vec<Vec<u8>>> },
+    Signed {
+        witnesses: Vec<Vec<Vec<u8>>>,
+    },
     Refused(Refused),
 }
 

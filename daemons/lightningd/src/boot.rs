@@ -1,0 +1,379 @@
+//! The order in which a node comes up, and goes down.
+//!
+//! Up: log, hsmd (who are we?), database (is it ours?), what was under way, chaind, connectd and
+//! payd, the channels, and last the RPC socket. Down: the RPC socket first, then the channels and
+//! subdaemons, hsmd, and last the database.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bitcoin::hashes::Hash;
+use ipc_messages::edges::HsmCtl;
+use ipc_messages::hsm::{Role, ctl};
+use ipc_transport::log::LogSink;
+use lightningd_db::{Db, Identity, SCHEMA};
+use lightningd_options::{Host, Options};
+use subd::LogLayer;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::layer::SubscriberExt;
+use wire::{BlockHeight, ChainHash, NodeId};
+
+use crate::hsm::{Asker, Hsm, mint};
+use crate::logbook::LogBook;
+use crate::node::{Node, Parts, Stop};
+use crate::process::{Ready, VERSION};
+use crate::store::channels::Stored;
+use crate::subdaemons::{Launcher, Process};
+use crate::{chain, channels, commands, invoices, payd, payments, peers, store, wallet};
+
+/// How long commands and tasks may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the node until it is to stop.
+pub fn run(ready: Ready) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lightningd: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Ready { options, log, lock } = ready;
+    let outcome = runtime.block_on(live(options, log));
+    drop(lock);
+    match outcome {
+        Ok(Stop::Asked) => ExitCode::SUCCESS,
+        Ok(Stop::Fatal(why)) => {
+            eprintln!("lightningd: {why}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("lightningd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn live(options: Options, log: LogBook) -> anyhow::Result<Stop> {
+    let sink = start_log(&log)?;
+    let outcome = up_and_down(options, log).await;
+    if let Err(error) = &outcome {
+        tracing::error!("{error:#}");
+    }
+    // The last lines are on their way to the log book, which is a task of ours.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    sink.drain(Duration::from_millis(100));
+    outcome
+}
+
+/// Our own records take the same way as those of the subdaemons.
+fn start_log(log: &LogBook) -> anyhow::Result<Arc<LogSink>> {
+    let (ours, theirs) = ipc_transport::pair()?;
+    log.listen("lightningd".to_owned(), ours)?;
+    let sink = Arc::new(LogSink::new(theirs)?);
+    let filter = tracing_subscriber::filter::Targets::new()
+        .with_target("lightningd", tracing_level(log.wanted()));
+    let layer = LogLayer::new(sink.clone());
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(sink)
+}
+
+fn tracing_level(level: subd::Level) -> tracing_subscriber::filter::LevelFilter {
+    use tracing_subscriber::filter::LevelFilter;
+    match level {
+        subd::Level::Error => LevelFilter::ERROR,
+        subd::Level::Warn => LevelFilter::WARN,
+        subd::Level::Info => LevelFilter::INFO,
+        subd::Level::Debug => LevelFilter::DEBUG,
+        subd::Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// hsmd, and who it says we are.
+struct Signer {
+    ctl: Asker<HsmCtl>,
+    init: ctl::Init,
+    process: Process,
+}
+
+async fn up_and_down(options: Options, log: LogBook) -> anyhow::Result<Stop> {
+    for warning in &options.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (stop, stopping) = watch::channel(None);
+    let launcher = Launcher::new(log.clone())?;
+    let db_path = options.network_dir.join("db");
+    let new_node = !Db::exists(&db_path)?;
+    let signer = start_hsmd(&options, &launcher, new_node, stop.clone()).await?;
+    let db = open_db(&db_path, &options, new_node, signer.init.node_id)?;
+    let stored = load_channels(&db, &signer.init)?;
+    let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
+    let server = commands::serve(&node)?;
+    tracing::info!(
+        "server started with public key {}, version {VERSION}",
+        node.id
+    );
+    let why = wait_for_end(&node).await;
+    drop(stopping);
+    server.shutdown(GRACE).await;
+    node.tasks.close();
+    if tokio::time::timeout(GRACE, node.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some tasks did not end in time");
+    }
+    let _ = tokio::time::timeout(GRACE, signer.ctl.ask(ctl::Request::Stop)).await;
+    tracing::debug!("hsmd {}", signer.process.ended().await);
+    node.db
+        .clone()
+        .close()
+        .context("the database did not close in order")?;
+    Ok(why)
+}
+
+async fn start_hsmd(
+    options: &Options,
+    launcher: &Launcher,
+    new_node: bool,
+    stop: watch::Sender<Option<Stop>>,
+) -> anyhow::Result<Signer> {
+    let folder: OwnedFd = File::open(&options.network_dir)?.into();
+    let (socket, process) = launcher.hsmd(folder)?;
+    let ctl = Asker::<HsmCtl>::start(socket, move |why| {
+        stop.send_if_modified(|now| {
+            let first = now.is_none();
+            if first {
+                *now = Some(Stop::Fatal(format!(
+                    "hsmd ended ({why}): nothing can be signed. Its log has the reason; start the \
+                     node again when it is mended"
+                )));
+            }
+            first
+        });
+    })?;
+    let chain_hash = chain_hash(options.network.bitcoin());
+    let init = match ctl
+        .ask(ctl::Request::Init {
+            chain_hash,
+            new_node,
+        })
+        .await
+    {
+        Ok(ctl::Reply::Init(init)) => init,
+        Ok(ctl::Reply::Refused(refused)) => bail!("{}", refused.reason),
+        Ok(_) => bail!("hsmd answered something else than it was asked"),
+        Err(error) => bail!("{error}: {}", process.ended().await),
+    };
+    Ok(Signer { ctl, init, process })
+}
+
+/// Never beside what stands there: a database is created only for a node that had none.
+fn open_db(
+    path: &std::path::Path,
+    options: &Options,
+    new_node: bool,
+    id: NodeId,
+) -> anyhow::Result<Db> {
+    let identity = Identity {
+        node_id: id.0.serialize(),
+        network: options.network.name().to_owned(),
+        schema: SCHEMA,
+    };
+    if new_node {
+        tracing::info!("creating a new database for node {id}");
+        Ok(Db::create(path, &identity)?)
+    } else {
+        Ok(Db::open(path, &identity)?)
+    }
+}
+
+/// Every channel of ours must be known to hsmd, or its journal is an older copy.
+fn load_channels(db: &Db, init: &ctl::Init) -> anyhow::Result<Vec<Stored>> {
+    let stored = store::channels::all(db)?;
+    for (record, _) in &stored {
+        let dbid = record.live.dbid;
+        if !init.channels.contains(&dbid) {
+            bail!(
+                "the database has channel {dbid}, but hsm-journal does not know it: the journal is \
+                 an older copy or belongs to another node. Put back the newest hsm-journal from a \
+                 backup; do not go on with this one"
+            );
+        }
+    }
+    let orphans = payments::settle_orphans(db, &stored)?;
+    if orphans > 0 {
+        tracing::info!("{orphans} payment attempts had never left and are marked as failed");
+    }
+    Ok(stored)
+}
+
+async fn start_node(
+    options: Options,
+    log: LogBook,
+    launcher: Launcher,
+    stop: watch::Sender<Option<Stop>>,
+    db: Db,
+    stored: Vec<Stored>,
+    signer: &Signer,
+) -> anyhow::Result<Arc<Node>> {
+    let gone = || {
+        let stop = stop.clone();
+        move |why: String| {
+            stop.send_if_modified(|now| {
+                let first = now.is_none();
+                if first {
+                    *now = Some(Stop::Fatal(format!("hsmd closed a socket: {why}")));
+                }
+                first
+            });
+        }
+    };
+    let ctl = &signer.ctl;
+    let hsm = Hsm {
+        ctl: ctl.clone(),
+        wallet: Asker::start(mint(ctl, Role::Wallet, None).await?, gone())?,
+        gossip: Asker::start(mint(ctl, Role::Gossip, None).await?, gone())?,
+        invoice: Asker::start(mint(ctl, Role::Invoice, None).await?, gone())?,
+    };
+    let known = store::chain::known(&db)?;
+    let height = known
+        .first()
+        .map_or(BlockHeight::ZERO, |(height, _)| *height);
+    let coins = wallet::Stored::load(&db, height)?;
+    let invoice_counters = invoices::Counters::load(&db)?;
+    let payment_counters = payments::Counters::load(&db)?;
+    let addresses = addresses(&db)?;
+    let chaind = launcher.chaind(&options, known).await?;
+    let payd = launcher.payd().await?;
+    let (chain_handle, chain_mail) = chain::mailbox(height);
+    let (wallet_handle, wallet_mail) = wallet::mailbox();
+    let (peers_handle, peers_mail) = peers::mailbox();
+    let (invoices_handle, invoices_mail) = invoices::mailbox();
+    let (payd_handle, payd_mail) = payd::mailbox();
+    let network = options.network.bitcoin();
+    let parts = Parts {
+        options,
+        id: signer.init.node_id,
+        network,
+        chain_hash: chain_hash(network),
+        db,
+        log,
+        subdaemons: launcher,
+        hsm,
+        chain: chain_handle,
+        wallet: wallet_handle,
+        peers: peers_handle,
+        invoices: invoices_handle,
+        payd: payd_handle,
+        stop,
+    };
+    let node = Node::new(parts, payment_counters);
+    let connectd = node
+        .subdaemons
+        .connectd(&node, listen(&node.options)?)
+        .await?;
+    let tasks = &node.tasks;
+    tasks.spawn(wallet::run(node.clone(), wallet_mail, coins));
+    tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_counters));
+    tasks.spawn(payd::run(node.clone(), payd_mail, payd));
+    tasks.spawn(peers::run(node.clone(), peers_mail, connectd, addresses));
+    // The channels' mailboxes exist before the first block is told.
+    channels::resume(&node, stored);
+    tasks.spawn(chain::run(node.clone(), chain_mail, chaind));
+    Ok(node)
+}
+
+/// Genesis hash in wire order (BOLT 0).
+fn chain_hash(network: bitcoin::Network) -> ChainHash {
+    let genesis = bitcoin::constants::genesis_block(network);
+    ChainHash(genesis.block_hash().to_byte_array())
+}
+
+fn listen(options: &Options) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for address in options.connections.listen_on() {
+        match address.host {
+            Host::Ip(ip) => addresses.push(SocketAddr::new(ip, address.port)),
+            Host::Any => {
+                addresses.push(SocketAddr::new(
+                    std::net::Ipv6Addr::UNSPECIFIED.into(),
+                    address.port,
+                ));
+                addresses.push(SocketAddr::new(
+                    std::net::Ipv4Addr::UNSPECIFIED.into(),
+                    address.port,
+                ));
+            }
+            Host::Name(name) | Host::Dns(name) => {
+                let found =
+                    std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), address.port))
+                        .with_context(|| format!("cannot resolve {name}"))?;
+                addresses.extend(found);
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+fn addresses(db: &Db) -> anyhow::Result<HashMap<NodeId, Vec<String>>> {
+    let mut known = HashMap::new();
+    for (key, peer) in db.scan::<store::peers::Peer>()? {
+        let id = secp256k1::PublicKey::from_slice(&key).context("a stored peer has no node id")?;
+        known.insert(NodeId(id), peer.addresses);
+    }
+    Ok(known)
+}
+
+/// Notes where a peer was reached, for the next start.
+pub fn remember_address(node: &Node, peer: NodeId, address: SocketAddr) {
+    let mut batch = lightningd_db::Batch::new();
+    let record = store::peers::Peer {
+        addresses: vec![address.to_string()],
+    };
+    batch.put(&peer.0.serialize(), &record);
+    if let Err(error) = node.db.write(batch) {
+        node.database_failed(&error);
+    }
+}
+
+async fn wait_for_end(node: &Arc<Node>) -> Stop {
+    let signals = node.clone();
+    let listener = tokio::spawn(async move {
+        let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::hangup()),
+        ) else {
+            return tracing::error!("signals cannot be caught");
+        };
+        loop {
+            tokio::select! {
+                _ = term.recv() => signals.stop(Stop::Asked),
+                _ = int.recv() => signals.stop(Stop::Asked),
+                _ = hup.recv() => signals.log.reopen(),
+            }
+        }
+    });
+    let failed = node.db.failed();
+    let why = tokio::select! {
+        why = node.stopped() => why,
+        error = failed => {
+            node.database_failed(&error);
+            node.stopped().await
+        }
+    };
+    listener.abort();
+    why
+}

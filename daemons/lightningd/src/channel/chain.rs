@@ -1,0 +1,144 @@
+//! What blocks mean for this channel.
+
+use bitcoin::Transaction;
+use channel::action::Command;
+use lightningd_db::Batch;
+use tx::ledger::HtlcKey;
+use wire::{BlockHeight, ShortChannelId, Side};
+
+use super::{Channel, Stage};
+use crate::chain::ChannelNews;
+use crate::feerates;
+use crate::store::channels as records;
+
+/// Depth at which a spent channel can no longer come back (BOLT 5).
+const FORGET_DEPTH: u32 = 100;
+
+impl Channel {
+    pub(super) async fn chain(&mut self, news: ChannelNews) {
+        match news {
+            ChannelNews::Height(height) => self.height(height).await,
+            ChannelNews::FundingConfirmed { height, tx_index } => {
+                self.confirmed(height, tx_index);
+            }
+            ChannelNews::FundingSpent { tx, height } => self.spent(&tx, height).await,
+            ChannelNews::Disconnected { from } => self.disconnected(from).await,
+        }
+    }
+
+    fn confirmed(&mut self, height: BlockHeight, tx_index: u32) {
+        let Some(record) = self.record() else { return };
+        let vout = record.live.funding.outpoint.vout;
+        if let Some(scid) = ShortChannelId::new(height.0, tx_index, vout) {
+            tracing::info!("funding transaction confirmed as {scid}");
+            self.change_facts("funding confirmed", |facts| {
+                facts.funding_height = Some(height);
+                facts.funding_scid = Some(scid);
+            });
+        }
+    }
+
+    async fn height(&mut self, height: BlockHeight) {
+        let Some(record) = self.record() else {
+            return self.command(Command::Block { height }).await;
+        };
+        if let Some((_, spent_at)) = record.facts.spent_by {
+            if depth(height, spent_at) >= FORGET_DEPTH {
+                self.forget();
+            }
+            return;
+        }
+        let (funded, scid) = (record.facts.funding_height, record.facts.funding_scid);
+        self.command(Command::Block { height }).await;
+        if let Some(funded) = funded {
+            let depth = depth(height, funded);
+            if depth <= FORGET_DEPTH {
+                self.command(Command::FundingDepth { depth, scid }).await;
+            }
+        }
+    }
+
+    /// The funding output is spent: by the mutual close, or by a commitment of one side.
+    async fn spent(&mut self, tx: &Transaction, height: BlockHeight) {
+        let txid = tx.compute_txid();
+        tracing::info!("funding output spent by {txid} in block {height}");
+        let mutual = self.record().is_some_and(|record| {
+            let closing = record
+                .facts
+                .closing_tx
+                .as_ref()
+                .map(Transaction::compute_txid);
+            closing == Some(txid)
+        });
+        self.change_facts("funding spent", |facts| {
+            facts.spent_by = Some((txid, height));
+            if !mutual {
+                facts.closer.get_or_insert(Side::Remote);
+                facts
+                    .close_cause
+                    .get_or_insert_with(|| "onchain".to_owned());
+            }
+        });
+        self.command(Command::FundingSpent).await;
+        self.node.peers.keep(self.peer, false);
+        self.closed_on_chain(tx);
+    }
+
+    async fn disconnected(&mut self, from: BlockHeight) {
+        let Some(record) = self.record() else { return };
+        let funding_gone = record
+            .facts
+            .funding_height
+            .is_some_and(|height| height >= from);
+        let spend_gone = record
+            .facts
+            .spent_by
+            .is_some_and(|(_, height)| height >= from);
+        if funding_gone || spend_gone {
+            self.change_facts("reorganized", |facts| {
+                if funding_gone {
+                    facts.funding_height = None;
+                    facts.funding_scid = None;
+                }
+                if spend_gone {
+                    facts.spent_by = None;
+                }
+            });
+        }
+        if funding_gone {
+            self.command(Command::FundingDepth {
+                depth: 0,
+                scid: None,
+            })
+            .await;
+        }
+    }
+
+    /// Buried: the record moves to the closed channels and the task ends.
+    fn forget(&mut self) {
+        let Stage::Open(record, htlcs) = &self.stage else {
+            return;
+        };
+        tracing::info!("channel is over and forgotten");
+        let mut batch = Batch::new();
+        let keys: Vec<HtlcKey> = htlcs.keys().copied().collect();
+        records::close(&mut batch, record, keys.into_iter());
+        self.write(batch);
+        self.node.chain.unwatch_channel(self.dbid);
+        self.over = true;
+    }
+
+    /// As opener we set the commitment's feerate (BOLT 2, update_fee).
+    pub(super) async fn feerates(&mut self) {
+        let Some(record) = self.record() else { return };
+        if !record.live.is_opener() {
+            return;
+        }
+        let feerate = feerates::commitment(&self.node, record.live.setup.format);
+        self.command(Command::Feerate { feerate }).await;
+    }
+}
+
+fn depth(tip: BlockHeight, of: BlockHeight) -> u32 {
+    (tip.0 + 1).saturating_sub(of.0)
+}

@@ -1,0 +1,176 @@
+//! Endings: mutual close, our own commitment, and what to do when the peer is wrong.
+
+use bitcoin::{ScriptBuf, Transaction};
+use channel::action::{CloseFees, Command};
+use channel::state::Phase;
+use ipc_messages::lightningd_channeld::ToChanneld;
+use tokio::sync::oneshot;
+use wire::Side;
+
+use super::process::close_fees;
+use super::{Channel, Stage};
+
+/// A `close` command's wishes.
+pub struct CloseAsk {
+    /// Default: the channel's own shutdown script.
+    pub destination: Option<ScriptBuf>,
+    pub fees: Option<CloseFees>,
+    /// Do not negotiate (any more): broadcast our commitment.
+    pub unilateral: bool,
+    pub done: oneshot::Sender<Result<Closed, String>>,
+}
+
+/// How a channel was closed.
+#[derive(Clone, Debug)]
+pub enum Closed {
+    Mutual(Transaction),
+    Unilateral(Transaction),
+    /// There was nothing to close yet: it is forgotten.
+    Unopened,
+}
+
+impl Channel {
+    pub(super) async fn close(&mut self, ask: CloseAsk) {
+        let Some(record) = self.record() else {
+            let reason = "closed before it was opened".to_owned();
+            self.command(Command::CancelOpening { reason }).await;
+            let _ = ask.done.send(Ok(Closed::Unopened));
+            return;
+        };
+        if record.facts.spent_by.is_some() || record.facts.stale {
+            let _ = ask
+                .done
+                .send(Err("the channel is closed already".to_owned()));
+            return;
+        }
+        if ask.unilateral {
+            self.closers.push(ask);
+            return self.unilateral("user").await;
+        }
+        if let (Some(tx), Phase::Closed { .. }) = (&record.facts.closing_tx, &record.live.phase) {
+            let _ = ask.done.send(Ok(Closed::Mutual(tx.clone())));
+            return;
+        }
+        let script = ask
+            .destination
+            .clone()
+            .unwrap_or(record.live.shutdown_script.clone());
+        let fees = ask.fees.unwrap_or_else(|| close_fees(&self.node));
+        self.change_facts("close asked for", |facts| {
+            facts.closer.get_or_insert(Side::Local);
+            facts.close_cause.get_or_insert_with(|| "user".to_owned());
+        });
+        self.closers.push(ask);
+        self.command(Command::Shutdown { script, fees }).await;
+    }
+
+    pub(super) fn shutting_down(&mut self, by_us: bool) {
+        self.change_facts("shutdown", |facts| {
+            facts
+                .closer
+                .get_or_insert(if by_us { Side::Local } else { Side::Remote });
+            let cause = if by_us { "user" } else { "remote" };
+            facts.close_cause.get_or_insert_with(|| cause.to_owned());
+        });
+    }
+
+    /// Both signed. Stored, then broadcast until it is in a block.
+    pub(super) async fn mutual_close(&mut self, tx: &[u8]) {
+        let Ok(tx) = bitcoin::consensus::deserialize::<Transaction>(tx) else {
+            return tracing::error!("channeld's closing transaction is none");
+        };
+        self.change_facts("closing transaction signed", |facts| {
+            facts.closing_tx = Some(tx.clone());
+        });
+        self.broadcast(tx.clone()).await;
+        self.answer_closers(&Closed::Mutual(tx));
+    }
+
+    /// The peer broke the protocol, or says that we did: the chain decides.
+    pub(super) async fn failed(&mut self, who: Side, reason: &str) {
+        if self.record().is_none() {
+            return self.opening_failed(reason.to_owned()).await;
+        }
+        let cause = match who {
+            Side::Local => "protocol",
+            Side::Remote => "remote",
+        };
+        self.unilateral(cause).await;
+    }
+
+    /// Broadcasts our newest commitment, once; hsmd signs no further state of this channel.
+    async fn unilateral(&mut self, cause: &str) {
+        let Some(record) = self.record() else { return };
+        if record.facts.stale {
+            return tracing::error!(
+                "our state is older than the peer's: our commitment is not broadcast, the peer's \
+                 is waited for"
+            );
+        }
+        if record.facts.spent_by.is_some() || matches!(record.live.phase, Phase::Closed { .. }) {
+            return;
+        }
+        let tx = match self.node.hsm.force_close(self.dbid).await {
+            Ok(bytes) => bitcoin::consensus::deserialize::<Transaction>(&bytes),
+            Err(error) => {
+                tracing::error!("cannot close unilaterally: {error}");
+                return self.refuse_closers(&error.to_string());
+            }
+        };
+        let Ok(tx) = tx else {
+            return tracing::error!("hsmd's commitment is no transaction");
+        };
+        self.change_facts("unilateral close", |facts| {
+            facts.closer.get_or_insert(Side::Local);
+            facts.close_cause.get_or_insert_with(|| cause.to_owned());
+            facts.unilateral = true;
+            facts.closing_tx = Some(tx.clone());
+        });
+        self.send(ToChanneld::Fail {
+            reason: "channel closed unilaterally".to_owned(),
+        })
+        .await;
+        self.broadcast(tx.clone()).await;
+        self.answer_closers(&Closed::Unilateral(tx));
+    }
+
+    async fn broadcast(&mut self, tx: Transaction) {
+        if let Err(error) = self.node.chain.broadcast(tx, true).await {
+            tracing::warn!("the closing transaction is not taken (yet): {error}");
+        }
+    }
+
+    /// Somebody spent the funding output: whoever waits for a close has one.
+    pub(super) fn closed_on_chain(&mut self, tx: &Transaction) {
+        self.answer_closers(&Closed::Unilateral(tx.clone()));
+    }
+
+    fn answer_closers(&mut self, closed: &Closed) {
+        for ask in self.closers.drain(..) {
+            let _ = ask.done.send(Ok(closed.clone()));
+        }
+    }
+
+    fn refuse_closers(&mut self, why: &str) {
+        for ask in self.closers.drain(..) {
+            let _ = ask.done.send(Err(why.to_owned()));
+        }
+    }
+
+    /// The peer proved that it has a newer state than we.
+    pub(super) fn we_are_stale(&mut self) {
+        tracing::error!(
+            "this node's state of the channel is older than the peer's: it was restored from an \
+             old copy. The peer is asked to close; do not force a close from here"
+        );
+        self.change_facts("stale", |facts| facts.stale = true);
+    }
+
+    /// Tells the directory what others may choose by.
+    pub(super) fn publish(&self) {
+        if let Stage::Open(record, htlcs) = &self.stage {
+            let summary = super::view::summary(&self.node, record, htlcs, self.active);
+            self.node.channels.publish(summary);
+        }
+    }
+}

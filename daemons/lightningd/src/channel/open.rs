@@ -1,0 +1,177 @@
+//! Opening by us: the funding transaction from draft to broadcast; and channel_ready.
+
+use bitcoin::{OutPoint, ScriptBuf, Transaction};
+use channel::action::Command;
+use lightningd_wallet::UnsignedTx;
+use tokio::sync::oneshot;
+use wire::{ChannelId, Satoshi};
+
+use super::{Channel, Stage};
+
+/// Who waits for a channel of ours, and the transaction that funds it.
+pub struct OpenJob {
+    /// Built with a script of the right length in the funding output's place; its coins are reserved.
+    pub unsigned: UnsignedTx,
+    pub done: Option<oneshot::Sender<Result<Opened, OpenFailure>>>,
+}
+
+/// A channel whose funding transaction is broadcast.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub tx: Transaction,
+    pub outnum: u32,
+    pub channel_id: ChannelId,
+    pub minimum_depth: u32,
+}
+
+/// Why a channel was not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenFailure {
+    /// The peer or we broke it off: nothing was broadcast.
+    Negotiation(String),
+    /// The backend does not take the funding transaction.
+    Broadcast(String),
+}
+
+impl Channel {
+    /// The funding script is known: the draft becomes a transaction with an id.
+    pub(super) async fn fund(&mut self, script: ScriptBuf, value: Satoshi) {
+        let Some(job) = &mut self.job else {
+            return tracing::error!("channeld wants a funding transaction that nobody ordered");
+        };
+        let drafted = job
+            .unsigned
+            .recipient(0)
+            .map(|output| output.value.to_sat());
+        if drafted != Some(value.0) || !job.unsigned.set_script(0, script) {
+            let reason = "the funding output is not as it was drafted".to_owned();
+            return self.command(Command::CancelOpening { reason }).await;
+        }
+        let vout = job.unsigned.recipients.first().copied().unwrap_or_default();
+        let outpoint = OutPoint {
+            txid: job.unsigned.tx.compute_txid(),
+            vout,
+        };
+        self.command(Command::FundingCreated { outpoint }).await;
+    }
+
+    /// Commitment 0 is signed by the peer and durable: now the coins may move.
+    pub(super) async fn funding_signed(&mut self) {
+        let Some(mut job) = self.job.take() else {
+            return;
+        };
+        let outcome = self.sign_and_broadcast(&job).await;
+        if let (Err(failure), false) = (&outcome, self.over) {
+            tracing::error!("the funding transaction failed: {failure:?}");
+            self.node.wallet.release(job.unsigned.outpoints()).await;
+        }
+        if let Some(done) = job.done.take() {
+            let _ = done.send(outcome);
+        }
+    }
+
+    async fn sign_and_broadcast(&mut self, job: &OpenJob) -> Result<Opened, OpenFailure> {
+        let negotiation = |error: crate::wallet::WalletError| {
+            OpenFailure::Negotiation(format!("cannot sign the funding transaction: {error}"))
+        };
+        let tx = self
+            .node
+            .wallet
+            .sign(job.unsigned.clone())
+            .await
+            .map_err(negotiation)?;
+        self.change_facts("funding transaction signed", |facts| {
+            facts.funding_tx = Some(tx.clone());
+        });
+        // Durable in one go with the line above, which stands before it in the same writer.
+        self.node
+            .wallet
+            .sent(tx.clone())
+            .await
+            .map_err(negotiation)?;
+        let sent = self.node.chain.broadcast(tx.clone(), false).await;
+        let Some(record) = self.record() else {
+            return Err(OpenFailure::Negotiation(
+                "the channel has no record".to_owned(),
+            ));
+        };
+        sent.map_err(OpenFailure::Broadcast)?;
+        Ok(Opened {
+            outnum: record.live.funding.outpoint.vout,
+            channel_id: record.live.channel_id,
+            minimum_depth: record.live.minimum_depth,
+            tx,
+        })
+    }
+
+    pub(super) async fn opening_failed(&mut self, reason: String) {
+        tracing::info!("opening failed: {reason}");
+        if let Some(mut job) = self.job.take() {
+            self.node.wallet.release(job.unsigned.outpoints()).await;
+            if let Some(done) = job.done.take() {
+                let _ = done.send(Err(OpenFailure::Negotiation(reason)));
+            }
+        }
+        if let Stage::Opening(_) = self.stage {
+            self.node.hsm.forget(self.dbid).await;
+            self.over = true;
+        }
+    }
+
+    /// After a start: what may have been lost on the way out is said again.
+    pub(super) fn resume_duties(&mut self) {
+        let Some(record) = self.record() else { return };
+        let (live, facts) = (&record.live, &record.facts);
+        let script = live.setup.funding_script_pubkey();
+        self.node
+            .chain
+            .watch_channel(self.dbid, live.funding.outpoint, script);
+        let unfinished = facts
+            .closing_tx
+            .as_ref()
+            .filter(|_| facts.spent_by.is_none());
+        let unfunded = facts
+            .funding_tx
+            .as_ref()
+            .filter(|_| facts.funding_height.is_none());
+        for tx in [unfinished, unfunded].into_iter().flatten().cloned() {
+            let chain = self.node.chain.clone();
+            tokio::spawn(async move {
+                if let Err(error) = chain.broadcast(tx, true).await {
+                    tracing::debug!("not broadcast again: {error}");
+                }
+            });
+        }
+        if facts.spent_by.is_none() {
+            self.node.peers.keep(self.peer, true);
+        }
+        self.publish();
+    }
+
+    /// channel_ready went both ways, now or before.
+    pub(super) async fn ready(&mut self) {
+        self.publish();
+        self.send_channel_update().await;
+    }
+
+    pub(super) async fn now_active(&mut self) {
+        self.change_facts("reestablished", |facts| {
+            facts.last_stable = crate::store::now()
+        });
+        if self.is_normal() {
+            self.send_channel_update().await;
+        }
+        self.feerates().await;
+        let height = self.node.chain.height();
+        self.command(Command::Block { height }).await;
+    }
+
+    /// BOLT 7: a channel_update may go straight to the peer of a channel that is not announced.
+    async fn send_channel_update(&mut self) {
+        let Some(record) = self.record() else { return };
+        match crate::channel_update::ours(&self.node, &record.live).await {
+            Ok(message) => self.command(Command::Relay { message }).await,
+            Err(error) => tracing::warn!("no channel_update for the peer: {error}"),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! This channel's channeld: started, fed with sockets, started again when it dies.
+
+use std::time::Duration;
+
+use channel::action::{AddRefusal, CloseFees, Policy};
+use ipc_messages::edges::LightningdChanneld;
+use ipc_messages::hsm::Role as HsmRole;
+use ipc_messages::lightningd_channeld::{Begin, Start, ToChanneld, ToLightningd};
+use ipc_transport::aio::{Receiver, Sender};
+use subd::Role;
+use wire::{BlockDelta, FeeratePerKw, Satoshi};
+
+use super::{Channel, Stage};
+use crate::feerates;
+use crate::node::{Node, Stop};
+
+/// A channeld that dies so often without getting anywhere is left alone until the next start.
+const MAX_DEATHS: u32 = 10;
+
+/// Smallest dust limit that both P2WSH and P2TR outputs allow (BOLT 3, Dust Limits: 354 for unknown segwit).
+const DUST_LIMIT: Satoshi = Satoshi(546);
+
+/// Longest delay on our own outputs that we accept: two weeks.
+const MAX_TO_SELF_DELAY: BlockDelta = BlockDelta(2016);
+
+/// Both directions of the edge.
+pub struct Link {
+    pub to: Sender<ToChanneld>,
+    pub from: Receiver<ToLightningd>,
+    pub process: crate::subdaemons::Process,
+}
+
+impl Link {
+    /// The next word of channeld; never, if there is none.
+    pub async fn hear(link: &mut Option<Link>) -> Result<ToLightningd, ipc_transport::Error> {
+        match link {
+            Some(link) => link.from.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Channel {
+    pub(super) async fn launch(&mut self) {
+        if let Err(error) = self.try_launch().await {
+            let why = format!(
+                "channeld of channel {} cannot be started: {error}",
+                self.dbid
+            );
+            self.node.stop(Stop::Fatal(why));
+        }
+    }
+
+    async fn try_launch(&mut self) -> anyhow::Result<()> {
+        let how = match (&self.stage, self.begin.take()) {
+            (Stage::Open(record, htlcs), _) => Begin::Resume {
+                live: Box::new(record.live.clone()),
+                htlcs: htlcs
+                    .iter()
+                    .map(|(key, record)| (*key, record.clone()))
+                    .collect(),
+            },
+            (Stage::Opening(_), Some(begin)) => begin,
+            (Stage::Opening(_), None) => return Ok(()),
+        };
+        let hsm = crate::hsm::mint(&self.node.hsm.ctl, HsmRole::Chan, Some(self.dbid)).await?;
+        let (ours, theirs) = ipc_transport::pair()?;
+        let crate::subdaemons::Link { process, to, from } =
+            self.node.subdaemons.launch::<LightningdChanneld>(
+                Role::Channeld,
+                vec![("hsmd", hsm), ("connectd", ours)],
+            )?;
+        let start = Start {
+            policy: policy(&self.node),
+            height: self.node.chain.height(),
+            how,
+        };
+        to.send(&ToChanneld::Start(Box::new(start))).await?;
+        self.node
+            .peers
+            .attach(self.peer, self.claims.clone(), theirs);
+        self.link = Some(Link { to, from, process });
+        Ok(())
+    }
+
+    /// channeld is gone. What it had persisted is all that counts.
+    pub(super) async fn died(&mut self, why: &str) {
+        self.link = None;
+        self.active = false;
+        for origin in std::mem::take(&mut self.offered) {
+            self.add_refused(origin, AddRefusal::NotConnected);
+        }
+        self.publish();
+        if self.node.is_stopping() || self.over {
+            return;
+        }
+        if self.record().is_none() {
+            return self.opening_failed(format!("channeld died: {why}")).await;
+        }
+        self.deaths += 1;
+        if self.deaths > MAX_DEATHS {
+            tracing::error!(
+                "channeld dies again and again ({why}); left alone until the next start"
+            );
+            return;
+        }
+        tracing::warn!("channeld died ({why}); starting it again");
+        // The peer must not go on with a channel whose state we have just forgotten: it is
+        // disconnected by the closed socket. A short and growing pause keeps a loop harmless.
+        tokio::time::sleep(Duration::from_millis(50 << self.deaths.min(7))).await;
+        self.launch().await;
+        self.resume_duties();
+    }
+
+    pub(super) async fn new_peer_socket(&mut self) {
+        let Ok((ours, theirs)) = ipc_transport::pair() else {
+            return self
+                .node
+                .stop(Stop::Fatal("no file descriptors are left".to_owned()));
+        };
+        self.node.peers.keep(self.peer, true);
+        self.node
+            .peers
+            .attach(self.peer, self.claims.clone(), theirs);
+        if let Some(link) = &self.link {
+            let _ = link
+                .to
+                .send_with_fds(&ToChanneld::NewPeerSocket, vec![ours])
+                .await;
+        }
+    }
+}
+
+/// What the options ask of every channel.
+pub(super) fn policy(node: &Node) -> Policy {
+    let options = &node.options;
+    let rates = feerates::estimates(node);
+    Policy {
+        dust_limit: DUST_LIMIT,
+        to_self_delay: options.channels.watchtime,
+        max_to_self_delay: MAX_TO_SELF_DELAY,
+        htlc_minimum: options.channels.htlc_minimum,
+        max_htlc_value_in_flight: None,
+        max_accepted_htlcs: options.channels.max_concurrent_htlcs,
+        min_capacity: options.channels.min_capacity,
+        minimum_depth: u32::from(options.channels.funding_confirms.0),
+        max_dust_exposure: options.channels.max_dust_htlc_exposure,
+        feerate_min: if options.channels.ignore_fee_limits {
+            FeeratePerKw::FLOOR
+        } else {
+            rates.min_acceptable().max(FeeratePerKw::FLOOR)
+        },
+        feerate_max: if options.channels.ignore_fee_limits {
+            FeeratePerKw(u32::MAX)
+        } else {
+            rates.max_acceptable(feerates::MAX_MULTIPLIER)
+        },
+        close_fees: close_fees(node),
+    }
+}
+
+/// Fees for the mutual close that we would pay or accept.
+pub(super) fn close_fees(node: &Node) -> CloseFees {
+    let rates = feerates::estimates(node);
+    let ideal = rates
+        .for_purpose(lightningd_wallet::Purpose::MutualClose)
+        .unwrap_or(FeeratePerKw::FLOOR)
+        .max(FeeratePerKw::FLOOR);
+    let max = rates.max_acceptable(feerates::MAX_MULTIPLIER).max(ideal);
+    CloseFees {
+        ideal,
+        min: FeeratePerKw::FLOOR,
+        max,
+    }
+}

@@ -1,0 +1,140 @@
+//! A channel as RPC shows it and as others choose by it.
+
+use std::collections::BTreeMap;
+
+use channel::state::{HtlcRecord, Phase};
+use ipc_messages::lightningd_channeld::Begin;
+use tx::ledger::{HtlcKey, Ledger};
+use tx::setup::CommitmentFormat;
+use wire::{ChannelId, Message, MilliSatoshi, NodeId, Side};
+
+use super::{Channel, Stage};
+use crate::channels::Summary;
+use crate::node::Node;
+use crate::store::channels::{ChannelRecord, Facts};
+
+/// A copy of a channel's state.
+#[derive(Clone, Debug)]
+pub struct ChannelView {
+    pub peer: NodeId,
+    pub connected: bool,
+    pub reestablished: bool,
+    /// `None` while it is being opened.
+    pub open: Option<Box<OpenView>>,
+    /// Until there is a record: the temporary id, and whether we open.
+    pub temporary_id: Option<ChannelId>,
+    pub opening_by_us: bool,
+    /// A channeld runs for it.
+    pub running: bool,
+}
+
+/// A channel that has a record.
+#[derive(Clone, Debug)]
+pub struct OpenView {
+    pub record: ChannelRecord,
+    pub htlcs: Vec<(HtlcKey, HtlcRecord)>,
+    pub spendable: MilliSatoshi,
+    pub receivable: MilliSatoshi,
+}
+
+impl Channel {
+    pub(super) fn view(&self) -> ChannelView {
+        let open = match &self.stage {
+            Stage::Opening(_) => None,
+            Stage::Open(record, htlcs) => Some(Box::new(OpenView {
+                spendable: spendable(record, htlcs, Side::Local),
+                receivable: spendable(record, htlcs, Side::Remote),
+                record: (**record).clone(),
+                htlcs: htlcs
+                    .iter()
+                    .map(|(key, htlc)| (*key, htlc.clone()))
+                    .collect(),
+            })),
+        };
+        ChannelView {
+            peer: self.peer,
+            connected: self.node.peers.is_connected(self.peer),
+            reestablished: self.active,
+            open,
+            temporary_id: self.claims.first().copied(),
+            opening_by_us: self.job.is_some() || matches!(self.begin, Some(Begin::Open { .. })),
+            running: self.link.is_some(),
+        }
+    }
+}
+
+/// CLN's name of a channel's state (`listpeerchannels`, `state`).
+#[must_use]
+pub fn state_name(phase: &Phase, facts: &Facts) -> &'static str {
+    if facts.spent_by.is_some() {
+        return "ONCHAIN";
+    }
+    if facts.unilateral || facts.stale {
+        return "AWAITING_UNILATERAL";
+    }
+    match phase {
+        Phase::Opening => "OPENINGD",
+        Phase::AwaitingLockin { .. } => "CHANNELD_AWAITING_LOCKIN",
+        Phase::Normal => "CHANNELD_NORMAL",
+        Phase::ShuttingDown { .. } => "CHANNELD_SHUTTING_DOWN",
+        Phase::Closing { .. } => "CLOSINGD_SIGEXCHANGE",
+        Phase::Closed { .. } => "CLOSINGD_COMPLETE",
+        Phase::Onchain => "FUNDING_SPEND_SEEN",
+    }
+}
+
+pub(super) fn summary(
+    node: &Node,
+    record: &ChannelRecord,
+    htlcs: &BTreeMap<HtlcKey, HtlcRecord>,
+    active: bool,
+) -> Summary {
+    let (live, facts) = (&record.live, &record.facts);
+    let peer_update = facts
+        .peer_update
+        .as_deref()
+        .and_then(|m| match Message::decode(m) {
+            Ok(Message::ChannelUpdate(update)) => Some(update),
+            Ok(_) | Err(_) => None,
+        });
+    Summary {
+        dbid: live.dbid,
+        peer: live.peer,
+        channel_id: Some(live.channel_id),
+        scid: live.scid,
+        remote_alias: live.remote_alias,
+        local_alias: live.local_alias,
+        usable: active && live.phase == Phase::Normal && !node.is_stopping(),
+        pending: matches!(live.phase, Phase::AwaitingLockin { .. }),
+        anchors: live.setup.format == CommitmentFormat::AnchorsZeroFeeHtlc,
+        capacity: live.funding.value.to_msat().unwrap_or_default(),
+        spendable: spendable(record, htlcs, Side::Local),
+        receivable: spendable(record, htlcs, Side::Remote),
+        htlc_minimum: live.setup.remote.htlc_minimum,
+        peer_update,
+    }
+}
+
+/// What `side` could offer in one more HTLC, as far as this process can tell: channeld decides.
+fn spendable(
+    record: &ChannelRecord,
+    htlcs: &BTreeMap<HtlcKey, HtlcRecord>,
+    side: Side,
+) -> MilliSatoshi {
+    let live = &record.live;
+    let ledger = |balances: channel::state::Balances| Ledger {
+        to_local: balances.to_local,
+        to_remote: balances.to_remote,
+        feerate: live.feerate.current,
+        htlcs: htlcs
+            .iter()
+            .map(|(key, record)| (*key, record.htlc))
+            .collect(),
+    };
+    tx::fees::spendable(
+        &live.setup,
+        &ledger(live.local_view),
+        &ledger(live.remote_view),
+        side,
+    )
+}

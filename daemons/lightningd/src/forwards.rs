@@ -1,0 +1,241 @@
+//! HTLCs that go through us: our fee and delay, the way out, and back.
+//!
+//! A forward is a record keyed by its incoming HTLC. channeld repeats every incoming HTLC after
+//! a restart, so each step here looks at the record first and is safe to repeat.
+
+use channel::action::{AddRefusal, Origin, Removal};
+use ipc_messages::lightningd_channeld::RemoveHow;
+use lightningd_db::Batch;
+use onion::Failure;
+use tx::ledger::Htlc;
+use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, ShortChannelId};
+
+use crate::channel::Mail;
+use crate::channels::Summary;
+use crate::node::Node;
+use crate::store::forwards::Forward;
+use crate::store::now;
+
+/// An HTLC further than this many blocks away is not locked up here.
+const MAX_EXPIRY_BLOCKS: u32 = 2016;
+
+/// An incoming HTLC whose onion names a next channel.
+pub struct Forwarding {
+    pub channel: ChannelDbid,
+    pub id: HtlcId,
+    pub htlc: Htlc,
+    pub scid: ShortChannelId,
+    pub amount: MilliSatoshi,
+    pub cltv_expiry: CltvExpiry,
+    pub onion: wire::OnionPacket,
+}
+
+/// Offers the outgoing half, or goes on where a restart interrupted.
+///
+/// # Errors
+/// What to tell the origin.
+pub fn begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
+    let key = (ask.channel.0, ask.id.0);
+    match node.db.get::<Forward>(&key) {
+        Ok(Some(Forward { end: Some(end), .. })) => {
+            node.channels.tell(
+                ask.channel,
+                Mail::Remove {
+                    id: ask.id,
+                    how: how(end),
+                },
+            );
+            return Ok(());
+        }
+        // Offered before the restart, and its HTLC still stands: its end will be told.
+        Ok(Some(forward)) if is_out(node, &ask, forward.channel_out) => return Ok(()),
+        // Written but never offered, or new.
+        Ok(Some(_) | None) => {}
+        Err(error) => {
+            node.database_failed(&error);
+            return Err(Failure::TemporaryNodeFailure);
+        }
+    }
+    let out = node
+        .channels
+        .by_scid(ask.scid)
+        .ok_or(Failure::UnknownNextPeer)?;
+    check(node, &ask, &out)?;
+    let mut batch = Batch::new();
+    batch.put(
+        &key,
+        &Forward {
+            payment_hash: ask.htlc.payment_hash,
+            amount_in: ask.htlc.amount,
+            amount_out: ask.amount,
+            scid_out: ask.scid,
+            channel_out: out.dbid,
+            received_at: now(),
+            resolved_at: None,
+            end: None,
+        },
+    );
+    if let Err(error) = node.db.write(batch) {
+        node.database_failed(&error);
+        return Err(Failure::TemporaryNodeFailure);
+    }
+    let htlc = Htlc {
+        amount: ask.amount,
+        payment_hash: ask.htlc.payment_hash,
+        cltv_expiry: ask.cltv_expiry,
+    };
+    let origin = Origin::Forward {
+        channel: ask.channel,
+        id: ask.id,
+    };
+    node.channels.tell(
+        out.dbid,
+        Mail::Offer {
+            origin,
+            htlc,
+            onion: ask.onion,
+        },
+    );
+    Ok(())
+}
+
+/// Whether the outgoing half is committed to (in the database, where Persist put it).
+fn is_out(node: &Node, ask: &Forwarding, out: ChannelDbid) -> bool {
+    let origin = Origin::Forward {
+        channel: ask.channel,
+        id: ask.id,
+    };
+    match crate::store::channels::one(&node.db, out) {
+        Ok(Some((_, htlcs))) => htlcs
+            .iter()
+            .any(|(_, record)| record.origin == Some(origin)),
+        Ok(None) => false,
+        Err(error) => {
+            node.database_failed(&error);
+            true
+        }
+    }
+}
+
+/// BOLT 7, HTLC Fees; BOLT 4, Failure Messages: what we demand of a forward.
+fn check(node: &Node, ask: &Forwarding, out: &Summary) -> Result<(), Failure> {
+    let options = &node.options.channels;
+    let none = Vec::new;
+    if !out.usable {
+        return Err(Failure::TemporaryChannelFailure {
+            channel_update: none(),
+        });
+    }
+    let fee = fee(
+        options.fee_base,
+        options.fee_proportional_millionths,
+        ask.amount,
+    );
+    if ask
+        .amount
+        .checked_add(fee)
+        .is_none_or(|least| ask.htlc.amount < least)
+    {
+        return Err(Failure::FeeInsufficient {
+            htlc_msat: ask.htlc.amount,
+            channel_update: none(),
+        });
+    }
+    let least = ask
+        .cltv_expiry
+        .0
+        .checked_add(u32::from(options.cltv_delta.0));
+    if least.is_none_or(|least| ask.htlc.cltv_expiry.0 < least) {
+        return Err(Failure::IncorrectCltvExpiry {
+            cltv_expiry: ask.cltv_expiry,
+            channel_update: none(),
+        });
+    }
+    let height = node.chain.height();
+    if ask.cltv_expiry <= height.plus(0) {
+        return Err(Failure::ExpiryTooSoon {
+            channel_update: none(),
+        });
+    }
+    if ask.cltv_expiry > height.plus(MAX_EXPIRY_BLOCKS) {
+        return Err(Failure::ExpiryTooFar);
+    }
+    if ask.amount < out.htlc_minimum.max(options.htlc_minimum) {
+        return Err(Failure::AmountBelowMinimum {
+            htlc_msat: ask.amount,
+            channel_update: none(),
+        });
+    }
+    if ask.amount > options.htlc_maximum {
+        return Err(Failure::TemporaryChannelFailure {
+            channel_update: none(),
+        });
+    }
+    Ok(())
+}
+
+/// BOLT 7: base fee plus millionths of the amount forwarded. Saturates.
+fn fee(base: MilliSatoshi, millionths: u32, amount: MilliSatoshi) -> MilliSatoshi {
+    let part = u128::from(amount.0) * u128::from(millionths) / 1_000_000;
+    base.saturating_add(MilliSatoshi(u64::try_from(part).unwrap_or(u64::MAX)))
+}
+
+fn how(end: Removal) -> RemoveHow {
+    match end {
+        Removal::Fulfil { preimage } => RemoveHow::Fulfil { preimage },
+        Removal::Fail { reason } => RemoveHow::FailFrom { reason },
+        // BOLT 4: a malformed onion further on is our own failure message with that code.
+        Removal::Malformed {
+            sha256_of_onion,
+            failure_code,
+        } => {
+            let failure = Failure::from_malformed(failure_code, sha256_of_onion);
+            RemoveHow::FailHere {
+                failure: failure.unwrap_or(Failure::TemporaryNodeFailure),
+            }
+        }
+    }
+}
+
+/// The outgoing half ended.
+pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: Removal) {
+    let key = (channel.0, id.0);
+    match node.db.get::<Forward>(&key) {
+        Ok(Some(forward)) if forward.end.is_none() => {
+            let mut batch = Batch::new();
+            let done = Forward {
+                end: Some(end.clone()),
+                resolved_at: Some(now()),
+                ..forward
+            };
+            batch.put(&key, &done);
+            if let Err(error) = node.db.write(batch) {
+                return node.database_failed(&error);
+            }
+        }
+        Ok(Some(_) | None) => {}
+        Err(error) => return node.database_failed(&error),
+    }
+    node.channels
+        .tell(channel, Mail::Remove { id, how: how(end) });
+}
+
+/// The outgoing channel could not take it: it never left.
+pub fn refused(node: &Node, channel: ChannelDbid, id: HtlcId, why: &AddRefusal) {
+    tracing::debug!("forward refused: {why}");
+    let failure = Failure::TemporaryChannelFailure {
+        channel_update: Vec::new(),
+    };
+    node.channels.tell(
+        channel,
+        Mail::Remove {
+            id,
+            how: RemoveHow::FailHere { failure },
+        },
+    );
+    let mut batch = Batch::new();
+    batch.delete::<Forward>(&(channel.0, id.0));
+    if let Err(error) = node.db.write(batch) {
+        node.database_failed(&error);
+    }
+}

@@ -1,0 +1,249 @@
+//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP and INVOICE.
+//!
+//! hsmd answers each socket in order, so one task per socket matches replies to callers. If
+//! hsmd goes away the node stops: nothing can be signed.
+
+use std::os::fd::OwnedFd;
+
+use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmWallet};
+use ipc_messages::hello;
+use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, wallet};
+use ipc_transport::Edge;
+use ipc_transport::aio::AsyncConn;
+use tokio::sync::{mpsc, oneshot};
+use wire::{ChannelDbid, NodeId};
+
+/// How many requests of one role may wait.
+const QUEUE: usize = 256;
+
+/// Why hsmd did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HsmError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("hsmd is gone")]
+    Gone,
+    #[error("hsmd answered something else than it was asked")]
+    Confused,
+}
+
+/// A socket of one role.
+pub struct Asker<E: Edge>(mpsc::Sender<Asked<E>>);
+
+struct Asked<E: Edge> {
+    request: E::Down,
+    fds: Vec<OwnedFd>,
+    reply: oneshot::Sender<E::Up>,
+}
+
+impl<E: Edge> Clone for Asker<E> {
+    fn clone(&self) -> Self {
+        Asker(self.0.clone())
+    }
+}
+
+impl<E> Asker<E>
+where
+    E: Edge + 'static,
+    E::Down: Send + Sync + 'static,
+    E::Up: Send + 'static,
+{
+    /// Takes the parent's end of an edge. `gone` is called once when the edge ends.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub fn start(
+        socket: OwnedFd,
+        gone: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Asker<E>, ipc_transport::Error> {
+        let conn = AsyncConn::<E::Down, E::Up>::new(socket, hello::<E>())?;
+        let (send, mut asked) = mpsc::channel::<Asked<E>>(QUEUE);
+        let (pending_in, mut pending) = mpsc::channel::<oneshot::Sender<E::Up>>(QUEUE);
+        let (to, mut from) = conn.split();
+        tokio::spawn(async move {
+            while let Some(Asked {
+                request,
+                fds,
+                reply,
+            }) = asked.recv().await
+            {
+                if pending_in.send(reply).await.is_err()
+                    || to.send_with_fds(&request, fds).await.is_err()
+                {
+                    break;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let why = loop {
+                match from.recv().await {
+                    Ok(reply) => match pending.recv().await {
+                        // Who asked may have given up: its answer goes nowhere.
+                        Some(waiting) => drop(waiting.send(reply)),
+                        None => break "it spoke without being asked".to_owned(),
+                    },
+                    Err(error) => break error.to_string(),
+                }
+            };
+            gone(why);
+        });
+        Ok(Asker(send))
+    }
+
+    /// # Errors
+    /// `Gone` if hsmd is.
+    pub async fn ask(&self, request: E::Down) -> Result<E::Up, HsmError> {
+        self.ask_with_fds(request, Vec::new()).await
+    }
+
+    async fn ask_with_fds(&self, request: E::Down, fds: Vec<OwnedFd>) -> Result<E::Up, HsmError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked {
+            request,
+            fds,
+            reply,
+        };
+        self.0.send(asked).await.map_err(|_| HsmError::Gone)?;
+        answer.await.map_err(|_| HsmError::Gone)
+    }
+}
+
+/// All of lightningd's sockets to hsmd.
+#[derive(Clone)]
+pub struct Hsm {
+    pub ctl: Asker<HsmCtl>,
+    pub wallet: Asker<HsmWallet>,
+    pub gossip: Asker<HsmGossip>,
+    pub invoice: Asker<HsmInvoice>,
+}
+
+/// Asks hsmd to take the other end of a new socketpair for `role`; ours is returned.
+///
+/// # Errors
+/// Refused, gone, or no descriptors left.
+pub async fn mint(
+    ctl: &Asker<HsmCtl>,
+    role: Role,
+    channel: Option<ChannelDbid>,
+) -> Result<OwnedFd, HsmError> {
+    let (ours, theirs) = ipc_transport::pair().map_err(|_| HsmError::Gone)?;
+    match ctl
+        .ask_with_fds(ctl::Request::Mint { role, channel }, vec![theirs])
+        .await?
+    {
+        ctl::Reply::Minted => Ok(ours),
+        ctl::Reply::Refused(refused) => Err(refused.into()),
+        ctl::Reply::Init(_)
+        | ctl::Reply::NewChannel(_)
+        | ctl::Reply::ForceClose { .. }
+        | ctl::Reply::Forgotten => Err(HsmError::Confused),
+    }
+}
+
+impl Hsm {
+    /// Allocates a channel's number and keys.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn new_channel(&self, peer: NodeId) -> Result<ctl::NewChannel, HsmError> {
+        match self.ctl.ask(ctl::Request::NewChannel { peer }).await? {
+            ctl::Reply::NewChannel(new) => Ok(new),
+            ctl::Reply::Refused(refused) => Err(refused.into()),
+            ctl::Reply::Init(_)
+            | ctl::Reply::Minted
+            | ctl::Reply::ForceClose { .. }
+            | ctl::Reply::Forgotten => Err(HsmError::Confused),
+        }
+    }
+
+    /// Our newest commitment with both signatures, in consensus encoding.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn force_close(&self, channel: ChannelDbid) -> Result<Vec<u8>, HsmError> {
+        match self.ctl.ask(ctl::Request::ForceClose { channel }).await? {
+            ctl::Reply::ForceClose { tx } => Ok(tx),
+            ctl::Reply::Refused(refused) => Err(refused.into()),
+            ctl::Reply::Init(_)
+            | ctl::Reply::NewChannel(_)
+            | ctl::Reply::Minted
+            | ctl::Reply::Forgotten => Err(HsmError::Confused),
+        }
+    }
+
+    /// Drops a channel that never got a funding output. A refusal changes nothing and is not an error.
+    pub async fn forget(&self, channel: ChannelDbid) {
+        if let Err(error) = self.ctl.ask(ctl::Request::Forget { channel }).await {
+            tracing::debug!(%channel, "hsmd did not forget the channel: {error}");
+        }
+    }
+
+    /// The next wallet address: its index, P2WPKH script and P2TR script.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn new_address(
+        &self,
+    ) -> Result<(u32, bitcoin::ScriptBuf, bitcoin::ScriptBuf), HsmError> {
+        match self.wallet.ask(wallet::Request::GetAddress).await? {
+            wallet::Reply::Address {
+                index,
+                p2wpkh,
+                p2tr,
+            } => Ok((index, p2wpkh, p2tr)),
+            wallet::Reply::Refused(refused) => Err(refused.into()),
+            wallet::Reply::Signed { .. } => Err(HsmError::Confused),
+        }
+    }
+
+    /// One witness stack for each input.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn sign_spend(&self, spend: wallet::Spend) -> Result<Vec<Vec<Vec<u8>>>, HsmError> {
+        match self.wallet.ask(wallet::Request::Sign { spend }).await? {
+            wallet::Reply::Signed { witnesses } => Ok(witnesses),
+            wallet::Reply::Refused(refused) => Err(refused.into()),
+            wallet::Reply::Address { .. } => Err(HsmError::Confused),
+        }
+    }
+
+    /// # Errors
+    /// Refused or gone.
+    pub async fn sign_channel_update(
+        &self,
+        update: gossip::ChannelUpdateFacts,
+    ) -> Result<secp256k1::ecdsa::Signature, HsmError> {
+        match self
+            .gossip
+            .ask(gossip::Request::SignChannelUpdate { update })
+            .await?
+        {
+            gossip::Reply::Signed { signature } => Ok(signature),
+            gossip::Reply::Refused(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Compact signature and recovery id.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn sign_bolt11(
+        &self,
+        fields: ::invoice::Bolt11Fields,
+    ) -> Result<([u8; 64], u8), HsmError> {
+        match self
+            .invoice
+            .ask(invoice::Request::SignBolt11 {
+                fields: Box::new(fields),
+            })
+            .await?
+        {
+            invoice::Reply::Signed {
+                signature,
+                recovery_id,
+            } => Ok((signature, recovery_id)),
+            invoice::Reply::Refused(refused) => Err(refused.into()),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Peers: one task that hears connectd, knows who is connected, and passes a peer's first
+//! message about a new channel to where channels are made.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use ipc_messages::lightningd_connectd::{ToConnectd, ToLightningd};
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::{ChannelId, Message, NodeId};
+
+use crate::channel::Mail;
+use crate::node::{Node, Stop};
+use crate::subdaemons::connectd;
+
+/// A connected peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub inbound: bool,
+    /// Its init features, big endian.
+    pub features: Vec<u8>,
+}
+
+/// Who is connected and where we listen, for everybody to read.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub connected: HashMap<NodeId, Peer>,
+    pub listening: Vec<SocketAddr>,
+}
+
+enum Ask {
+    Connect {
+        peer: NodeId,
+        addresses: Vec<String>,
+        done: oneshot::Sender<Result<Peer, Vec<String>>>,
+    },
+    Disconnect {
+        peer: NodeId,
+        reason: String,
+        done: Option<oneshot::Sender<()>>,
+    },
+    Attach {
+        peer: NodeId,
+        channel_ids: Vec<ChannelId>,
+        socket: OwnedFd,
+    },
+    Keep {
+        peer: NodeId,
+        keep: bool,
+    },
+    Send {
+        peer: NodeId,
+        message: Message,
+    },
+    Ping {
+        peer: NodeId,
+        len: u16,
+        pong_len: u16,
+        done: oneshot::Sender<Option<u16>>,
+    },
+}
+
+#[derive(Clone)]
+pub struct Handle {
+    asks: mpsc::UnboundedSender<Ask>,
+    view: watch::Receiver<View>,
+}
+
+pub struct Mailbox {
+    asks: mpsc::UnboundedReceiver<Ask>,
+    view: watch::Sender<View>,
+}
+
+/// A new mailbox; bounded by its callers, who wait or are channels.
+#[must_use]
+pub fn mailbox() -> (Handle, Mailbox) {
+    let (asks_in, asks) = mpsc::unbounded_channel();
+    let (view_in, view) = watch::channel(View::default());
+    (
+        Handle {
+            asks: asks_in,
+            view,
+        },
+        Mailbox {
+            asks,
+            view: view_in,
+        },
+    )
+}
+
+impl Handle {
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    #[must_use]
+    pub fn is_connected(&self, peer: NodeId) -> bool {
+        self.view.borrow().connected.contains_key(&peer)
+    }
+
+    /// # Errors
+    /// One line for each address that was tried.
+    pub async fn connect(&self, peer: NodeId, addresses: Vec<String>) -> Result<Peer, Vec<String>> {
+        let (done, answer) = oneshot::channel();
+        let _ = self.asks.send(Ask::Connect {
+            peer,
+            addresses,
+            done,
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(vec!["connectd was restarted; try again".to_owned()]))
+    }
+
+    /// Closes the connection; completes when it is gone (a peer with a channel may be back soon).
+    pub async fn disconnect(&self, peer: NodeId, reason: String) {
+        let (done, gone) = oneshot::channel();
+        let _ = self.asks.send(Ask::Disconnect {
+            peer,
+            reason,
+            done: Some(done),
+        });
+        let _ = gone.await;
+    }
+
+    /// As [`Handle::disconnect`], without waiting.
+    pub fn drop_connection(&self, peer: NodeId, reason: String) {
+        let _ = self.asks.send(Ask::Disconnect {
+            peer,
+            reason,
+            done: None,
+        });
+    }
+
+    /// Hands connectd its end of a channel's socket.
+    pub fn attach(&self, peer: NodeId, channel_ids: Vec<ChannelId>, socket: OwnedFd) {
+        let _ = self.asks.send(Ask::Attach {
+            peer,
+            channel_ids,
+            socket,
+        });
+    }
+
+    /// Whether connectd is to reconnect to this peer by itself.
+    pub fn keep(&self, peer: NodeId, keep: bool) {
+        let _ = self.asks.send(Ask::Keep { peer, keep });
+    }
+
+    pub fn send(&self, peer: NodeId, message: Message) {
+        let _ = self.asks.send(Ask::Send { peer, message });
+    }
+
+    /// Length of the pong; `None` if none came.
+    pub async fn ping(&self, peer: NodeId, len: u16, pong_len: u16) -> Option<u16> {
+        let (done, answer) = oneshot::channel();
+        let _ = self.asks.send(Ask::Ping {
+            peer,
+            len,
+            pong_len,
+            done,
+        });
+        answer.await.ok().flatten()
+    }
+}
+
+struct Peers {
+    node: Arc<Node>,
+    view: watch::Sender<View>,
+    link: connectd::Link,
+    /// Addresses by which a peer may be found again.
+    addresses: HashMap<NodeId, Vec<String>>,
+    connects: HashMap<u64, oneshot::Sender<Result<Peer, Vec<String>>>>,
+    pings: HashMap<u64, oneshot::Sender<Option<u16>>>,
+    /// Who waits for a connection's end: woken when the sender is dropped.
+    leaving: HashMap<NodeId, Vec<oneshot::Sender<()>>>,
+    next_request: u64,
+}
+
+/// Runs until the node stops. connectd is restarted when it dies, and every channel gets a new
+/// socket to it.
+pub async fn run(
+    node: Arc<Node>,
+    Mailbox { mut asks, view }: Mailbox,
+    link: connectd::Link,
+    addresses: HashMap<NodeId, Vec<String>>,
+) {
+    let mut peers = Peers {
+        node: node.clone(),
+        view,
+        link,
+        addresses,
+        connects: HashMap::new(),
+        pings: HashMap::new(),
+        leaving: HashMap::new(),
+        next_request: 0,
+    };
+    loop {
+        tokio::select! {
+            _ = node.stopped() => break,
+            ask = asks.recv() => match ask {
+                Some(ask) => peers.ask(ask).await,
+                None => break,
+            },
+            said = peers.link.from.recv() => match said {
+                Ok(said) => peers.said(said).await,
+                Err(error) => peers.restart(&error.to_string()).await,
+            },
+        }
+    }
+    let _ = peers.link.to.send(&ToConnectd::Stop).await;
+}
+
+impl Peers {
+    fn request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    async fn restart(&mut self, why: &str) {
+        if self.node.is_stopping() {
+            return;
+        }
+        tracing::warn!("connectd ended ({why}); starting it again");
+        self.connects.clear();
+        self.pings.clear();
+        self.leaving.clear();
+        self.view.send_modify(|view| view.connected.clear());
+        let listening = self.view.borrow().listening.clone();
+        match self.node.subdaemons.connectd(&self.node, listening).await {
+            Ok(link) => self.link = link,
+            Err(error) => {
+                let why = format!("connectd cannot be started: {error}");
+                return self.node.stop(Stop::Fatal(why));
+            }
+        }
+        self.node.channels.tell_all(Mail::ConnectdRestarted);
+    }
+
+    async fn ask(&mut self, ask: Ask) {
+        let request = self.request();
+        let message = match ask {
+            Ask::Connect {
+                peer,
+                addresses,
+                done,
+            } => {
+                if !addresses.is_empty() {
+                    self.addresses.insert(peer, addresses);
+                }
+                let addresses = self.addresses.get(&peer).cloned().unwrap_or_default();
+                self.connects.insert(request, done);
+                ToConnectd::Connect {
+                    request,
+                    peer,
+                    addresses,
+                }
+            }
+            Ask::Disconnect { peer, reason, done } => {
+                self.leaving.entry(peer).or_default().extend(done);
+                ToConnectd::Disconnect { peer, reason }
+            }
+            Ask::Attach {
+                peer,
+                channel_ids,
+                socket,
+            } => {
+                let attach = ToConnectd::Attach { peer, channel_ids };
+                let _ = self.link.to.send_with_fds(&attach, vec![socket]).await;
+                return;
+            }
+            Ask::Keep { peer, keep } => {
+                let addresses = self.addresses.get(&peer).cloned().unwrap_or_default();
+                ToConnectd::Keep {
+                    peer,
+                    addresses,
+                    keep,
+                }
+            }
+            Ask::Send { peer, message } => ToConnectd::Send {
+                peer,
+                data: message.encode(),
+            },
+            Ask::Ping {
+                peer,
+                len,
+                pong_len,
+                done,
+            } => {
+                self.pings.insert(request, done);
+                ToConnectd::Ping {
+                    request,
+                    peer,
+                    len,
+                    pong_len,
+                }
+            }
+        };
+        let _ = self.link.to.send(&message).await;
+    }
+
+    async fn said(&mut self, said: ToLightningd) {
+        match said {
+            ToLightningd::Ready { listening } => {
+                for address in &listening {
+                    tracing::info!("listening on {address}");
+                }
+                self.view.send_modify(|view| view.listening = listening);
+            }
+            ToLightningd::StartFailed { reason } => self.node.stop(Stop::Fatal(reason)),
+            ToLightningd::Connected {
+                peer,
+                address,
+                inbound,
+                features,
+                requests,
+            } => {
+                self.connected(
+                    peer,
+                    Peer {
+                        address,
+                        inbound,
+                        features,
+                    },
+                    requests,
+                );
+            }
+            ToLightningd::ConnectFailed {
+                request,
+                peer,
+                reasons,
+            } => {
+                tracing::debug!(%peer, "connect failed: {reasons:?}");
+                if let Some(done) = self.connects.remove(&request) {
+                    let _ = done.send(Err(reasons));
+                }
+            }
+            ToLightningd::Disconnected { peer, reason } => {
+                tracing::debug!(%peer, "disconnected: {reason}");
+                self.view
+                    .send_modify(|view| drop(view.connected.remove(&peer)));
+                self.leaving.remove(&peer);
+            }
+            ToLightningd::Unclaimed { peer, data } => self.unclaimed(peer, &data),
+            ToLightningd::Pong { request, len } => {
+                if let Some(done) = self.pings.remove(&request) {
+                    let _ = done.send(len);
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self, peer: NodeId, how: Peer, requests: Vec<u64>) {
+        tracing::debug!(%peer, "connected {} {}", if how.inbound { "from" } else { "to" }, how.address);
+        if !how.inbound {
+            self.addresses.insert(peer, vec![how.address.to_string()]);
+            crate::boot::remember_address(&self.node, peer, how.address);
+        }
+        self.view
+            .send_modify(|view| drop(view.connected.insert(peer, how.clone())));
+        for request in requests {
+            if let Some(done) = self.connects.remove(&request) {
+                let _ = done.send(Ok(how.clone()));
+            }
+        }
+    }
+
+    /// A peer's message that belongs to no channel's socket.
+    fn unclaimed(&self, peer: NodeId, data: &[u8]) {
+        match Message::decode(data) {
+            Ok(message @ Message::OpenChannel(_)) => {
+                crate::channels::accept(self.node.clone(), peer, message);
+            }
+            Ok(Message::Error(error)) => {
+                tracing::warn!(%peer, "peer says error: {}", error.text());
+                if error.channel_id == ChannelId::ALL {
+                    self.node
+                        .channels
+                        .tell_peer(peer, &Mail::PeerError(error.text()));
+                }
+            }
+            Ok(Message::Warning(warning)) => {
+                tracing::warn!(%peer, "peer says warning: {}", warning.text());
+            }
+            Ok(message) => self.unknown_channel(peer, &message),
+            Err(error) => {
+                let text = format!("cannot be decoded: {error}");
+                self.node.peers.send(peer, warning(ChannelId::ALL, &text));
+                self.node.peers.drop_connection(peer, text);
+            }
+        }
+    }
+
+    /// BOLT 2, channel_reestablish: a channel that we do not know gets an error.
+    fn unknown_channel(&self, peer: NodeId, message: &Message) {
+        if let Some(channel_id) = message.channel_id() {
+            tracing::debug!(%peer, "{} for unknown channel {channel_id}", message.name());
+            if matches!(message, Message::ChannelReestablish(_)) {
+                self.node
+                    .peers
+                    .send(peer, error(channel_id, "unknown channel"));
+            }
+        }
+    }
+}
+
+/// BOLT 1 error.
+#[must_use]
+pub fn error(channel_id: ChannelId, text: &str) -> Message {
+    Message::Error(wire::messages::Error {
+        channel_id,
+        data: text.as_bytes().to_vec(),
+    })
+}
+
+/// BOLT 1 warning.
+#[must_use]
+pub fn warning(channel_id: ChannelId, text: &str) -> Message {
+    Message::Warning(wire::messages::Warning {
+        channel_id,
+        data: text.as_bytes().to_vec(),
+    })
+}

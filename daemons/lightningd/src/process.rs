@@ -1,0 +1,96 @@
+//! From the command line to a process that owns its folder: options, folders, lock, daemon.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use lightningd_options::{Environment, Options, Start};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::logbook::LogBook;
+
+/// As in `--version` and getinfo.
+pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"), "-bulkhead");
+
+/// A process that may start the node.
+pub struct Ready {
+    pub options: Options,
+    pub log: LogBook,
+    /// Held while we live: no second lightningd on the same folder.
+    pub lock: Flock<File>,
+}
+
+/// `None`: something was printed and that is all.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub fn prepare() -> anyhow::Result<Option<Ready>> {
+    let environment = Environment::from_process().context("cannot read the environment")?;
+    let arguments = std::env::args_os().skip(1);
+    let options = match lightningd_options::parse(arguments, &environment, VERSION)? {
+        Start::Print(text) => {
+            print!("{text}");
+            return Ok(None);
+        }
+        Start::Run(options) => *options,
+    };
+    limits();
+    folder(&options.lightning_dir)?;
+    folder(&options.network_dir)?;
+    let lock = lock(&options.pid_file)?;
+    let log = LogBook::open(options.log.clone())?;
+    if options.daemon {
+        nix::unistd::daemon(true, false).context("cannot go into the background")?;
+    }
+    let lock = write_pid(lock).context("cannot write the pid file")?;
+    Ok(Some(Ready { options, log, lock }))
+}
+
+/// Preimages never reach a core file; a descriptor for each channel's sockets is needed.
+fn limits() {
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn folder(path: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot create the folder {}", path.display()))
+}
+
+fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(path)
+        .with_context(|| format!("cannot open the pid file {}", path.display()))?;
+    let mut pid = String::new();
+    let _ = file.read_to_string(&mut pid);
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+            "another lightningd (pid {}) runs on this folder: {} is locked",
+            pid.trim(),
+            path.display()
+        ),
+        Err((_, error)) => Err(error).context("cannot lock the pid file"),
+    }
+}
+
+fn write_pid(mut lock: Flock<File>) -> std::io::Result<Flock<File>> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())?;
+    lock.flush()?;
+    Ok(lock)
+}

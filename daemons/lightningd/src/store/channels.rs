@@ -1,0 +1,164 @@
+//! Channels and their HTLCs.
+
+use bitcoin::Transaction;
+use channel::action::Persist;
+use channel::state::{HtlcRecord, Live};
+use lightningd_db::{Batch, Cf, Db, DbError, Record};
+use serde::{Deserialize, Serialize};
+use tx::ledger::HtlcKey;
+use wire::{BlockHeight, ChannelDbid, MilliSatoshi, ShortChannelId, Side};
+
+/// A channel as it is stored: the core's state and what only the node knows of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelRecord {
+    pub live: Live,
+    pub facts: Facts,
+}
+
+/// What the node knows of a channel and the core does not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Seconds since the epoch.
+    pub opened_at: u64,
+    /// Ours to broadcast again until it confirms; `None` if the peer funds.
+    pub funding_tx: Option<Transaction>,
+    /// `None` until it is in a block.
+    pub funding_height: Option<BlockHeight>,
+    pub funding_scid: Option<ShortChannelId>,
+    /// The transaction that ends the channel, ours to broadcast again until it confirms.
+    pub closing_tx: Option<Transaction>,
+    /// What spent the funding output, and where.
+    pub spent_by: Option<(bitcoin::Txid, BlockHeight)>,
+    pub closer: Option<Side>,
+    /// `closing_tx` is our commitment.
+    pub unilateral: bool,
+    pub close_cause: Option<String>,
+    /// Our balance at its lowest and highest.
+    pub least_ours: Option<MilliSatoshi>,
+    pub most_ours: Option<MilliSatoshi>,
+    /// Our state is older than the peer's: never broadcast it.
+    pub stale: bool,
+    /// Every change of state: (seconds since the epoch, old, new, cause, message).
+    pub history: Vec<StateChange>,
+    /// How often the peer was reestablished; last time it was connected.
+    pub last_stable: u64,
+    /// The peer's newest channel_update, encoded, for route hints.
+    pub peer_update: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateChange {
+    pub at: u64,
+    pub old: String,
+    pub new: String,
+    pub cause: String,
+    pub message: String,
+}
+
+impl Record for ChannelRecord {
+    const CF: Cf = Cf::Channels;
+    const VERSION: u8 = 1;
+    type Key = u64;
+}
+
+/// An HTLC of a channel: key (channel, offerer, id).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HtlcRow(pub HtlcRecord);
+
+impl Record for HtlcRow {
+    const CF: Cf = Cf::Htlcs;
+    const VERSION: u8 = 1;
+    type Key = (u64, u8, u64);
+}
+
+/// A channel that is over and forgotten, kept for listclosedchannels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClosedChannel(pub ChannelRecord);
+
+impl Record for ClosedChannel {
+    const CF: Cf = Cf::ClosedChannels;
+    const VERSION: u8 = 1;
+    type Key = u64;
+}
+
+fn htlc_key(channel: ChannelDbid, key: HtlcKey) -> (u64, u8, u64) {
+    let offerer = match key.offerer {
+        Side::Local => 0,
+        Side::Remote => 1,
+    };
+    (channel.0, offerer, key.id.0)
+}
+
+/// Adds to `batch` what the channel core wants written.
+pub fn put_persist(batch: &mut Batch, facts: &Facts, persist: &Persist) {
+    let dbid = persist.live.dbid;
+    for (key, record) in &persist.htlcs {
+        match record {
+            Some(record) => batch.put(&htlc_key(dbid, *key), &HtlcRow(record.clone())),
+            None => batch.delete::<HtlcRow>(&htlc_key(dbid, *key)),
+        };
+    }
+    put(
+        batch,
+        &ChannelRecord {
+            live: persist.live.clone(),
+            facts: facts.clone(),
+        },
+    );
+}
+
+pub fn put(batch: &mut Batch, record: &ChannelRecord) {
+    batch.put(&record.live.dbid.0, record);
+}
+
+/// A stored channel and its HTLCs.
+pub type Stored = (ChannelRecord, Vec<(HtlcKey, HtlcRecord)>);
+
+/// All channels that are not over.
+///
+/// # Errors
+/// A record that cannot be read: the node must not start without it.
+pub fn all(db: &Db) -> Result<Vec<Stored>, DbError> {
+    let mut stored = Vec::new();
+    for (dbid, record) in db.scan::<ChannelRecord>()? {
+        stored.push((record, htlcs(db, ChannelDbid(dbid))?));
+    }
+    Ok(stored)
+}
+
+/// One channel, if it is stored.
+///
+/// # Errors
+/// As [`all`].
+pub fn one(db: &Db, dbid: ChannelDbid) -> Result<Option<Stored>, DbError> {
+    match db.get::<ChannelRecord>(&dbid.0)? {
+        Some(record) => Ok(Some((record, htlcs(db, dbid)?))),
+        None => Ok(None),
+    }
+}
+
+fn htlcs(db: &Db, dbid: ChannelDbid) -> Result<Vec<(HtlcKey, HtlcRecord)>, DbError> {
+    let rows = db.scan_prefix::<HtlcRow>(&dbid.0)?;
+    Ok(rows
+        .into_iter()
+        .map(|((_, side, id), row)| (key_of(side, id), row.0))
+        .collect())
+}
+
+fn key_of(side: u8, id: u64) -> HtlcKey {
+    let offerer = if side == 0 { Side::Local } else { Side::Remote };
+    HtlcKey {
+        offerer,
+        id: wire::HtlcId(id),
+    }
+}
+
+/// Moves a channel from the open to the closed ones.
+pub fn close(batch: &mut Batch, record: &ChannelRecord, htlcs: impl Iterator<Item = HtlcKey>) {
+    let dbid = record.live.dbid;
+    for key in htlcs {
+        batch.delete::<HtlcRow>(&htlc_key(dbid, key));
+    }
+    batch.delete::<ChannelRecord>(&dbid.0);
+    batch.put(&dbid.0, &ClosedChannel(record.clone()));
+}

@@ -1,0 +1,88 @@
+//! Invoices, by label, and an index by payment hash.
+
+use lightningd_db::{Batch, Cf, Db, DbError, Record};
+use serde::{Deserialize, Serialize};
+use wire::{MilliSatoshi, PaymentHash, PaymentSecret, Preimage};
+
+/// An invoice of ours; the key is its label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Invoice {
+    pub label: String,
+    pub bolt11: String,
+    pub payment_hash: PaymentHash,
+    pub preimage: Preimage,
+    pub payment_secret: PaymentSecret,
+    /// `None`: any amount.
+    pub amount: Option<MilliSatoshi>,
+    pub description: String,
+    /// Seconds since the epoch.
+    pub expires_at: u64,
+    pub paid: Option<Paid>,
+    pub created_index: u64,
+    pub updated_index: Option<u64>,
+}
+
+/// That and how an invoice was paid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Paid {
+    /// Counts paid invoices from 1 (`waitanyinvoice`).
+    pub pay_index: u64,
+    pub amount_received: MilliSatoshi,
+    /// Seconds since the epoch.
+    pub paid_at: u64,
+    /// The HTLCs that paid it: (channel, id). One of these may be fulfilled again after a crash, no other.
+    pub htlcs: Vec<(u64, u64)>,
+}
+
+impl Record for Invoice {
+    const CF: Cf = Cf::Invoices;
+    const VERSION: u8 = 1;
+    type Key = String;
+}
+
+/// Label of the invoice with this payment hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelOf(pub String);
+
+impl Record for LabelOf {
+    const CF: Cf = Cf::InvoiceByHash;
+    const VERSION: u8 = 1;
+    type Key = [u8; 32];
+}
+
+pub fn put(batch: &mut Batch, invoice: &Invoice) {
+    batch.put(&invoice.label, invoice);
+    batch.put(&invoice.payment_hash.0, &LabelOf(invoice.label.clone()));
+}
+
+pub fn delete(batch: &mut Batch, invoice: &Invoice) {
+    batch.delete::<Invoice>(&invoice.label);
+    batch.delete::<LabelOf>(&invoice.payment_hash.0);
+}
+
+/// # Errors
+/// A record that cannot be read.
+pub fn by_hash(db: &Db, hash: PaymentHash) -> Result<Option<Invoice>, DbError> {
+    match db.get::<LabelOf>(&hash.0)? {
+        Some(LabelOf(label)) => by_label(db, &label),
+        None => Ok(None),
+    }
+}
+
+/// # Errors
+/// A record that cannot be read.
+pub fn by_label(db: &Db, label: &str) -> Result<Option<Invoice>, DbError> {
+    db.get::<Invoice>(&label.to_owned())
+}
+
+/// Every invoice, by label.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn all(db: &Db) -> Result<Vec<Invoice>, DbError> {
+    Ok(db
+        .scan::<Invoice>()?
+        .into_iter()
+        .map(|(_, invoice)| invoice)
+        .collect())
+}

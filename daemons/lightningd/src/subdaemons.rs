@@ -1,0 +1,188 @@
+//! Starting subdaemons and wiring their edges.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bitcoin::BlockHash;
+use ipc_messages::edges::{LightningdChaind, LightningdConnectd, LightningdPayd};
+use ipc_messages::hello;
+use ipc_messages::hsm::Role as HsmRole;
+use ipc_messages::lightningd_chaind::{Auth, Start as ChaindStart, ToChaind};
+use ipc_messages::lightningd_connectd::{Start as ConnectdStart, ToConnectd};
+use ipc_transport::Edge;
+use ipc_transport::aio::{AsyncConn, Receiver, Sender};
+use lightningd_options::{Options, Rescan};
+use subd::{Child, LOG, Role, Spawn};
+use wire::BlockHeight;
+
+use crate::logbook::LogBook;
+use crate::node::Node;
+
+/// A running subdaemon; killed when dropped.
+pub struct Process {
+    child: Child,
+}
+
+/// An edge to a subdaemon, and its process.
+pub struct Link<E: Edge> {
+    pub to: Sender<E::Down>,
+    pub from: Receiver<E::Up>,
+    pub process: Process,
+}
+
+/// chaind's link.
+pub mod chaind {
+    pub type Link = super::Link<ipc_messages::edges::LightningdChaind>;
+}
+/// connectd's link.
+pub mod connectd {
+    pub type Link = super::Link<ipc_messages::edges::LightningdConnectd>;
+}
+/// payd's link.
+pub mod payd {
+    pub type Link = super::Link<ipc_messages::edges::LightningdPayd>;
+}
+
+/// Knows where the programs are.
+#[derive(Clone)]
+pub struct Launcher {
+    programs: PathBuf,
+    log: LogBook,
+}
+
+impl Process {
+    /// How it ended; waits a moment for it.
+    pub async fn ended(mut self) -> String {
+        for _ in 0..50 {
+            if let Ok(Some(exit)) = self.child.try_wait() {
+                return exit.to_string();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        "did not end by itself and was killed".to_owned()
+    }
+}
+
+impl Launcher {
+    /// The programs lie beside our own.
+    ///
+    /// # Errors
+    /// Our own path cannot be found.
+    pub fn new(log: LogBook) -> anyhow::Result<Launcher> {
+        let own = std::env::current_exe().context("cannot find this program's own path")?;
+        let programs = own.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Launcher { programs, log })
+    }
+
+    fn spawn(&self, role: Role, mut fds: Vec<(&'static str, OwnedFd)>) -> anyhow::Result<Process> {
+        let (ours, theirs) = ipc_transport::pair()?;
+        fds.push((LOG, theirs));
+        let program = self.programs.join(role.name());
+        let child = subd::spawn(Spawn {
+            program: &program,
+            role,
+            fds,
+            log_level: self.log.wanted(),
+        })
+        .with_context(|| format!("{} belongs beside lightningd", program.display()))?;
+        self.log.listen(role.name().to_owned(), ours)?;
+        Ok(Process { child })
+    }
+
+    /// Starts a subdaemon with its edge to us (named `lightningd`) and the descriptors given.
+    ///
+    /// # Errors
+    /// The program is missing or the system refuses.
+    pub fn launch<E: Edge>(
+        &self,
+        role: Role,
+        mut fds: Vec<(&'static str, OwnedFd)>,
+    ) -> anyhow::Result<Link<E>>
+    where
+        E::Down: Send + Sync + 'static,
+        E::Up: Send + 'static,
+    {
+        let (ours, theirs) = ipc_transport::pair()?;
+        fds.push(("lightningd", theirs));
+        let process = self.spawn(role, fds)?;
+        let conn = AsyncConn::<E::Down, E::Up>::new(ours, hello::<E>())?;
+        let (to, from) = conn.split();
+        Ok(Link { to, from, process })
+    }
+
+    /// hsmd: its CTL socket, and the folder that holds the seed and the journal.
+    ///
+    /// # Errors
+    /// As [`Launcher::launch`].
+    pub fn hsmd(&self, folder: OwnedFd) -> anyhow::Result<(OwnedFd, Process)> {
+        let (ours, theirs) = ipc_transport::pair()?;
+        let process = self.spawn(Role::Hsmd, vec![("lightningd", theirs), ("folder", folder)])?;
+        Ok((ours, process))
+    }
+
+    /// # Errors
+    /// As [`Launcher::launch`].
+    pub async fn chaind(
+        &self,
+        options: &Options,
+        known: Vec<(BlockHeight, BlockHash)>,
+    ) -> anyhow::Result<chaind::Link> {
+        let link = self.launch::<LightningdChaind>(Role::Chaind, Vec::new())?;
+        let bitcoind = &options.bitcoind;
+        let start = ChaindStart {
+            host: bitcoind.connect.clone(),
+            port: bitcoind.port,
+            auth: match (&bitcoind.user, &bitcoind.password) {
+                (Some(user), Some(password)) => Auth::UserPassword {
+                    user: user.clone(),
+                    password: password.expose().to_owned(),
+                },
+                (Some(_) | None, _) => {
+                    let path = bitcoind.cookie_file(options.network);
+                    Auth::CookieFile {
+                        path: path.display().to_string(),
+                    }
+                }
+            },
+            chain: options.network.bitcoin().to_core_arg().to_owned(),
+            known,
+            rescan: match options.rescan {
+                Rescan::Blocks(blocks) => blocks,
+                Rescan::From(_) => 0,
+            },
+            timeout: bitcoind.request_timeout.as_secs(),
+            retry: bitcoind.retry_timeout.as_secs(),
+        };
+        link.to.send(&ToChaind::Start(Box::new(start))).await?;
+        Ok(link)
+    }
+
+    /// # Errors
+    /// As [`Launcher::launch`].
+    #[allow(clippy::unused_async)] // the other starters wait for their first message to be taken
+    pub async fn payd(&self) -> anyhow::Result<payd::Link> {
+        self.launch::<LightningdPayd>(Role::Payd, Vec::new())
+    }
+
+    /// # Errors
+    /// As [`Launcher::launch`]; hsmd refuses its socket.
+    pub async fn connectd(
+        &self,
+        node: &Node,
+        listen: Vec<SocketAddr>,
+    ) -> anyhow::Result<connectd::Link> {
+        let noise = crate::hsm::mint(&node.hsm.ctl, HsmRole::Noise, None).await?;
+        let link = self.launch::<LightningdConnectd>(Role::Connectd, vec![("hsmd", noise)])?;
+        let start = ConnectdStart {
+            node_id: node.id,
+            chain_hash: node.chain_hash,
+            features: crate::features::init(),
+            listen,
+            online: !node.options.connections.offline,
+        };
+        link.to.send(&ToConnectd::Start(start)).await?;
+        Ok(link)
+    }
+}

@@ -1,0 +1,441 @@
+//! The wallet: one task that owns the coins, hands out addresses, builds transactions and has
+//! hsmd sign them. What it broadcast is broadcast again at each start until it is in a block.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bitcoin::hashes::Hash;
+use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Txid, Witness};
+use ipc_messages::hsm::wallet as hsm_wallet;
+use lightningd_db::{Batch, Db, DbError};
+use lightningd_wallet::{
+    BuildError, Change, ChangeTo, Fund, Inputs, KeyKind, KeyRef, Policy, RESERVATION_BLOCKS,
+    Recipient, UnsignedTx, UtxoSet, build_funding, build_withdraw,
+};
+use tokio::sync::{mpsc, oneshot};
+use wire::{BlockHeight, FeeratePerKw, Satoshi};
+
+use crate::hsm::HsmError;
+use crate::node::Node;
+use crate::store;
+
+/// How many requests may wait.
+const QUEUE: usize = 256;
+
+/// Why the wallet did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WalletError {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    #[error("the signer's witness is wrong: {0}")]
+    Attach(#[from] lightningd_wallet::AttachError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error("this key is not signed for here")]
+    NotAWalletKey,
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// An address index with both its scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAddress {
+    pub index: u32,
+    pub p2wpkh: ScriptBuf,
+    pub p2tr: ScriptBuf,
+}
+
+/// What to pay and with what.
+#[derive(Clone, Debug)]
+pub struct Spend {
+    pub recipients: Vec<Recipient>,
+    pub feerate: FeeratePerKw,
+    pub inputs: Inputs,
+    /// See [`Policy::emergency_reserve`].
+    pub emergency_reserve: Satoshi,
+    /// For a channel's funding: the most that `all` may come to.
+    pub funding_limit: Option<Option<Satoshi>>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, WalletError>>;
+
+enum Ask {
+    NewAddress(Reply<NewAddress>),
+    Adopt(NewAddress, Reply<()>),
+    Build(Spend, Reply<UnsignedTx>),
+    Release(Vec<OutPoint>),
+    Sign(Box<UnsignedTx>, Reply<Transaction>),
+    Sent(Transaction, Reply<()>),
+    Abandon(Txid),
+    Funds {
+        spent: bool,
+        reply: Reply<Vec<Fund>>,
+    },
+    Block(BlockHeight, Vec<Transaction>, oneshot::Sender<()>),
+    Disconnect(BlockHeight, oneshot::Sender<()>),
+}
+
+#[derive(Clone)]
+pub struct Handle(mpsc::Sender<Ask>);
+
+pub struct Mailbox(mpsc::Receiver<Ask>);
+
+#[must_use]
+pub fn mailbox() -> (Handle, Mailbox) {
+    let (send, receive) = mpsc::channel(QUEUE);
+    (Handle(send), Mailbox(receive))
+}
+
+impl Handle {
+    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, WalletError> {
+        let (reply, answer) = oneshot::channel();
+        self.0
+            .send(ask(reply))
+            .await
+            .map_err(|_| WalletError::Stopping)?;
+        answer.await.map_err(|_| WalletError::Stopping)?
+    }
+
+    /// # Errors
+    /// hsmd refuses or the database fails.
+    pub async fn new_address(&self) -> Result<NewAddress, WalletError> {
+        self.ask(Ask::NewAddress).await
+    }
+
+    /// Counts an address that hsmd handed out elsewhere (a channel's shutdown script) as ours.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn adopt(&self, address: NewAddress) -> Result<(), WalletError> {
+        self.ask(|reply| Ask::Adopt(address, reply)).await
+    }
+
+    /// Builds a transaction and reserves its coins.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub async fn build(&self, spend: Spend) -> Result<UnsignedTx, WalletError> {
+        self.ask(|reply| Ask::Build(spend, reply)).await
+    }
+
+    /// Gives up a transaction that was built: its coins are free again.
+    pub async fn release(&self, coins: Vec<OutPoint>) {
+        let _ = self.0.send(Ask::Release(coins)).await;
+    }
+
+    /// # Errors
+    /// hsmd refuses, or a witness does not verify.
+    pub async fn sign(&self, unsigned: UnsignedTx) -> Result<Transaction, WalletError> {
+        self.ask(|reply| Ask::Sign(Box::new(unsigned), reply)).await
+    }
+
+    /// Notes a signed transaction as on its way: durable when this returns, to be broadcast next.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn sent(&self, tx: Transaction) -> Result<(), WalletError> {
+        self.ask(|reply| Ask::Sent(tx, reply)).await
+    }
+
+    /// The backend will never take this transaction: its coins are free again.
+    pub async fn abandon(&self, txid: Txid) {
+        let _ = self.0.send(Ask::Abandon(txid)).await;
+    }
+
+    /// # Errors
+    /// The node is stopping.
+    pub async fn funds(&self, spent: bool) -> Result<Vec<Fund>, WalletError> {
+        self.ask(|reply| Ask::Funds { spent, reply }).await
+    }
+
+    pub async fn block(&self, height: BlockHeight, txs: Vec<Transaction>) {
+        let (done, answer) = oneshot::channel();
+        if self.0.send(Ask::Block(height, txs, done)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    pub async fn disconnect(&self, height: BlockHeight) {
+        let (done, answer) = oneshot::channel();
+        if self.0.send(Ask::Disconnect(height, done)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+/// The coins and addresses, as the database has them at the start.
+pub struct Stored {
+    set: UtxoSet,
+    scripts: HashMap<ScriptBuf, KeyRef>,
+}
+
+impl Stored {
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn load(db: &Db, tip: BlockHeight) -> Result<Stored, DbError> {
+        let coins = db
+            .scan::<store::wallet::Coin>()?
+            .into_iter()
+            .map(|(_, coin)| coin.0);
+        let set = UtxoSet::restore(tip, coins);
+        let mut scripts = HashMap::new();
+        for (index, address) in db.scan::<store::wallet::Address>()? {
+            add_scripts(&mut scripts, index, &address);
+        }
+        Ok(Stored { set, scripts })
+    }
+}
+
+fn add_scripts(
+    scripts: &mut HashMap<ScriptBuf, KeyRef>,
+    index: u32,
+    address: &store::wallet::Address,
+) {
+    let key = |kind| KeyRef::Wallet { index, kind };
+    scripts.insert(address.p2wpkh.clone(), key(KeyKind::P2wpkh));
+    scripts.insert(address.p2tr.clone(), key(KeyKind::P2tr));
+}
+
+struct Wallet {
+    node: Arc<Node>,
+    set: UtxoSet,
+    scripts: HashMap<ScriptBuf, KeyRef>,
+}
+
+/// Runs until the node stops.
+pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
+    let mut wallet = Wallet {
+        node: node.clone(),
+        set: stored.set,
+        scripts: stored.scripts,
+    };
+    node.chain
+        .watch_scripts(wallet.scripts.keys().cloned().collect());
+    wallet.broadcast_again();
+    loop {
+        tokio::select! {
+            _ = node.stopped() => break,
+            ask = asks.recv() => match ask {
+                Some(ask) => wallet.ask(ask).await,
+                None => break,
+            },
+        }
+    }
+}
+
+impl Wallet {
+    async fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::NewAddress(reply) => drop(reply.send(self.new_address().await)),
+            Ask::Adopt(address, reply) => drop(reply.send(self.adopt(&address).await)),
+            Ask::Build(spend, reply) => drop(reply.send(self.build(spend).await)),
+            Ask::Release(coins) => self.release(coins),
+            Ask::Sign(unsigned, reply) => drop(reply.send(self.sign(*unsigned).await)),
+            Ask::Sent(tx, reply) => drop(reply.send(self.sent(tx).await)),
+            Ask::Abandon(txid) => {
+                let changes = self.set.abandon(txid);
+                let mut batch = changes_batch(&changes);
+                batch.delete::<store::wallet::WalletTx>(&txid.to_byte_array());
+                self.write(batch);
+            }
+            Ask::Funds { spent, reply } => drop(reply.send(Ok(self.set.funds(spent).collect()))),
+            Ask::Block(height, txs, done) => {
+                self.block(height, &txs);
+                let _ = done.send(());
+            }
+            Ask::Disconnect(height, done) => {
+                self.disconnect(height);
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn write(&self, batch: Batch) {
+        if let Err(error) = self.node.db.write(batch) {
+            self.node.database_failed(&error);
+        }
+    }
+
+    fn owner(scripts: &HashMap<ScriptBuf, KeyRef>) -> impl Fn(&Script) -> Option<KeyRef> + '_ {
+        |script| scripts.get(script).cloned()
+    }
+
+    async fn new_address(&mut self) -> Result<NewAddress, WalletError> {
+        let (index, p2wpkh, p2tr) = self.node.hsm.new_address().await?;
+        let address = NewAddress {
+            index,
+            p2wpkh,
+            p2tr,
+        };
+        self.adopt(&address).await?;
+        Ok(address)
+    }
+
+    /// Watched and durable before anybody is told of it.
+    async fn adopt(&mut self, address: &NewAddress) -> Result<(), WalletError> {
+        let record = store::wallet::Address {
+            p2wpkh: address.p2wpkh.clone(),
+            p2tr: address.p2tr.clone(),
+        };
+        add_scripts(&mut self.scripts, address.index, &record);
+        let mut batch = Batch::new();
+        batch.put(&address.index, &record);
+        self.node.db.commit(batch).await?;
+        self.node
+            .chain
+            .watch_scripts(vec![record.p2wpkh, record.p2tr]);
+        Ok(())
+    }
+
+    async fn build(&mut self, spend: Spend) -> Result<UnsignedTx, WalletError> {
+        let change = self.new_address().await?;
+        let policy = Policy {
+            feerate: spend.feerate,
+            inputs: spend.inputs,
+            change: ChangeTo {
+                key: KeyRef::Wallet {
+                    index: change.index,
+                    kind: KeyKind::P2tr,
+                },
+                script: change.p2tr,
+            },
+            emergency_reserve: spend.emergency_reserve,
+        };
+        let rng = &mut rand::thread_rng();
+        let built = match (spend.funding_limit, spend.recipients.first()) {
+            (Some(limit), Some(funding)) => build_funding(&self.set, funding, limit, &policy, rng)?,
+            (Some(_) | None, _) => build_withdraw(&self.set, &spend.recipients, &policy, rng)?,
+        };
+        let reserved = self
+            .set
+            .reserve(&built.outpoints(), RESERVATION_BLOCKS, false);
+        if let Ok((_, changes)) = reserved {
+            self.write(changes_batch(&changes));
+        }
+        Ok(built)
+    }
+
+    fn release(&mut self, coins: Vec<OutPoint>) {
+        if let Ok((_, changes)) = self.set.unreserve(&coins, RESERVATION_BLOCKS) {
+            self.write(changes_batch(&changes));
+        }
+    }
+
+    async fn sign(&mut self, unsigned: UnsignedTx) -> Result<Transaction, WalletError> {
+        let inputs = unsigned
+            .inputs
+            .iter()
+            .zip(&unsigned.tx.input)
+            .map(|(coin, input)| {
+                Ok(hsm_wallet::SpendInput {
+                    outpoint: coin.outpoint,
+                    value: coin.value,
+                    sequence: input.sequence.to_consensus_u32(),
+                    key: hsm_key(&coin.key)?,
+                })
+            });
+        let outputs = unsigned
+            .tx
+            .output
+            .iter()
+            .map(|output| hsm_wallet::SpendOutput {
+                value: Satoshi(output.value.to_sat()),
+                script: output.script_pubkey.clone(),
+            });
+        let spend = hsm_wallet::Spend {
+            locktime: unsigned.tx.lock_time.to_consensus_u32(),
+            inputs: inputs.collect::<Result<_, WalletError>>()?,
+            outputs: outputs.collect(),
+        };
+        let witnesses = self.node.hsm.sign_spend(spend).await?;
+        let witnesses = witnesses
+            .iter()
+            .map(|stack| Witness::from_slice(stack))
+            .collect();
+        Ok(unsigned.attach(witnesses)?)
+    }
+
+    async fn sent(&mut self, tx: Transaction) -> Result<(), WalletError> {
+        let changes = self.set.add_broadcast(&tx, Self::owner(&self.scripts));
+        let mut batch = changes_batch(&changes);
+        let key = tx.compute_txid().to_byte_array();
+        batch.put(&key, &store::wallet::WalletTx { tx, height: None });
+        self.node.db.commit(batch).await?;
+        Ok(())
+    }
+
+    fn block(&mut self, height: BlockHeight, txs: &[Transaction]) {
+        let changes = self
+            .set
+            .apply_block(height, txs, Self::owner(&self.scripts));
+        let mut batch = changes_batch(&changes);
+        for tx in txs {
+            let key = tx.compute_txid().to_byte_array();
+            match self.node.db.get::<store::wallet::WalletTx>(&key) {
+                Ok(Some(mut sent)) => {
+                    sent.height = Some(height);
+                    batch.put(&key, &sent);
+                }
+                Ok(None) => {}
+                Err(error) => self.node.database_failed(&error),
+            }
+        }
+        self.write(batch);
+    }
+
+    fn disconnect(&mut self, height: BlockHeight) {
+        match self.set.disconnect_block(height) {
+            Ok(changes) => self.write(changes_batch(&changes)),
+            Err(error) => tracing::warn!("reorg: {error}"),
+        }
+    }
+
+    /// At the start: what is in no block yet may have been forgotten by everybody.
+    fn broadcast_again(&self) {
+        let stored = match store::wallet::unconfirmed(&self.node.db) {
+            Ok(stored) => stored,
+            Err(error) => return self.node.database_failed(&error),
+        };
+        for sent in stored {
+            let chain = self.node.chain.clone();
+            tokio::spawn(async move {
+                let txid = sent.tx.compute_txid();
+                if let Err(error) = chain.broadcast(sent.tx, true).await {
+                    tracing::info!("our transaction {txid} is not taken again: {error}");
+                }
+            });
+        }
+    }
+}
+
+fn hsm_key(key: &KeyRef) -> Result<hsm_wallet::WalletKey, WalletError> {
+    match key {
+        KeyRef::Wallet { index, kind } => Ok(hsm_wallet::WalletKey {
+            index: *index,
+            kind: match kind {
+                KeyKind::P2wpkh => hsm_wallet::AddressKind::P2wpkh,
+                KeyKind::P2tr => hsm_wallet::AddressKind::P2tr,
+            },
+        }),
+        KeyRef::Close(_) => Err(WalletError::NotAWalletKey),
+    }
+}
+
+fn changes_batch(changes: &[Change]) -> Batch {
+    let mut batch = Batch::new();
+    for change in changes {
+        match change {
+            Change::Put(coin) => {
+                let key = (coin.outpoint.txid.to_byte_array(), coin.outpoint.vout);
+                batch.put(&key, &store::wallet::Coin(coin.clone()));
+            }
+            Change::Remove(outpoint) => {
+                let key = (outpoint.txid.to_byte_array(), outpoint.vout);
+                batch.delete::<store::wallet::Coin>(&key);
+            }
+        }
+    }
+    batch
+}
