@@ -1,0 +1,345 @@
+//! Following the chain, from one trouble of the backend to the next. The chain's blocks, Rescanned
+//! and Disconnected are sent from here and from nowhere else, so that their order is that of the
+//! chain.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ipc_messages::lightningd_chaind::{Start, ToLightningd};
+use ipc_transport::Error as EdgeError;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use wire::BlockHeight;
+
+use crate::fees::Fees;
+use crate::follow::{Chain, DEEP, Position, Recent, report};
+use crate::rpc::{ChainInfo, Fetched, Rpc, RpcError, Tip};
+use crate::serve::Common;
+use crate::watch::{Change, Watched};
+
+/// Between two tries of a backend that does not answer, and two looks at one that syncs.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Headers come before their blocks, and one whose block never comes must not stop us.
+const HEADERS_AHEAD: u32 = 2;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    #[error(
+        "bitcoind's chain ends at block {blocks}, but block {lowest} was processed long ago: \
+         waiting until it is further. Is it the right bitcoind?"
+    )]
+    Below { blocks: u32, lowest: BlockHeight },
+    #[error("{0}")]
+    Unusable(String),
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
+}
+
+/// Who follows the chain.
+pub struct Follower {
+    common: Rc<Common>,
+    rpc: Rpc,
+    chain_name: String,
+    rescan: u32,
+    retry: Duration,
+    chain: Chain,
+    recent: Recent,
+    watched: Watched,
+    changes: mpsc::UnboundedReceiver<Change>,
+    /// The first Watch has come.
+    following: bool,
+    fees: Fees,
+    told: Told,
+}
+
+/// What lightningd was told last of the backend's state.
+#[derive(Debug)]
+enum Told {
+    Nothing,
+    Waiting {
+        why: String,
+        at: Instant,
+    },
+    Syncing {
+        blocks: BlockHeight,
+        headers: BlockHeight,
+    },
+    Synced,
+}
+
+impl Follower {
+    pub fn new(
+        common: Rc<Common>,
+        start: Start,
+        changes: mpsc::UnboundedReceiver<Change>,
+    ) -> Follower {
+        Follower {
+            rpc: common.rpc(),
+            common,
+            chain_name: start.chain,
+            rescan: start.rescan,
+            retry: Duration::from_secs(start.retry.max(1)),
+            chain: Chain::new(start.known),
+            recent: Recent::default(),
+            watched: Watched::default(),
+            changes,
+            following: false,
+            fees: Fees::new(),
+            told: Told::Nothing,
+        }
+    }
+
+    /// Ends only with the edge.
+    pub async fn run(mut self) -> EdgeError {
+        loop {
+            let Err(trouble) = self.session().await;
+            self.common.set_ready(false);
+            let said = match trouble {
+                Trouble::Edge(error) => return error,
+                Trouble::Unusable(why) => match self.say(ToLightningd::Unusable { why }).await {
+                    // lightningd will stop.
+                    Ok(()) => std::future::pending().await,
+                    Err(error) => Err(error),
+                },
+                Trouble::Rpc(_) | Trouble::Below { .. } => self.waiting(trouble.to_string()).await,
+            };
+            if let Err(error) = said {
+                return error;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn say(&self, message: ToLightningd) -> Result<(), EdgeError> {
+        self.common.up.send(&message).await
+    }
+
+    /// Says why nothing goes on: at once, then after each time of retry.
+    async fn waiting(&mut self, why: String) -> Result<(), EdgeError> {
+        if let Told::Waiting { why: told, at } = &self.told
+            && *told == why
+            && at.elapsed() < self.retry
+        {
+            return Ok(());
+        }
+        self.told = Told::Waiting {
+            why: why.clone(),
+            at: Instant::now(),
+        };
+        self.say(ToLightningd::Waiting { why }).await
+    }
+
+    async fn session(&mut self) -> Result<std::convert::Infallible, Trouble> {
+        let info = self.rpc.chain_info().await?;
+        self.check(&info)?;
+        self.ask_fees().await?;
+        self.common.set_ready(true);
+        loop {
+            if self.following {
+                self.catch_up().await?;
+            }
+            if self.fees.is_due() {
+                self.ask_fees().await?;
+            }
+            self.idle().await?;
+        }
+    }
+
+    /// Until there is something to do.
+    async fn idle(&mut self) -> Result<(), Trouble> {
+        let syncing = matches!(self.told, Told::Syncing { .. });
+        tokio::select! {
+            () = self.common.wake.notified() => {}
+            Some(change) = self.changes.recv() => self.change(change).await?,
+            () = sleep_until(self.fees.due()) => {}
+            // Headers come without a block.
+            () = sleep(PAUSE), if syncing => {}
+        }
+        Ok(())
+    }
+
+    fn check(&self, info: &ChainInfo) -> Result<(), Trouble> {
+        match info.chain == self.chain_name {
+            true => Ok(()),
+            false => Err(Trouble::Unusable(format!(
+                "bitcoind is on the chain `{}`, not on `{}`: is it the right one? (options network, \
+                 bitcoin-rpcconnect, bitcoin-rpcport)",
+                info.chain
+                    .chars()
+                    .take(20)
+                    .collect::<String>()
+                    .escape_default(),
+                self.chain_name
+            ))),
+        }
+    }
+
+    /// Follows to the end of the backend's chain.
+    async fn catch_up(&mut self) -> Result<(), Trouble> {
+        loop {
+            let info = self.rpc.chain_info().await?;
+            self.check(&info)?;
+            match self.chain.position(info.tip()) {
+                Position::CaughtUp if self.syncs(&info) => {
+                    return self.syncing(&info, BlockHeight(info.headers)).await;
+                }
+                Position::CaughtUp => return self.synced(&info).await,
+                Position::Behind { ours } => return self.syncing(&info, ours).await,
+                Position::Below { lowest } => {
+                    return Err(Trouble::Below {
+                        blocks: info.blocks,
+                        lowest,
+                    });
+                }
+                // Nothing says yet where the end is from which to count back.
+                Position::Unknown if self.syncs(&info) => {
+                    return self.syncing(&info, BlockHeight(info.headers)).await;
+                }
+                Position::Unknown => {
+                    let begin = info.blocks.saturating_sub(self.rescan);
+                    self.chain.begin_at(BlockHeight(begin));
+                }
+                Position::Follow => {
+                    if self.syncs(&info) {
+                        self.syncing(&info, BlockHeight(info.headers)).await?;
+                    }
+                    self.leave_fork().await?;
+                    self.fetch(&info).await?;
+                }
+            }
+        }
+    }
+
+    /// Whether the backend is behind the network. A regtest without a new block for a day is not.
+    fn syncs(&self, info: &ChainInfo) -> bool {
+        (info.initialblockdownload && !self.common.regtest)
+            || info.headers.saturating_sub(info.blocks) > HEADERS_AHEAD
+    }
+
+    async fn syncing(&mut self, info: &ChainInfo, to: BlockHeight) -> Result<(), Trouble> {
+        let blocks = BlockHeight(info.blocks);
+        let headers = to.max(BlockHeight(info.headers));
+        let told = matches!(&self.told, Told::Syncing { blocks: b, headers: h }
+            if (*b, *h) == (blocks, headers));
+        if !told {
+            self.told = Told::Syncing { blocks, headers };
+            self.say(ToLightningd::BackendSyncing { blocks, headers })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn synced(&mut self, info: &ChainInfo) -> Result<(), Trouble> {
+        if !matches!(self.told, Told::Synced) {
+            self.told = Told::Synced;
+            self.say(ToLightningd::Synced {
+                height: BlockHeight(info.blocks),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes our blocks that are not on the backend's chain out, the highest first.
+    async fn leave_fork(&mut self) -> Result<(), Trouble> {
+        let mut keep = self.chain.len();
+        while let Some(ours) = keep.checked_sub(1).and_then(|below| self.chain.get(below)) {
+            if self.rpc.block_hash(ours.height).await? == Some(ours.hash) {
+                break;
+            }
+            keep -= 1;
+        }
+        if keep == 0 && self.chain.len() >= DEEP {
+            return Err(Trouble::Unusable(format!(
+                "none of the last {} blocks that were processed is on bitcoind's chain: it is not \
+                 the chain that this node was on",
+                self.chain.len()
+            )));
+        }
+        for Tip { height, hash } in self.chain.cut(keep) {
+            self.recent.forget(Tip { height, hash });
+            self.say(ToLightningd::Disconnected { height, hash })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Reports the blocks up to `info`'s tip. May end before it, if a reorg comes between.
+    async fn fetch(&mut self, info: &ChainInfo) -> Result<(), Trouble> {
+        while let Some(height) = self.chain.next().filter(|height| height.0 <= info.blocks) {
+            if info.pruned && info.pruneheight.is_some_and(|kept| height.0 < kept) {
+                return Err(pruned(height));
+            }
+            let Some(hash) = self.rpc.block_hash(height).await? else {
+                return Ok(());
+            };
+            let block = match self.rpc.block(hash).await? {
+                Fetched::Block(block) => block,
+                Fetched::Pruned => return Err(pruned(height)),
+            };
+            if let Some(last) = self.chain.last()
+                && block.header.prev_blockhash != last.hash
+            {
+                return match self.rpc.block_hash(last.height).await? == Some(last.hash) {
+                    true => Err(Trouble::Rpc(RpcError::Nonsense {
+                        method: "getblock",
+                        why: format!("block {hash} does not follow on {}", last.hash),
+                    })),
+                    false => Ok(()),
+                };
+            }
+            self.all_changes().await?;
+            let tip = Tip { height, hash };
+            let report = report(tip, &block, &self.watched);
+            self.chain.push(tip);
+            self.recent.push(tip, *block);
+            self.say(ToLightningd::Block(Box::new(report))).await?;
+            self.fees.block();
+            if self.fees.is_due() {
+                self.ask_fees().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_fees(&mut self) -> Result<(), Trouble> {
+        if let Some(feerates) = self.fees.ask(&mut self.rpc).await? {
+            self.say(ToLightningd::Feerates(feerates)).await?;
+        }
+        Ok(())
+    }
+
+    async fn all_changes(&mut self) -> Result<(), Trouble> {
+        while let Ok(change) = self.changes.try_recv() {
+            self.change(change).await?;
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, change: Change) -> Result<(), Trouble> {
+        match change {
+            Change::Watch { outpoints, scripts } => {
+                self.following = true;
+                let new = self.watched.add(outpoints, scripts);
+                if new.is_empty() {
+                    return Ok(());
+                }
+                for report in self.recent.search(&new) {
+                    self.say(ToLightningd::Rescanned(Box::new(report))).await?;
+                }
+            }
+            Change::Unwatch { outpoints } => self.watched.remove(&outpoints),
+        }
+        Ok(())
+    }
+}
+
+fn pruned(height: BlockHeight) -> Trouble {
+    Trouble::Unusable(format!(
+        "bitcoind has pruned block {height}, which this node still has to read: use a bitcoind that \
+         keeps more blocks (its option prune), or one that keeps all"
+    ))
+}

@@ -1,0 +1,86 @@
+//! What lightningd wants to hear of.
+
+use std::collections::HashSet;
+
+use bitcoin::{OutPoint, Script, ScriptBuf};
+
+/// A message of lightningd about what it wants to hear of.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Watch {
+        outpoints: Vec<OutPoint>,
+        scripts: Vec<ScriptBuf>,
+    },
+    Unwatch {
+        outpoints: Vec<OutPoint>,
+    },
+}
+
+/// Scripts that are paid and outpoints that are spent.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    scripts: HashSet<ScriptBuf>,
+    outpoints: HashSet<OutPoint>,
+}
+
+impl Watched {
+    /// Effect: these are watched too. Returns those that were not before.
+    pub fn add(&mut self, outpoints: Vec<OutPoint>, scripts: Vec<ScriptBuf>) -> Watched {
+        let mut new = Watched::default();
+        for outpoint in outpoints {
+            if self.outpoints.insert(outpoint) {
+                new.outpoints.insert(outpoint);
+            }
+        }
+        for script in scripts {
+            if !self.scripts.contains(&script) {
+                new.scripts.insert(script.clone());
+                self.scripts.insert(script);
+            }
+        }
+        new
+    }
+
+    pub fn remove(&mut self, outpoints: &[OutPoint]) {
+        for outpoint in outpoints {
+            self.outpoints.remove(outpoint);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.scripts.is_empty() && self.outpoints.is_empty()
+    }
+
+    pub fn pays(&self, script: &Script) -> bool {
+        self.scripts.contains(script)
+    }
+
+    pub fn spends(&self, outpoint: &OutPoint) -> bool {
+        self.outpoints.contains(outpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::Txid;
+    use bitcoin::hashes::Hash;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_not_watched_before_is_new() {
+        let outpoint = |vout| OutPoint {
+            txid: Txid::all_zeros(),
+            vout,
+        };
+        let script = |byte| ScriptBuf::from_bytes(vec![byte]);
+        let mut watched = Watched::default();
+        assert!(!watched.add(vec![outpoint(0)], vec![script(1)]).is_empty());
+        assert!(watched.add(vec![outpoint(0)], vec![script(1)]).is_empty());
+        let new = watched.add(vec![outpoint(0), outpoint(1)], vec![script(1), script(2)]);
+        assert!(new.spends(&outpoint(1)) && !new.spends(&outpoint(0)));
+        assert!(new.pays(&script(2)) && !new.pays(&script(1)));
+        watched.remove(&[outpoint(0)]);
+        assert!(!watched.spends(&outpoint(0)) && watched.spends(&outpoint(1)));
+    }
+}
