@@ -4,6 +4,7 @@ mod dance;
 mod faults;
 mod fixture;
 mod node;
+mod opening;
 mod random;
 mod reestablish;
 mod signer;

@@ -124,7 +124,7 @@ impl Node {
         self.run(actions)
     }
 
-    fn run(&mut self, actions: Vec<Action>) -> Result<(), PeerFault> {
+    pub fn run(&mut self, actions: Vec<Action>) -> Result<(), PeerFault> {
         let last = actions.len().saturating_sub(1);
         for (at, action) in actions.into_iter().enumerate() {
             if self.crashes() {

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use channel::action::{Command, Event, Notice, PeerFault, Removal};
+use channel::Channel;
+use channel::action::{Action, Command, Event, Notice, PeerFault, Removal};
 use channel::state::Phase;
 use tx::setup::{CommitmentFormat, Setup};
 use wire::{FeeratePerKw, Message, MilliSatoshi, ShortChannelId};
@@ -27,6 +28,8 @@ pub struct World {
     pub payments: Vec<(usize, u64)>,
     /// Every message that was delivered, by name.
     pub log: Vec<(usize, &'static str)>,
+    /// The transport breaks after so many more deliveries.
+    lose_after: Option<u32>,
 }
 
 impl World {
@@ -60,6 +63,7 @@ impl World {
             link: false,
             payments: vec![],
             log: vec![],
+            lose_after: None,
         }
     }
 
@@ -108,6 +112,25 @@ impl World {
         }
     }
 
+    /// A connection between nodes that have no channel yet.
+    pub fn link_up(&mut self) {
+        self.link = true;
+        for node in &mut self.nodes {
+            node.connected = true;
+        }
+    }
+
+    pub fn lose_after(&mut self, deliveries: u32) {
+        self.lose_after = Some(deliveries);
+    }
+
+    /// A node begins an opening.
+    pub fn begin(&mut self, node: usize, channel: Channel, actions: Vec<Action>) {
+        self.nodes[node].channel = Some(channel);
+        let result = self.nodes[node].run(actions);
+        self.pass_on(node, result).unwrap();
+    }
+
     /// The transport is gone; what was on its way is lost.
     pub fn break_link(&mut self) {
         self.link = false;
@@ -124,6 +147,10 @@ impl World {
 
     pub fn feed(&mut self, node: usize, event: Event) -> Result<(), PeerFault> {
         let result = self.nodes[node].feed(event);
+        self.pass_on(node, result)
+    }
+
+    fn pass_on(&mut self, node: usize, result: Result<(), PeerFault>) -> Result<(), PeerFault> {
         let sent = std::mem::take(&mut self.nodes[node].outbox);
         if self.nodes[node].channel.is_none() {
             self.break_link();
@@ -146,11 +173,15 @@ impl World {
         if self.nodes[node].channel.is_none() {
             return false;
         }
+        if self.lose_after == Some(0) {
+            self.break_link();
+        }
         let Some(message) = self.wires[node].pop_front() else {
             return false;
         };
         let name = message.name();
         self.log.push((node, name));
+        self.lose_after = self.lose_after.map(|left| left - 1);
         let result = self.feed(node, Event::Peer(message));
         assert_eq!(result, Ok(()), "{name} to {node}; {:?}", self.log);
         true
