@@ -83,10 +83,9 @@ impl Command {
             description,
             ..
         } = self;
-        let mut page = format!(
-            "NAME\n  {name} - {summary}\n\nSYNOPSIS\n  {}\n\nDESCRIPTION\n",
-            format!("{name} {}", self.usage()).trim_end()
-        );
+        let synopsis = wrap(&format!("{name} {}", self.usage()), 76).join("\n      ");
+        let mut page =
+            format!("NAME\n  {name} - {summary}\n\nSYNOPSIS\n  {synopsis}\n\nDESCRIPTION\n");
         for line in wrap(description, 76) {
             page.push_str(&format!("  {line}\n"));
         }

@@ -331,6 +331,25 @@ async fn one_connection_too_many_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_connection_with_too_many_running_commands_is_read_no_further() {
+    let node = start();
+    let mut client = Client::to(&node).await;
+    let wait = r#"{"jsonrpc":"2.0","id":"w","method":"waitinvoice","params":["x"]}"#;
+    client
+        .send(&wait.repeat(lightningd_rpc::server::MAX_IN_FLIGHT))
+        .await;
+    client
+        .send(r#"{"jsonrpc":"2.0","id":"g","method":"getinfo","params":[]}"#)
+        .await;
+    // Other connections are served meanwhile.
+    let mut other = Client::to(&node).await;
+    assert!(other.ask("getinfo", json!([])).await["result"].is_object());
+    node.paid.notify_one();
+    assert_eq!(client.reply().await["id"], "w");
+    assert_eq!(client.reply().await["id"], "g");
+}
+
+#[tokio::test]
 async fn shutdown_lets_commands_finish_and_answers_for_those_that_do_not() {
     let node = start();
     let (mut quick, mut stuck) = (Client::to(&node).await, Client::to(&node).await);
