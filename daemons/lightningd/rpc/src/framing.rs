@@ -119,7 +119,7 @@ mod tests {
             framing.push(part);
             loop {
                 match framing.next_document() {
-                    Ok(Some(doc)) => out.push(String::from_utf8(doc).unwrap()),
+                    Ok(Some(doc)) => out.push(String::from_utf8_lossy(&doc).into_owned()),
                     Ok(None) => break,
                     Err(e) => return (out, Some(e)),
                 }
@@ -161,8 +161,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, chunk in 1usize..9) {
-            all(&bytes, chunk);
+        fn no_bytes_make_it_panic_and_their_split_makes_no_difference(bytes: Vec<u8>, chunk in 1usize..9) {
+            prop_assert_eq!(all(&bytes, chunk), all(&bytes, bytes.len().max(1)));
+        }
+
+        #[test]
+        fn brackets_and_quotes_make_no_difference_either(text in "[\\[\\]{}\"\\\\x ]{0,40}", chunk in 1usize..9) {
+            prop_assert_eq!(all(text.as_bytes(), chunk), all(text.as_bytes(), text.len().max(1)));
         }
     }
 }
