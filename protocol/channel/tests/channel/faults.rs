@@ -1,7 +1,7 @@
 //! The peer breaks a rule: each requirement of BOLT 2 on a receiver of updates and commitments.
 
 use channel::action::{Command, Event, PeerFault};
-use channel::state::HtlcState;
+use channel::state::{HtlcState, Phase};
 use tx::ledger::HtlcKey;
 use tx::setup::CommitmentFormat::{self, AnchorsZeroFeeHtlc, StaticRemotekey};
 use wire::{
@@ -520,4 +520,17 @@ fn a_fulfilled_htlc_near_its_expiry_fails_the_channel() {
     deadline(&mut world, A, 481).unwrap();
     let result = deadline(&mut world, A, 482);
     assert!(matches!(result, Err(PeerFault::Error(text)) if text.contains("deadline")));
+}
+
+#[test]
+fn closing_waits_for_the_revocation_that_we_owe() {
+    let mut world = ready();
+    let empty = commitment(&world, 0);
+    fine(&mut world, B, empty);
+    world.shut_down(A);
+    world.deliver(B);
+    let phase = |world: &World| world.nodes[B].live().phase.clone();
+    assert!(matches!(phase(&world), Phase::ShuttingDown { .. }));
+    world.flush(B);
+    assert!(matches!(phase(&world), Phase::Closing { .. }));
 }
