@@ -1,1 +1,40 @@
-//! .
+//! Every key of the node, what may be signed with it, and the journal that remembers what was.
+//!
+//! Linked by hsmd alone. Who asks is hsmd's business (one socket per role and channel); whether
+//! what is asked may be signed is decided here, from this crate's own ledger and never from what
+//! the asker says about balances, numbers or earlier signatures.
+//!
+//! The order of things, for every request that changes something:
+//! 1. a pure decision over the state gives a reply and the change, or the broken rule ([`Refused`]);
+//! 2. the change is appended to the journal's buffer and applied to the state by the same code that
+//!    replays the journal at start, so that a restart gives the same state;
+//! 3. [`Hsm::sync`] writes all that was buffered and waits for the disk, once for any number of
+//!    requests. **No reply may leave before it has returned**, not even one that changed nothing:
+//!    it may tell of a change that is not durable yet.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod channel;
+mod derive;
+mod folder;
+mod hsm;
+mod journal;
+mod record;
+mod refused;
+mod secret;
+mod seed;
+mod state;
+mod wallet;
+
+pub use hsm::{Hsm, NewChannel, OpenError};
+pub use journal::JournalError;
+pub use refused::{Phase, Refused, Rule};
+pub use seed::SeedError;
+pub use wallet::{Address, AddressKind, Coin, WalletKey};

@@ -1,0 +1,360 @@
+//! One channel: what was agreed, what was signed, and what may be signed next.
+//!
+//! [`Channel::decide`] is pure: from a request it makes a reply and, if anything is to change, the
+//! change; [`Channel::apply`] makes the change. Replies are deterministic: a repetition is answered
+//! from the same facts with the same bytes, so none is kept.
+
+mod close;
+mod commit;
+mod setup;
+
+use secp256k1::PublicKey;
+use secp256k1::ecdsa::Signature;
+use serde::{Deserialize, Serialize};
+use tx::Shachain;
+use tx::ledger::{Delta, Ledger};
+use tx::setup::{Funding, Setup};
+use tx::signer::{Reply, Request};
+use wire::{CommitmentNumber, NodeId, Satoshi};
+
+use crate::derive::ChannelKeys;
+use crate::record::Change;
+use crate::refused::{Phase, Refused};
+use crate::state::Misfit;
+
+pub(crate) use close::ShutdownScripts;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Channel {
+    pub(crate) peer: NodeId,
+    /// Wallet address that mutual closes pay to.
+    pub(crate) shutdown_index: u32,
+    pub(crate) progress: Progress,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Progress {
+    Stub,
+    Agreed(Box<Setup>),
+    Funded(Box<Funded>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Funded {
+    pub(crate) setup: Setup,
+    pub(crate) funding: Funding,
+    pub(crate) local: Option<Local>,
+    pub(crate) remote: Option<Remote>,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    Signing,
+    /// A mutual close was signed, last with this fee.
+    Closing {
+        fee: Satoshi,
+    },
+    /// Our commitment was signed.
+    Onchain,
+}
+
+/// One side's newest commitment and the one before it, of which a repetition is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Newest {
+    pub(crate) n: CommitmentNumber,
+    pub(crate) ledger: Ledger,
+    /// `None` at n = 0.
+    pub(crate) before: Option<Ledger>,
+}
+
+/// Our newest commitment, verified; all before it are revoked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Local {
+    pub(crate) newest: Newest,
+    /// The peer's.
+    pub(crate) signature: Signature,
+    /// The peer's, on our HTLC transactions in output order: what onchain claims need.
+    pub(crate) htlc_signatures: Vec<Signature>,
+}
+
+/// The peer's newest commitment, which we signed, and what it has revoked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Remote {
+    pub(crate) newest: Newest,
+    pub(crate) point: PublicKey,
+    /// Point of commitment `n - 1`.
+    pub(crate) point_before: Option<PublicKey>,
+    pub(crate) secrets: Shachain,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) reply: Reply,
+    /// `None`: a repetition, or a question.
+    pub(crate) change: Option<Change>,
+}
+
+impl Decision {
+    fn unchanged(reply: Reply) -> Decision {
+        Decision {
+            reply,
+            change: None,
+        }
+    }
+}
+
+impl Newest {
+    /// The ledger of commitment `n`: the next one, or the newest again. Says which.
+    fn advance(
+        newest: Option<&Newest>,
+        setup: &Setup,
+        n: CommitmentNumber,
+        deltas: &[Delta],
+    ) -> Result<(Ledger, Step), Refused> {
+        let wrong = || Refused::WrongNumber {
+            got: n,
+            newest: newest.map(|newest| newest.n),
+        };
+        let Some(newest) = newest else {
+            return match n {
+                CommitmentNumber::ZERO => Ok((opening(setup, deltas)?, Step::Next)),
+                _ => Err(wrong()),
+            };
+        };
+        if n == newest.n {
+            let again = match &newest.before {
+                Some(before) => after(before, deltas)?,
+                None => opening(setup, deltas)?,
+            };
+            // Different deltas may come to the same ledger, and so to the same transaction.
+            return match again == newest.ledger {
+                true => Ok((again, Step::Again)),
+                false => Err(Refused::DeltasChanged(n)),
+            };
+        }
+        match newest.n.next() {
+            Some(next) if next == n => Ok((after(&newest.ledger, deltas)?, Step::Next)),
+            Some(_) | None => Err(wrong()),
+        }
+    }
+
+    fn push(
+        newest: Option<Newest>,
+        setup: &Setup,
+        n: CommitmentNumber,
+        deltas: &[Delta],
+    ) -> Result<Newest, Misfit> {
+        let advanced = Newest::advance(newest.as_ref(), setup, n, deltas);
+        match advanced {
+            Ok((ledger, Step::Next)) => Ok(Newest {
+                n,
+                ledger,
+                before: newest.map(|newest| newest.ledger),
+            }),
+            Ok((_, Step::Again)) | Err(_) => Err(Misfit("a commitment out of place")),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Next,
+    Again,
+}
+
+fn opening(setup: &Setup, deltas: &[Delta]) -> Result<Ledger, Refused> {
+    if !deltas.is_empty() {
+        return Err(Refused::DeltasAtZero);
+    }
+    Ok(Ledger::opening(setup)?)
+}
+
+fn after(before: &Ledger, deltas: &[Delta]) -> Result<Ledger, Refused> {
+    let mut ledger = before.clone();
+    for delta in deltas {
+        ledger.apply(delta)?;
+    }
+    Ok(ledger)
+}
+
+impl Channel {
+    pub(crate) fn new(peer: NodeId, shutdown_index: u32) -> Channel {
+        Channel {
+            peer,
+            shutdown_index,
+            progress: Progress::Stub,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        let funded = match &self.progress {
+            Progress::Stub => return Phase::Stub,
+            Progress::Agreed(_) => return Phase::Opening,
+            Progress::Funded(funded) => funded,
+        };
+        match funded.stage {
+            Stage::Closing { .. } => Phase::Closing,
+            Stage::Onchain => Phase::Onchain,
+            Stage::Signing if funded.local.is_some() && funded.remote.is_some() => Phase::Active,
+            Stage::Signing => Phase::Opening,
+        }
+    }
+
+    pub(crate) fn setup(&self) -> Option<&Setup> {
+        match &self.progress {
+            Progress::Stub => None,
+            Progress::Agreed(setup) => Some(setup),
+            Progress::Funded(funded) => Some(&funded.setup),
+        }
+    }
+
+    pub(crate) fn funded(&self) -> Result<&Funded, Refused> {
+        match &self.progress {
+            Progress::Funded(funded) => Ok(funded),
+            Progress::Stub | Progress::Agreed(_) => Err(Refused::NoFunding),
+        }
+    }
+
+    /// D4: what may be asked in which phase. All else is refused before it is looked at.
+    fn check_phase(&self, request: &Request) -> Result<(), Refused> {
+        use Phase::{Active, Closing, Onchain, Opening, Stub};
+        let (request, phases): (_, &[Phase]) = match request {
+            Request::Setup { .. } => ("Setup", &[Stub, Opening, Active, Closing]),
+            Request::SetFunding { .. } => ("SetFunding", &[Opening, Active, Closing]),
+            Request::SignRemote { .. } => ("SignRemote", &[Opening, Active, Closing]),
+            Request::ValidateLocal { .. } => ("ValidateLocal", &[Opening, Active, Closing]),
+            Request::RemoteRevoked { .. } => ("RemoteRevoked", &[Active, Closing, Onchain]),
+            Request::Point { .. } => ("Point", &[Stub, Opening, Active, Closing, Onchain]),
+            Request::RevokedSecret { .. } => ("RevokedSecret", &[Active, Closing, Onchain]),
+            Request::SignClose { .. } => ("SignClose", &[Active, Closing]),
+            Request::CompleteClose { .. } => ("CompleteClose", &[Active, Closing]),
+            Request::EcdhBatch { .. } => ("EcdhBatch", &[Active, Closing]),
+        };
+        let phase = self.phase();
+        match phases.contains(&phase) {
+            true => Ok(()),
+            false => Err(Refused::Phase { request, phase }),
+        }
+    }
+
+    /// What a request comes to; `ecdh` is for EcdhBatch alone.
+    pub(crate) fn decide(
+        &self,
+        request: Request,
+        keys: &ChannelKeys,
+        ours: &dyn ShutdownScripts,
+        ecdh: &dyn Fn(&[PublicKey]) -> Result<Reply, Refused>,
+    ) -> Result<Decision, Refused> {
+        self.check_phase(&request)?;
+        match request {
+            Request::Setup { setup } => self.fix_setup(setup, keys, ours),
+            Request::SetFunding { funding } => self.fix_funding(funding),
+            Request::SignRemote { n, point, deltas } => self.sign_remote(n, point, deltas, keys),
+            Request::ValidateLocal {
+                n,
+                deltas,
+                signature,
+                htlc_signatures,
+            } => self.validate_local(n, deltas, signature, htlc_signatures, keys),
+            Request::RemoteRevoked { n, secret } => self.remote_revoked(n, secret),
+            Request::Point { n } => self.point(n, keys),
+            Request::RevokedSecret { n } => self.revoked_secret(n, keys),
+            Request::SignClose {
+                fee,
+                local_script,
+                remote_script,
+            } => self.sign_close(fee, &local_script, &remote_script, keys, ours),
+            Request::CompleteClose {
+                fee,
+                local_script,
+                remote_script,
+                signature,
+            } => self.complete_close(fee, &local_script, &remote_script, &signature, keys, ours),
+            Request::EcdhBatch { points } => ecdh(&points).map(Decision::unchanged),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, change: Change) -> Result<(), Misfit> {
+        match (&mut self.progress, change) {
+            (Progress::Stub, Change::Setup(setup)) => self.progress = Progress::Agreed(setup),
+            (Progress::Agreed(setup), Change::Funding(funding)) => {
+                let funded = Funded {
+                    setup: (**setup).clone(),
+                    funding,
+                    local: None,
+                    remote: None,
+                    stage: Stage::Signing,
+                };
+                self.progress = Progress::Funded(Box::new(funded));
+            }
+            (Progress::Funded(funded), change) => return funded.apply(change),
+            (Progress::Stub | Progress::Agreed(_), _) => {
+                return Err(Misfit("a change before the channel is funded"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Funded {
+    fn apply(&mut self, change: Change) -> Result<(), Misfit> {
+        match change {
+            Change::Setup(_) | Change::Funding(_) => Err(Misfit("terms were fixed twice")),
+            Change::Remote { n, point, deltas } => self.push_remote(n, point, &deltas),
+            Change::Local {
+                n,
+                deltas,
+                signature,
+                htlc_signatures,
+            } => {
+                let newest = self.local.take().map(|local| local.newest);
+                self.local = Some(Local {
+                    newest: Newest::push(newest, &self.setup, n, &deltas)?,
+                    signature,
+                    htlc_signatures,
+                });
+                Ok(())
+            }
+            Change::Revoked { n, secret } => {
+                let remote = self
+                    .remote
+                    .as_mut()
+                    .ok_or(Misfit("a secret of no commitment"))?;
+                let inserted = remote.secrets.insert(n, secret);
+                inserted.map_err(|_| Misfit("a secret out of place"))
+            }
+            Change::Close { fee } => match self.stage {
+                Stage::Signing | Stage::Closing { .. } => {
+                    self.stage = Stage::Closing { fee };
+                    Ok(())
+                }
+                Stage::Onchain => Err(Misfit("a mutual close after our commitment was signed")),
+            },
+            Change::Onchain => {
+                self.stage = Stage::Onchain;
+                Ok(())
+            }
+        }
+    }
+
+    fn push_remote(
+        &mut self,
+        n: CommitmentNumber,
+        point: PublicKey,
+        deltas: &[Delta],
+    ) -> Result<(), Misfit> {
+        let (newest, point_before, secrets) = match self.remote.take() {
+            Some(remote) => (Some(remote.newest), Some(remote.point), remote.secrets),
+            None => (None, None, Shachain::new()),
+        };
+        self.remote = Some(Remote {
+            newest: Newest::push(newest, &self.setup, n, deltas)?,
+            point,
+            point_before,
+            secrets,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Files by name within one folder, which is a descriptor: hsmd knows no path.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use zeroize::Zeroizing;
+
+/// The folder that holds the seed and the journal.
+pub(crate) struct Folder(OwnedFd);
+
+impl Folder {
+    pub(crate) fn new(fd: OwnedFd) -> Folder {
+        Folder(fd)
+    }
+
+    /// `None` if there is no such file.
+    pub(crate) fn open(&self, name: &str, flags: OFlag) -> io::Result<Option<File>> {
+        match openat(
+            self.0.as_fd(),
+            name,
+            flags | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        ) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// At most `max` bytes of the file.
+    pub(crate) fn read(&self, name: &str, max: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        let Some(file) = self.open(name, OFlag::O_RDONLY)? else {
+            return Ok(None);
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(256));
+        file.take(max).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// An empty file; one of this name from an interrupted attempt is replaced.
+    pub(crate) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
+        self.remove(name)?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        Ok(openat(self.0.as_fd(), name, flags, mode)?.into())
+    }
+
+    /// Makes a whole file appear at once, durably. `temporary` is its name until it is whole.
+    pub(crate) fn create_whole(
+        &self,
+        name: &str,
+        temporary: &str,
+        mode: u32,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let mut file = self.create(temporary, mode)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        self.rename(temporary, name)
+    }
+
+    /// Durably.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        renameat(self.0.as_fd(), from, self.0.as_fd(), to)?;
+        Ok(fsync(self.0.as_fd())?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(self.0.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The whole signer: keys, state and journal.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use bitcoin::hashes::{Hash, sha256d};
+use bitcoin::{ScriptBuf, Transaction, Witness};
+use secp256k1::ecdh::SharedSecret;
+use secp256k1::ecdsa::Signature;
+use secp256k1::{Message, PublicKey, SECP256K1};
+use tx::error::KeyError;
+use tx::setup::Basepoints;
+use tx::signer::{EcdhSecret, Reply, Request};
+use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
+use wire::{Body, ChainHash, ChannelDbid, ChannelUpdate, CommitmentNumber, NodeId};
+
+use crate::channel::{Channel, Progress, Stage};
+use crate::derive::{ChannelKeys, NodeKeys};
+use crate::folder::Folder;
+use crate::journal;
+use crate::journal::{Journal, JournalError};
+use crate::record::{Change, Record};
+use crate::refused::Refused;
+use crate::secret::{Key, Secret};
+use crate::seed::{self, Seed, SeedError};
+use crate::state::State;
+use crate::wallet::{Address, Coin, Wallet, check_amounts, check_coins};
+
+/// Most points in one batch (K2).
+const MAX_BATCH: usize = 64;
+
+/// The signer does not start (rule B2).
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    #[error(
+        "there is a database but no {}: restore the seed that belongs to it from a backup; nothing \
+         was created",
+        seed::FILE
+    )]
+    NoSeed,
+    #[error(
+        "there is a database but no {}: restore the journal that belongs to it; if it is lost, \
+         recover the channels from a static backup; nothing was created",
+        journal::FILE
+    )]
+    NoJournal,
+    #[error(
+        "there is a {} but no {}: restore the seed that belongs to it from a backup; nothing was \
+         created",
+        journal::FILE,
+        seed::FILE
+    )]
+    JournalWithoutSeed,
+    #[error(
+        "there is no database, but {} knows {channels} funded channels: restore the database from \
+         the same moment, or recover the channels from a static backup",
+        journal::FILE
+    )]
+    NoDatabase { channels: usize },
+}
+
+/// The public half of a new channel's keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewChannel {
+    pub channel: ChannelDbid,
+    pub funding_pubkey: PublicKey,
+    pub basepoints: Basepoints,
+    /// Per-commitment points 0 and 1.
+    pub first_points: [PublicKey; 2],
+    /// Wallet address that mutual closes pay to.
+    pub shutdown: Address,
+}
+
+/// All of it. What a method returns may leave the process only after [`Hsm::sync`].
+pub struct Hsm {
+    folder: Folder,
+    chain_hash: ChainHash,
+    node: NodeKeys,
+    wallet: Wallet,
+    state: State,
+    journal: Journal,
+    /// Channels' keys, derived when first needed.
+    channel_keys: HashMap<ChannelDbid, ChannelKeys>,
+}
+
+impl Hsm {
+    /// Opens seed and journal in `folder`. With `new_node` (there is no database yet) whichever of
+    /// the two is missing is created; without it, nothing ever is.
+    ///
+    /// # Errors
+    /// Seed, journal and database do not belong together, or one is damaged: each says what to do.
+    pub fn open(folder: OwnedFd, chain_hash: ChainHash, new_node: bool) -> Result<Hsm, OpenError> {
+        let folder = Folder::new(folder);
+        let has_journal = Journal::exists(&folder)?;
+        let seed = match (Seed::read(&folder)?, new_node) {
+            (Some(seed), _) => seed,
+            (None, true) if has_journal => return Err(OpenError::JournalWithoutSeed),
+            (None, true) => Seed::create(&folder)?,
+            (None, false) => return Err(OpenError::NoSeed),
+        };
+        let node = NodeKeys::derive(&seed)?;
+        match (has_journal, new_node) {
+            (true, _) => {}
+            (false, true) => Journal::create(&folder, chain_hash, &node.journal)?,
+            (false, false) => return Err(OpenError::NoJournal),
+        }
+        let (journal, state) = Journal::open(&folder, chain_hash, Secret(node.journal.0))?;
+        let hsm = Hsm {
+            folder,
+            chain_hash,
+            wallet: Wallet::derive(&seed)?,
+            node,
+            state,
+            journal,
+            channel_keys: HashMap::new(),
+        };
+        match hsm.channels().len() {
+            channels if new_node && channels > 0 => Err(OpenError::NoDatabase { channels }),
+            _ => Ok(hsm),
+        }
+    }
+
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node.node_id
+    }
+
+    #[must_use]
+    pub fn chain_hash(&self) -> ChainHash {
+        self.chain_hash
+    }
+
+    /// All channels with a funding output.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelDbid> {
+        let funded = |channel: &Channel| channel.funded().is_ok();
+        let channels = self.state.channels.iter();
+        channels
+            .filter(|(_, channel)| funded(channel))
+            .map(|(dbid, _)| *dbid)
+            .collect()
+    }
+
+    /// The wallet address that is handed out next.
+    #[must_use]
+    pub fn next_address(&self) -> u32 {
+        self.state.next_address
+    }
+
+    /// # Errors
+    /// D3: there is no such channel.
+    pub fn check_channel(&self, dbid: ChannelDbid) -> Result<(), Refused> {
+        self.channel(dbid).map(drop)
+    }
+
+    /// Makes durable what was done since the last time; whether there was anything to write.
+    /// Replies may leave after it has returned.
+    ///
+    /// # Errors
+    /// The disk refused, or a bug: nothing may leave, and nothing more may be asked.
+    pub fn sync(&mut self) -> Result<bool, JournalError> {
+        let written = self.journal.sync()?;
+        if self.journal.is_long() {
+            self.compact()?;
+        }
+        Ok(written)
+    }
+
+    /// Begins a new journal with the state as it is. [`Hsm::sync`] does it when it is worth it.
+    ///
+    /// # Errors
+    /// As [`Hsm::sync`].
+    pub fn compact(&mut self) -> Result<(), JournalError> {
+        self.journal
+            .compact(&self.folder, self.chain_hash, &self.state)
+    }
+
+    fn channel(&self, dbid: ChannelDbid) -> Result<&Channel, Refused> {
+        self.state
+            .channels
+            .get(&dbid)
+            .ok_or(Refused::NoChannel(dbid))
+    }
+
+    fn record(&mut self, record: Record) {
+        self.journal.append(&record);
+        if let Err(misfit) = self.state.apply(record) {
+            // What was decided on this state does not fit it: nothing more may be signed.
+            self.journal.fail(misfit.to_string());
+        }
+    }
+
+    fn next_free_address(&self) -> Result<Address, Refused> {
+        let index = self.state.next_address;
+        self.wallet
+            .address(index)
+            .map_err(|_| Refused::NoMoreAddresses)
+    }
+
+    /// Allocates a channel with `peer` and the wallet address that its mutual close pays to.
+    ///
+    /// # Errors
+    /// All numbers are used up.
+    pub fn new_channel(&mut self, peer: NodeId) -> Result<NewChannel, Refused> {
+        let channel = self.state.next_dbid;
+        let shutdown = self.next_free_address()?;
+        let keys = self.node.channel(&peer, channel)?;
+        let new = NewChannel {
+            channel,
+            funding_pubkey: keys.funding.public(),
+            basepoints: keys.basepoints(),
+            first_points: [
+                keys.point(CommitmentNumber(0))?,
+                keys.point(CommitmentNumber(1))?,
+            ],
+            shutdown,
+        };
+        self.channel_keys.insert(channel, keys);
+        self.record(Record::NewChannel {
+            dbid: channel,
+            peer,
+            shutdown_index: new.shutdown.index,
+        });
+        Ok(new)
+    }
+
+    /// Drops a channel that has no funding output.
+    ///
+    /// # Errors
+    /// D3, D4.
+    pub fn forget(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
+        match self.channel(dbid)?.progress {
+            Progress::Stub | Progress::Agreed(_) => {}
+            Progress::Funded(_) => return Err(Refused::HasFunding(dbid)),
+        }
+        self.channel_keys.remove(&dbid);
+        self.record(Record::Forget { dbid });
+        Ok(())
+    }
+
+    /// Our newest commitment with both signatures. From then on the channel signs no other state.
+    ///
+    /// # Errors
+    /// C6: none was validated.
+    pub fn force_close(&mut self, dbid: ChannelDbid) -> Result<Transaction, Refused> {
+        self.derive_channel_keys(dbid)?;
+        let funded = self.channel(dbid)?.funded()?;
+        let keys = self
+            .channel_keys
+            .get(&dbid)
+            .ok_or(Refused::NoChannel(dbid))?;
+        let tx = funded.force_close(keys)?;
+        match funded.stage {
+            Stage::Onchain => {}
+            Stage::Signing | Stage::Closing { .. } => self.record(Record::Channel {
+                dbid,
+                change: Change::Onchain,
+            }),
+        }
+        Ok(tx)
+    }
+
+    /// What a channel's own socket asks.
+    #[must_use]
+    pub fn chan(&mut self, dbid: ChannelDbid, request: Request) -> Reply {
+        self.try_chan(dbid, request)
+            .unwrap_or_else(|refused| Reply::Refused {
+                rule: refused.rule().to_string(),
+                reason: refused.to_string(),
+            })
+    }
+
+    fn try_chan(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
+        self.derive_channel_keys(dbid)?;
+        let channel = self.channel(dbid)?;
+        let keys = self
+            .channel_keys
+            .get(&dbid)
+            .ok_or(Refused::NoChannel(dbid))?;
+        let scripts = self.wallet.scripts(self.state.next_address);
+        let ecdh = |points: &[PublicKey]| ecdh_batch(&self.node.node, points);
+        let decision = channel.decide(request, keys, &scripts, &ecdh)?;
+        if let Some(change) = decision.change {
+            self.record(Record::Channel { dbid, change });
+        }
+        Ok(decision.reply)
+    }
+
+    fn derive_channel_keys(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
+        if !self.channel_keys.contains_key(&dbid) {
+            let keys = self.node.channel(&self.channel(dbid)?.peer, dbid)?;
+            self.channel_keys.insert(dbid, keys);
+        }
+        Ok(())
+    }
+
+    /// The step of a BOLT 8 handshake that needs the node key.
+    ///
+    /// # Errors
+    /// The act is not genuine.
+    pub fn noise_step(&self, step: &KeyStep) -> Result<KeyStepReply, NoiseError> {
+        key_step(step, |point| ecdh(&self.node.node, point))
+    }
+
+    /// Allocates the next wallet address.
+    ///
+    /// # Errors
+    /// All are used up.
+    pub fn get_address(&mut self) -> Result<Address, Refused> {
+        let address = self.next_free_address()?;
+        let index = address.index;
+        self.record(Record::Address { index });
+        Ok(address)
+    }
+
+    /// Signs every input of `tx`, which spends `coins`, one for each input, in order.
+    ///
+    /// # Errors
+    /// W2, W3, W6.
+    pub fn sign_spend(
+        &mut self,
+        tx: &Transaction,
+        coins: &[Coin],
+    ) -> Result<Vec<Witness>, Refused> {
+        check_amounts(tx, coins)?;
+        let unknown = coins
+            .iter()
+            .find(|coin| coin.key.index >= self.state.next_address);
+        if let Some(coin) = unknown {
+            return Err(Refused::NoAddress(coin.key.index));
+        }
+        let new = check_coins(&self.state.coins, tx, coins)?;
+        self.check_fundings(tx)?;
+        let witnesses = self.wallet.sign(tx, coins)?;
+        if !new.is_empty() {
+            self.record(Record::Coins { coins: new });
+        }
+        Ok(witnesses)
+    }
+
+    /// W6: what pays to a channel's funding script is its funding output, and our commitment 0 can
+    /// bring the money back.
+    fn check_fundings(&self, tx: &Transaction) -> Result<(), Refused> {
+        let p2wsh = |script: &ScriptBuf| script.is_p2wsh();
+        if !tx.output.iter().any(|output| p2wsh(&output.script_pubkey)) {
+            return Ok(());
+        }
+        let txid = tx.compute_txid();
+        for (dbid, channel) in &self.state.channels {
+            let Some(setup) = channel.setup() else {
+                continue;
+            };
+            let script = setup.funding_script_pubkey();
+            for (vout, output) in (0u32..).zip(&tx.output) {
+                if output.script_pubkey != script {
+                    continue;
+                }
+                let ready = channel.funded().is_ok_and(|funded| {
+                    let outpoint = funded.funding.outpoint;
+                    funded.local.is_some()
+                        && (outpoint.txid, outpoint.vout) == (txid, vout)
+                        && output.value.to_sat() == funded.funding.value.0
+                });
+                if !ready {
+                    return Err(Refused::FundingTooEarly(*dbid));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs a channel_update of ours; its signature field is not looked at.
+    ///
+    /// # Errors
+    /// G1: another chain.
+    pub fn sign_channel_update(&self, update: &ChannelUpdate) -> Result<Signature, Refused> {
+        if update.chain_hash != self.chain_hash {
+            return Err(Refused::OtherChain);
+        }
+        let bytes = update.to_bytes();
+        let signed = bytes.get(ChannelUpdate::SIGNED_FROM..).unwrap_or_default();
+        let hash = sha256d::Hash::hash(signed);
+        let message = Message::from_digest(hash.to_byte_array());
+        Ok(SECP256K1.sign_ecdsa(&message, self.node.node.secret()))
+    }
+
+    /// Signs an invoice of `chain_hash`'s network by its BOLT 11 hash, which hsmd computes from the
+    /// invoice's fields: compact signature and recovery id (0 to 3).
+    ///
+    /// # Errors
+    /// I1: another chain.
+    pub fn sign_bolt11(
+        &self,
+        chain_hash: ChainHash,
+        hash: [u8; 32],
+    ) -> Result<([u8; 64], u8), Refused> {
+        if chain_hash != self.chain_hash {
+            return Err(Refused::OtherChainInvoice);
+        }
+        let message = Message::from_digest(hash);
+        let signature = SECP256K1.sign_ecdsa_recoverable(&message, self.node.node.secret());
+        let (id, bytes) = signature.serialize_compact();
+        // A recovery id is 0 to 3.
+        Ok((bytes, id.to_i32().unsigned_abs() as u8))
+    }
+}
+
+/// BOLT 4, Shared Secret; BOLT 8, ECDH: SHA-256 of the compressed product.
+fn ecdh(key: &Key, point: &PublicKey) -> [u8; 32] {
+    SharedSecret::new(point, key.secret()).secret_bytes()
+}
+
+fn ecdh_batch(key: &Key, points: &[PublicKey]) -> Result<Reply, Refused> {
+    if points.len() > MAX_BATCH {
+        return Err(Refused::Batch(points.len()));
+    }
+    let secrets = points
+        .iter()
+        .map(|point| EcdhSecret(ecdh(key, point)))
+        .collect();
+    Ok(Reply::SharedSecrets { secrets })
+}

@@ -1,0 +1,81 @@
+//! What the journal holds: changes, and at the head of a compacted journal the state itself.
+//!
+//! The encoding is that of ipc-transport's codec. Variants are only ever added at the end, and
+//! their fields never change: older journals stay readable.
+
+use bitcoin::OutPoint;
+use secp256k1::PublicKey;
+use secp256k1::ecdsa::Signature;
+use serde::{Deserialize, Serialize};
+use tx::ledger::Delta;
+use tx::setup::{Funding, Setup};
+use tx::signer::RevocationSecret;
+use wire::{ChannelDbid, CommitmentNumber, NodeId, Satoshi};
+
+use crate::channel::Channel;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Record {
+    /// Wallet address `index` was handed out.
+    Address {
+        index: u32,
+    },
+    /// With its shutdown address.
+    NewChannel {
+        dbid: ChannelDbid,
+        peer: NodeId,
+        shutdown_index: u32,
+    },
+    Channel {
+        dbid: ChannelDbid,
+        change: Change,
+    },
+    Forget {
+        dbid: ChannelDbid,
+    },
+    /// Amounts of coins, as first said.
+    Coins {
+        coins: Vec<(OutPoint, Satoshi)>,
+    },
+    /// First record of a compacted journal.
+    SnapshotCounters {
+        next_dbid: ChannelDbid,
+        next_address: u32,
+    },
+    /// A channel in a compacted journal.
+    SnapshotChannel {
+        dbid: ChannelDbid,
+        channel: Box<Channel>,
+    },
+}
+
+/// What happens to a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Change {
+    Setup(Box<Setup>),
+    Funding(Funding),
+    /// The peer's commitment `n` was signed.
+    Remote {
+        n: CommitmentNumber,
+        point: PublicKey,
+        deltas: Vec<Delta>,
+    },
+    /// Our commitment `n` was verified, with these signatures of the peer's.
+    Local {
+        n: CommitmentNumber,
+        deltas: Vec<Delta>,
+        signature: Signature,
+        htlc_signatures: Vec<Signature>,
+    },
+    /// The peer revealed the secret of its commitment `n`.
+    Revoked {
+        n: CommitmentNumber,
+        secret: RevocationSecret,
+    },
+    /// A mutual close with this fee was signed.
+    Close {
+        fee: Satoshi,
+    },
+    /// Our own commitment was signed.
+    Onchain,
+}

@@ -1,0 +1,31 @@
+//! Secrets in memory: wiped on drop, without Debug, Display or Clone.
+
+use secp256k1::{PublicKey, SECP256K1, SecretKey};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes that nobody may see.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Secret<const N: usize>(pub(crate) [u8; N]);
+
+/// A private key.
+pub(crate) struct Key(SecretKey);
+
+impl Key {
+    pub(crate) fn new(key: SecretKey) -> Key {
+        Key(key)
+    }
+
+    pub(crate) fn secret(&self) -> &SecretKey {
+        &self.0
+    }
+
+    pub(crate) fn public(&self) -> PublicKey {
+        self.0.public_key(SECP256K1)
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.0.non_secure_erase();
+    }
+}

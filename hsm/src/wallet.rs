@@ -1,0 +1,283 @@
+//! Coins on chain: addresses by index and signatures on transactions that spend them.
+//!
+//! Core Lightning's derivation: of a 32-byte seed the BIP 32 path m/0/0/index below HKDF's
+//! "bip32 seed"; of a mnemonic m/86h/0h/0h/0/index below BIP 39's seed. Either key serves for P2WPKH
+//! and, by its tweak without script, for P2TR (BIP 86).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
+use bitcoin::hashes::Hash;
+use bitcoin::key::TapTweak;
+use bitcoin::sighash::{EcdsaSighashType, Prevouts, SighashCache, TapSighashType};
+use bitcoin::{
+    Amount, CompressedPublicKey, NetworkKind, OutPoint, Script, ScriptBuf, Transaction, TxOut,
+    Witness,
+};
+use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
+use tx::error::{KeyError, TxError};
+use wire::Satoshi;
+
+use crate::channel::ShutdownScripts;
+use crate::derive::expand_until;
+use crate::refused::Refused;
+use crate::secret::Key;
+use crate::seed::Seed;
+
+/// The child that is the receiving chain in both derivations.
+const CHAIN: ChildNumber = ChildNumber::Normal { index: 0 };
+
+/// An address of the wallet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub index: u32,
+    pub p2wpkh: ScriptBuf,
+    pub p2tr: ScriptBuf,
+}
+
+/// Which address a coin was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WalletKey {
+    pub index: u32,
+    pub kind: AddressKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddressKind {
+    P2wpkh,
+    P2tr,
+}
+
+/// What an input spends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coin {
+    pub value: Satoshi,
+    pub key: WalletKey,
+}
+
+pub(crate) struct Wallet {
+    base: Base,
+    public: Xpub,
+    /// Scripts of the indices below `next`, filled when a script is first looked for.
+    scripts: RefCell<Scripts>,
+}
+
+/// The private parent of all addresses; wiped on drop.
+struct Base(Xpriv);
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        self.0.private_key.non_secure_erase();
+    }
+}
+
+#[derive(Default)]
+struct Scripts {
+    index_of: HashMap<ScriptBuf, u32>,
+    next: u32,
+}
+
+impl Wallet {
+    pub(crate) fn derive(seed: &Seed) -> Result<Wallet, KeyError> {
+        let off_curve = |_| KeyError::OffCurve;
+        // The network is in the text form of extended keys alone, which nobody gets.
+        let master = |seed: &[u8]| Xpriv::new_master(NetworkKind::Main, seed);
+        let path = |base: &Xpriv, path: &[ChildNumber]| {
+            base.derive_priv(SECP256K1, &path).map_err(off_curve)
+        };
+        let base = match seed {
+            Seed::Plain(_) => {
+                let accept = |seed: &crate::secret::Secret<32>| master(&seed.0).ok().map(Base);
+                let master = expand_until(seed.whole(), b"bip32 seed", accept)?;
+                path(&master.0, &[CHAIN, CHAIN])?
+            }
+            Seed::Mnemonic(_) => {
+                let master = Base(master(seed.whole()).map_err(off_curve)?);
+                let hardened = |index| ChildNumber::Hardened { index };
+                path(&master.0, &[hardened(86), hardened(0), hardened(0), CHAIN])?
+            }
+        };
+        Ok(Wallet {
+            public: Xpub::from_priv(SECP256K1, &base),
+            base: Base(base),
+            scripts: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn address(&self, index: u32) -> Result<Address, Refused> {
+        let child = child(index)?;
+        let public = self.public.ckd_pub(SECP256K1, child);
+        let key = public.map_err(|_| KeyError::OffCurve)?.public_key;
+        Ok(Address {
+            index,
+            p2wpkh: p2wpkh(&key),
+            p2tr: ScriptBuf::new_p2tr(SECP256K1, key.x_only_public_key().0, None),
+        })
+    }
+
+    fn key(&self, index: u32) -> Result<Key, Refused> {
+        let child = self.base.0.derive_priv(SECP256K1, &[child(index)?]);
+        let child = Base(child.map_err(|_| KeyError::OffCurve)?);
+        Ok(Key::new(child.0.private_key))
+    }
+
+    /// Signs all inputs of `tx`, which spend `coins` in this order.
+    pub(crate) fn sign(&self, tx: &Transaction, coins: &[Coin]) -> Result<Vec<Witness>, Refused> {
+        let mut spent = Vec::with_capacity(coins.len());
+        for coin in coins {
+            let address = self.address(coin.key.index)?;
+            let script_pubkey = match coin.key.kind {
+                AddressKind::P2wpkh => address.p2wpkh,
+                AddressKind::P2tr => address.p2tr,
+            };
+            let value = Amount::from_sat(coin.value.0);
+            spent.push(TxOut {
+                value,
+                script_pubkey,
+            });
+        }
+        let mut hashes = SighashCache::new(tx);
+        let mut witnesses = Vec::with_capacity(coins.len());
+        for (at, (coin, output)) in coins.iter().zip(&spent).enumerate() {
+            let key = self.key(coin.key.index)?;
+            let witness = match coin.key.kind {
+                AddressKind::P2wpkh => sign_p2wpkh(&mut hashes, at, output, &key),
+                AddressKind::P2tr => sign_p2tr(&mut hashes, at, &spent, &key),
+            };
+            witnesses.push(witness.ok_or(Refused::Build(TxError::Sighash))?);
+        }
+        Ok(witnesses)
+    }
+
+    /// The wallet's scripts as far as index `next`, which has not been handed out.
+    pub(crate) fn scripts(&self, next: u32) -> WalletScripts<'_> {
+        WalletScripts { wallet: self, next }
+    }
+}
+
+/// Answers whether a script is an address that was handed out.
+pub(crate) struct WalletScripts<'a> {
+    wallet: &'a Wallet,
+    next: u32,
+}
+
+impl ShutdownScripts for WalletScripts<'_> {
+    fn is_ours(&self, hint: u32, script: &Script) -> bool {
+        let matches = |address: &Address| *address.p2wpkh == *script || *address.p2tr == *script;
+        if hint < self.next
+            && self
+                .wallet
+                .address(hint)
+                .is_ok_and(|address| matches(&address))
+        {
+            return true;
+        }
+        let mut scripts = self.wallet.scripts.borrow_mut();
+        while scripts.next < self.next {
+            let index = scripts.next;
+            if let Ok(address) = self.wallet.address(index) {
+                scripts.index_of.insert(address.p2wpkh, index);
+                scripts.index_of.insert(address.p2tr, index);
+            }
+            scripts.next = index.saturating_add(1);
+        }
+        scripts.index_of.contains_key(script)
+    }
+}
+
+fn child(index: u32) -> Result<ChildNumber, Refused> {
+    ChildNumber::from_normal_idx(index).map_err(|_| Refused::NoAddress(index))
+}
+
+fn p2wpkh(key: &PublicKey) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&CompressedPublicKey(*key).wpubkey_hash())
+}
+
+// W5: SIGHASH_ALL and SIGHASH_DEFAULT alone.
+fn sign_p2wpkh(
+    hashes: &mut SighashCache<&Transaction>,
+    at: usize,
+    output: &TxOut,
+    key: &Key,
+) -> Option<Witness> {
+    let all = EcdsaSighashType::All;
+    let hash = hashes
+        .p2wpkh_signature_hash(at, &output.script_pubkey, output.value, all)
+        .ok()?;
+    let message = Message::from_digest(hash.to_byte_array());
+    // With a low R it is 71 bytes at most, as the wallet's fees assume.
+    let signature = SECP256K1.sign_ecdsa_low_r(&message, key.secret());
+    let signature = bitcoin::ecdsa::Signature {
+        signature,
+        sighash_type: all,
+    };
+    Some(Witness::p2wpkh(&signature, &key.public()))
+}
+
+fn sign_p2tr(
+    hashes: &mut SighashCache<&Transaction>,
+    at: usize,
+    spent: &[TxOut],
+    key: &Key,
+) -> Option<Witness> {
+    let default = TapSighashType::Default;
+    let hash = hashes
+        .taproot_key_spend_signature_hash(at, &Prevouts::All(spent), default)
+        .ok()?;
+    let message = Message::from_digest(hash.to_byte_array());
+    let mut pair = Keypair::from_secret_key(SECP256K1, key.secret());
+    let mut tweaked = pair.tap_tweak(SECP256K1, None).to_keypair();
+    let signature = SECP256K1.sign_schnorr_no_aux_rand(&message, &tweaked);
+    pair.non_secure_erase();
+    tweaked.non_secure_erase();
+    let signature = bitcoin::taproot::Signature {
+        signature,
+        sighash_type: default,
+    };
+    Some(Witness::p2tr_key_spend(&signature))
+}
+
+/// Inputs less outputs must not be negative, and there is one coin for each input (W2).
+pub(crate) fn check_amounts(tx: &Transaction, coins: &[Coin]) -> Result<(), Refused> {
+    let sum = |mut values: Box<dyn Iterator<Item = u64> + '_>| {
+        values.try_fold(0, u64::checked_add).map(Satoshi)
+    };
+    let inputs = sum(Box::new(coins.iter().map(|coin| coin.value.0)));
+    let outputs = sum(Box::new(tx.output.iter().map(|out| out.value.to_sat())));
+    let (Some(inputs), Some(outputs)) = (inputs, outputs) else {
+        return Err(Refused::EmptySpend);
+    };
+    if coins.is_empty() || coins.len() != tx.input.len() || tx.output.is_empty() {
+        return Err(Refused::EmptySpend);
+    }
+    if outputs > inputs {
+        return Err(Refused::OutputsExceedInputs { inputs, outputs });
+    }
+    Ok(())
+}
+
+/// The coins that were not seen before (W3).
+pub(crate) fn check_coins(
+    known: &HashMap<OutPoint, Satoshi>,
+    tx: &Transaction,
+    coins: &[Coin],
+) -> Result<Vec<(OutPoint, Satoshi)>, Refused> {
+    let mut in_this = HashMap::with_capacity(coins.len());
+    for (input, coin) in tx.input.iter().zip(coins) {
+        let outpoint = input.previous_output;
+        if in_this.insert(outpoint, coin.value).is_some() {
+            return Err(Refused::CoinTwice(outpoint));
+        }
+        if known
+            .get(&outpoint)
+            .is_some_and(|value| *value != coin.value)
+        {
+            return Err(Refused::CoinChanged(outpoint));
+        }
+    }
+    let new = in_this
+        .into_iter()
+        .filter(|(outpoint, _)| !known.contains_key(outpoint));
+    Ok(new.collect())
+}
