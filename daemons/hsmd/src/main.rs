@@ -1,20 +1,33 @@
-//! hsmd holds the seed and every key, and signs what its own ledger says is right.
+//! hsmd signs, and nobody else does.
 //!
-//! Holds: the seed, the keys, the journal of what was signed. Talks to: one socket for each role
-//! and channel; the socket is the identity. Never: the network, any file but `hsm_secret` and
-//! `hsm-journal` in the folder whose descriptor it was given. If it dies, the node stops:
-//! nothing can be signed without it, and its journal says on the next start what was.
+//! Holds: the seed, every key, what each channel has signed (crate `hsm`), and two files in one
+//! folder: `hsm_secret` and `hsm-journal`. Talks to: lightningd (CTL), and whoever lightningd has
+//! given a socket of one role: connectd (NOISE), each channel's channeld (CHAN), lightningd itself
+//! (WALLET, GOSSIP, INVOICE). The socket is who asks: no request names a role, and none a channel
+//! but those of CTL. Never: the network, another file, a digest or a transaction to sign that it did
+//! not build, a wait for anybody but the disk.
 //!
-//! No async runtime: a loop that takes what all sockets have, syncs the journal once, and only then
-//! lets the replies go.
+//! One thread. Each round it answers what all ready sockets ask, at most a few requests of each,
+//! makes the changes durable with one write, and only then lets the replies go. A bad frame, or an
+//! end that does not read, costs that socket and no other.
+//!
+//! If it dies: nothing can be signed and the node stops; on the next start the journal gives the same
+//! state, and whoever had no reply asks again. It ends when lightningd says Stop or closes CTL.
 
 use std::process::ExitCode;
 
-mod clients;
-mod ctl;
-mod roles;
+mod answer;
+mod port;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 fn main() -> ExitCode {
-    subd::run(subd::Role::Hsmd, serve::serve)
+    subd::run(
+        subd::Role::Hsmd,
+        |mut fds: subd::Fds| -> anyhow::Result<()> {
+            let (lightningd, folder) = (fds.take("lightningd")?, fds.take("folder")?);
+            Ok(serve::serve(lightningd, folder)?)
+        },
+    )
 }

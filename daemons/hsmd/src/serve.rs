@@ -1,62 +1,301 @@
-//! The loop: requests of all sockets, one sync, replies.
+//! The loop: what is ready is answered, one sync, then the replies go.
 
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
+
+use hsm::{Hsm, JournalError, Rule};
 use ipc_messages::edges::HsmCtl;
 use ipc_messages::hello;
-use ipc_messages::hsm::ctl;
+use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::blocking::LowerConn;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use ipc_transport::{Conn, Error};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use wire::{ChainHash, ChannelDbid};
 
-use crate::clients::{Clients, Token};
-use crate::ctl::{Ctl, Said};
+use crate::answer;
+use crate::port::{LIMITS, Port, Seat, Turn};
 
-/// Sockets looked at in one round.
-const EVENTS: usize = 256;
-/// CTL's own token; clients count from 1.
-const CTL: Token = Token(0);
+/// CTL's number; the others count from 1.
+const CTL: u64 = 0;
+/// Most sockets in one round. Those that had no turn come first in the next.
+const ROUND: usize = 64;
+/// Most requests of CTL in one round.
+const CTL_TURN: usize = 16;
 
-/// Runs until CTL says Stop or closes.
+/// Why hsmd ends before it is asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the edge to lightningd: {0}")]
+    Ctl(#[from] Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("cannot wait for requests: {0}")]
+    Epoll(#[from] Errno),
+}
+
+/// Answers until lightningd says Stop or closes its end.
 ///
 /// # Errors
-/// CTL broke, seed or journal cannot be used, or the journal's disk failed: nothing leaves after that.
-pub fn serve(mut fds: subd::Fds) -> anyhow::Result<()> {
-    let conn = LowerConn::<HsmCtl>::new(fds.take("lightningd")?, hello::<HsmCtl>())?;
-    let folder = fds.take("folder")?;
-    let Some((mut ctl, mut hsm)) = Ctl::init(conn, folder)? else { return Ok(()) };
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(ctl.fd(), EpollEvent::new(EpollFlags::EPOLLIN, CTL.0))?;
-    let mut clients = Clients::new(epoll);
-    let (mut requests, mut rounds) = (0_u64, 0_u64);
-    let mut events = [EpollEvent::empty(); EVENTS];
-    loop {
-        let ready = clients.wait(&mut events)?;
-        let mut stop = false;
-        for event in events.iter().take(ready) {
-            match Token(event.data()) {
-                CTL => match ctl.hear(&mut hsm, &mut clients)? {
-                    Said::Requests(count) => requests += count,
-                    Said::Stop => stop = true,
-                },
-                token => requests += clients.hear(token, event.events(), &mut hsm),
+/// What the journal should hold cannot be made durable; lightningd is at fault.
+pub fn serve(lightningd: OwnedFd, folder: OwnedFd) -> Result<(), ServeError> {
+    let mut server = Server::new(lightningd, folder)?;
+    while server.round()? == Then::GoOn {}
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+struct Server {
+    epoll: Epoll,
+    ctl: LowerConn<HsmCtl>,
+    folder: OwnedFd,
+    /// From Init on.
+    hsm: Option<Hsm>,
+    ports: HashMap<u64, Seated>,
+    by_seat: HashMap<Seat, u64>,
+    last: u64,
+    /// Have requests that were read and had no turn.
+    waiting: BTreeSet<u64>,
+}
+
+struct Seated {
+    port: Port,
+    seat: Seat,
+    /// What epoll is asked to tell.
+    interest: EpollFlags,
+}
+
+impl Server {
+    fn new(lightningd: OwnedFd, folder: OwnedFd) -> Result<Server, ServeError> {
+        let ctl = Conn::with_limits(lightningd, hello::<HsmCtl>(), LIMITS)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&ctl, EpollEvent::new(EpollFlags::EPOLLIN, CTL))?;
+        Ok(Server {
+            epoll,
+            ctl,
+            folder,
+            hsm: None,
+            ports: HashMap::new(),
+            by_seat: HashMap::new(),
+            last: CTL,
+            waiting: BTreeSet::new(),
+        })
+    }
+
+    fn round(&mut self) -> Result<Then, ServeError> {
+        let ready = self.wait()?;
+        let mut then = Then::GoOn;
+        for id in &ready {
+            match *id {
+                CTL => then = self.ctl_turn()?,
+                id => self.port_turn(id),
             }
         }
-        requests += clients.hear_left_over(&mut hsm);
-        // Not one reply may leave before this: it may tell of what is not durable yet.
-        rounds += u64::from(hsm.sync()?);
-        ctl.flush()?;
-        clients.flush();
-        if stop {
-            tracing::info!("hsmd: {requests} requests in {rounds} synced writes");
-            return Ok(());
+        // Whatever was answered may tell of a change: nothing goes out before all are durable.
+        if let Some(hsm) = &mut self.hsm {
+            hsm.sync()?;
         }
+        for id in ready {
+            match id {
+                CTL => self.flush_ctl()?,
+                id => self.flush_port(id),
+            }
+        }
+        Ok(then)
+    }
+
+    /// The sockets of this round.
+    fn wait(&mut self) -> Result<BTreeSet<u64>, ServeError> {
+        let timeout = match self.waiting.is_empty() {
+            true => EpollTimeout::NONE,
+            false => EpollTimeout::ZERO,
+        };
+        let mut events = [EpollEvent::empty(); ROUND];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Err(Errno::EINTR) => 0,
+            other => other?,
+        };
+        let mut ready = std::mem::take(&mut self.waiting);
+        ready.extend(events.iter().take(count).map(EpollEvent::data));
+        Ok(ready)
+    }
+
+    fn port_turn(&mut self, id: u64) {
+        let (Some(seated), Some(hsm)) = (self.ports.get_mut(&id), &mut self.hsm) else {
+            return;
+        };
+        match seated.port.turn(hsm) {
+            Ok(Turn::Done) => {}
+            Ok(Turn::More) => drop(self.waiting.insert(id)),
+            Err(error) => self.close(id, &error),
+        }
+    }
+
+    fn flush_port(&mut self, id: u64) {
+        let Some(seated) = self.ports.get_mut(&id) else {
+            return;
+        };
+        let interest = match seated.port.flush() {
+            Ok(true) => EpollFlags::EPOLLIN,
+            Ok(false) => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Err(error) => return self.close(id, &error),
+        };
+        if interest != seated.interest {
+            seated.interest = interest;
+            let mut event = EpollEvent::new(interest, id);
+            if let Err(error) = self.epoll.modify(&seated.port, &mut event) {
+                tracing::warn!("socket of {:?}: {error}", seated.seat);
+                self.remove(id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: u64, error: &Error) {
+        if let Some(seat) = self.remove(id)
+            && !error.is_closed()
+        {
+            tracing::warn!("closing the socket of {seat:?}: {error}");
+        }
+    }
+
+    /// Its descriptor is closed with it, and epoll forgets it.
+    fn remove(&mut self, id: u64) -> Option<Seat> {
+        self.waiting.remove(&id);
+        let seat = self.ports.remove(&id)?.seat;
+        if self.by_seat.get(&seat) == Some(&id) {
+            self.by_seat.remove(&seat);
+        }
+        Some(seat)
+    }
+
+    fn ctl_turn(&mut self) -> Result<Then, ServeError> {
+        self.ctl.fill()?;
+        for _ in 0..CTL_TURN {
+            let request = match self.ctl.recv_buffered() {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(Then::GoOn),
+                Err(error) if error.is_closed() => return Ok(Then::End),
+                Err(error) => return Err(error.into()),
+            };
+            match self.answer_ctl(request) {
+                Some(reply) => self.ctl.queue(&reply)?,
+                None => return Ok(Then::End),
+            }
+        }
+        self.waiting.insert(CTL);
+        Ok(Then::GoOn)
+    }
+
+    fn flush_ctl(&mut self) -> Result<(), ServeError> {
+        let interest = match self.ctl.flush_nonblocking() {
+            Ok(true) => EpollFlags::EPOLLIN,
+            Ok(false) => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            // What it sent before it went is answered first; then reading says that it went.
+            Err(error) if error.is_closed() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(self.epoll.modify(&self.ctl, &mut EpollEvent::new(interest, CTL))?)
+    }
+
+    /// `None` for Stop.
+    fn answer_ctl(&mut self, request: ctl::Request) -> Option<ctl::Reply> {
+        let reply = match (request, &mut self.hsm) {
+            (ctl::Request::Stop, _) => return None,
+            (
+                ctl::Request::Init {
+                    chain_hash,
+                    new_node,
+                },
+                None,
+            ) => self.init(chain_hash, new_node),
+            (ctl::Request::Init { .. }, Some(_)) => out_of_order("a second Init"),
+            (ctl::Request::NewChannel { peer }, Some(hsm)) => answer::new_channel(hsm, peer),
+            (ctl::Request::Mint { role, channel }, Some(_)) => self.mint(role, channel),
+            (ctl::Request::ForceClose { channel }, Some(hsm)) => answer::force_close(hsm, channel),
+            (ctl::Request::Forget { channel }, Some(hsm)) => answer::forget(hsm, channel),
+            (
+                ctl::Request::NewChannel { .. }
+                | ctl::Request::Mint { .. }
+                | ctl::Request::ForceClose { .. }
+                | ctl::Request::Forget { .. },
+                None,
+            ) => out_of_order("a request before Init"),
+        };
+        Some(reply)
+    }
+
+    fn init(&mut self, chain_hash: ChainHash, new_node: bool) -> ctl::Reply {
+        let folder = match self.folder.try_clone() {
+            Ok(folder) => folder,
+            Err(error) => return cannot_open(&format!("cannot use the folder: {error}")),
+        };
+        match Hsm::open(folder, chain_hash, new_node) {
+            Ok(hsm) => {
+                let hsm = self.hsm.insert(hsm);
+                ctl::Reply::Init(ctl::Init {
+                    node_id: hsm.node_id(),
+                    channels: hsm.channels(),
+                    next_address: hsm.next_address(),
+                })
+            }
+            Err(error) => cannot_open(&error.to_string()),
+        }
+    }
+
+    fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> ctl::Reply {
+        let wrong = |reason: &str| {
+            let refused = answer::refused_by("lightningd", Rule::D3, reason.to_owned());
+            ctl::Reply::Refused(refused)
+        };
+        let Some(seat) = Seat::new(role, channel) else {
+            return wrong("CHAN is for one channel, and no other role is");
+        };
+        let known = channel
+            .zip(self.hsm.as_ref())
+            .map(|(dbid, hsm)| hsm.check_channel(dbid));
+        if let Some(Err(error)) = known {
+            return ctl::Reply::Refused(answer::refused("lightningd", &error));
+        }
+        let Ok(fd) = self.ctl.take_fd() else {
+            return wrong("no socket came with Mint");
+        };
+        // The older socket first: there is never more than one.
+        if let Some(old) = self.by_seat.get(&seat).copied() {
+            self.remove(old);
+        }
+        match self.seat(seat, fd) {
+            Ok(()) => ctl::Reply::Minted,
+            Err(error) => wrong(&format!("the socket cannot be used: {error}")),
+        }
+    }
+
+    fn seat(&mut self, seat: Seat, fd: OwnedFd) -> Result<(), ServeError> {
+        let port = Port::new(seat, fd)?;
+        self.last += 1;
+        let (id, interest) = (self.last, EpollFlags::EPOLLIN);
+        self.epoll.add(&port, EpollEvent::new(interest, id))?;
+        self.by_seat.insert(seat, id);
+        let seated = Seated {
+            port,
+            seat,
+            interest,
+        };
+        self.ports.insert(id, seated);
+        // What the first write did not take.
+        self.flush_port(id);
+        Ok(())
     }
 }
 
-/// Whether a reply refuses.
-pub fn refused(refused: &hsm::Refused) -> ipc_messages::hsm::Refused {
-    ipc_messages::hsm::Refused { rule: refused.rule().to_string(), reason: refused.to_string() }
+fn out_of_order(what: &str) -> ctl::Reply {
+    ctl::Reply::Refused(answer::refused_by("lightningd", Rule::D4, what.to_owned()))
 }
 
-/// The reply to a CTL request that broke a rule.
-pub fn ctl_refused(why: &hsm::Refused) -> ctl::Reply {
-    ctl::Reply::Refused(refused(why))
+fn cannot_open(why: &str) -> ctl::Reply {
+    ctl::Reply::Refused(answer::refused_by("lightningd", Rule::B2, why.to_owned()))
 }

@@ -1,0 +1,135 @@
+//! A socket that lightningd has minted: its role, for CHAN its channel, and nothing else that it may do.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hsm::Hsm;
+use ipc_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
+use ipc_messages::hello;
+use ipc_messages::hsm::Role;
+use ipc_transport::blocking::LowerConn;
+use ipc_transport::{Conn, Edge, Error, Limits};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::ChannelDbid;
+
+use crate::answer;
+
+/// Most requests of one socket in one round.
+const TURN: usize = 16;
+/// The longest request, and what may wait for an end that does not read, in bytes. The longest
+/// honest ones are 966 changes and 483 signatures, below 200 kB.
+pub const LIMITS: Limits = Limits {
+    frame: 1 << 20,
+    out: 1 << 20,
+};
+
+/// Who may ask what.
+pub enum Port {
+    Noise(LowerConn<HsmNoise>),
+    Chan(ChannelDbid, LowerConn<HsmChan>),
+    Wallet(LowerConn<HsmWallet>),
+    Gossip(LowerConn<HsmGossip>),
+    Invoice(LowerConn<HsmInvoice>),
+}
+
+/// A role with the channel that it is for, if it is for one: there is one socket for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seat {
+    Node(Role),
+    Channel(ChannelDbid),
+}
+
+impl Seat {
+    /// `None` where a role that needs a channel has none, or the other way round.
+    pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
+        match (role, channel) {
+            (Role::Chan, Some(channel)) => Some(Seat::Channel(channel)),
+            (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice, None) => {
+                Some(Seat::Node(role))
+            }
+            (Role::Chan, None)
+            | (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice, Some(_)) => None,
+        }
+    }
+}
+
+/// Whether a socket may have more that was read and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Done,
+    More,
+}
+
+impl Port {
+    /// # Errors
+    /// The other end is closed.
+    pub fn new(seat: Seat, fd: OwnedFd) -> Result<Port, Error> {
+        Ok(match seat {
+            Seat::Channel(channel) => Port::Chan(channel, conn::<HsmChan>(fd)?),
+            Seat::Node(Role::Noise) => Port::Noise(conn::<HsmNoise>(fd)?),
+            Seat::Node(Role::Wallet) => Port::Wallet(conn::<HsmWallet>(fd)?),
+            Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
+            Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
+            // Seat::new makes none.
+            Seat::Node(Role::Chan) => return Err(Error::Closed),
+        })
+    }
+
+    /// Answers what was asked, up to a turn's number. The replies stay here until [`Port::flush`].
+    ///
+    /// # Errors
+    /// The end is closed, at fault, or does not read.
+    pub fn turn(&mut self, hsm: &mut Hsm) -> Result<Turn, Error> {
+        match self {
+            Port::Noise(conn) => turn(conn, |request| answer::noise(hsm, &request)),
+            Port::Chan(channel, conn) => turn(conn, |request| answer::chan(hsm, *channel, request)),
+            Port::Wallet(conn) => turn(conn, |request| answer::wallet(hsm, request)),
+            Port::Gossip(conn) => turn(conn, |request| answer::gossip(hsm, &request)),
+            Port::Invoice(conn) => turn(conn, |request| answer::invoice(hsm, &request)),
+        }
+    }
+
+    /// Writes what the socket takes. Says whether nothing is left.
+    ///
+    /// # Errors
+    /// Closed.
+    pub fn flush(&mut self) -> Result<bool, Error> {
+        match self {
+            Port::Noise(conn) => conn.flush_nonblocking(),
+            Port::Chan(_, conn) => conn.flush_nonblocking(),
+            Port::Wallet(conn) => conn.flush_nonblocking(),
+            Port::Gossip(conn) => conn.flush_nonblocking(),
+            Port::Invoice(conn) => conn.flush_nonblocking(),
+        }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Port::Noise(conn) => conn.as_fd(),
+            Port::Chan(_, conn) => conn.as_fd(),
+            Port::Wallet(conn) => conn.as_fd(),
+            Port::Gossip(conn) => conn.as_fd(),
+            Port::Invoice(conn) => conn.as_fd(),
+        }
+    }
+}
+
+fn conn<E: Edge>(fd: OwnedFd) -> Result<LowerConn<E>, Error> {
+    Conn::with_limits(fd, hello::<E>(), LIMITS)
+}
+
+fn turn<Tx: Serialize, Rx: DeserializeOwned>(
+    conn: &mut Conn<Tx, Rx>,
+    mut answer: impl FnMut(Rx) -> Tx,
+) -> Result<Turn, Error> {
+    conn.fill()?;
+    for _ in 0..TURN {
+        match conn.recv_buffered()? {
+            Some(request) => conn.queue(&answer(request))?,
+            None => return Ok(Turn::Done),
+        }
+    }
+    Ok(Turn::More)
+}
