@@ -7,7 +7,7 @@ use wire::{AcceptChannel, MilliSatoshi, OpenChannel, Satoshi};
 
 use crate::action::{Identity, OpenRequest, Policy};
 
-/// BOLT 2, max_accepted_htlcs: more would not fit into a closing's witness limits.
+/// BOLT 2, open_channel: with 483 each way one penalty transaction can still claim all of them.
 pub(super) const MAX_ACCEPTED_HTLCS: u16 = 483;
 /// Smallest dust limit (BOLT 3, Dust Limits: the threshold of any segwit output).
 pub(super) const MIN_DUST_LIMIT: Satoshi = Satoshi(354);
