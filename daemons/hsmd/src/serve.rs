@@ -199,7 +199,9 @@ impl Server {
             Err(error) if error.is_closed() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        Ok(self.epoll.modify(&self.ctl, &mut EpollEvent::new(interest, CTL))?)
+        Ok(self
+            .epoll
+            .modify(&self.ctl, &mut EpollEvent::new(interest, CTL))?)
     }
 
     /// `None` for Stop.

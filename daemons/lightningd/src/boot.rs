@@ -136,6 +136,12 @@ async fn up_and_down(options: Options, log: LogBook) -> anyhow::Result<Stop> {
     }
     let _ = tokio::time::timeout(GRACE, signer.ctl.ask(ctl::Request::Stop)).await;
     tracing::debug!("hsmd {}", signer.process.ended().await);
+    let stats = node.db.stats();
+    tracing::info!(
+        "database: {} batches in {} synced writes",
+        stats.batches,
+        stats.syncs
+    );
     node.db
         .clone()
         .close()

@@ -9,12 +9,11 @@ const REQUIRED: [Feature; 5] = [
     Feature::PaymentSecret,
     Feature::ChannelType,
 ];
-const OPTIONAL: [Feature; 5] = [
+const OPTIONAL: [Feature; 4] = [
     Feature::UpfrontShutdownScript,
     Feature::BasicMpp,
     Feature::Anchors,
     Feature::ShutdownAnysegwit,
-    Feature::ScidAlias,
 ];
 
 fn ours(context: Context) -> Features {

@@ -49,8 +49,10 @@ pub fn prepare() -> anyhow::Result<Option<Ready>> {
     Ok(Some(Ready { options, log, lock }))
 }
 
-/// Preimages never reach a core file; a descriptor for each channel's sockets is needed.
+/// Preimages never reach a core file; nobody we start gains rights; a descriptor for each channel's
+/// sockets is needed.
 fn limits() {
+    let _ = nix::sys::prctl::set_no_new_privs();
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);

@@ -1,1 +1,61 @@
-fn main() {}
+//! Benchmarks on real processes: ours and a peer's in the same run, nothing turned off.
+//!
+//! A table for people, `--json` for programs. Timings decide nothing here.
+
+mod ldk;
+mod machine;
+mod ours;
+mod table;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures Bulkhead beside other nodes.
+#[derive(Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Payments over one channel between two nodes: ours, then two ldk-node nodes.
+    Payments(Payments),
+}
+
+/// How much to measure.
+#[derive(clap::Args, Clone)]
+struct Payments {
+    /// Payments for each number at once.
+    #[arg(long, default_value_t = 2000)]
+    count: usize,
+    /// Millisatoshi of each; below 354,000 an HTLC has no output of its own.
+    #[arg(long, default_value_t = 1_000_000)]
+    msat: u64,
+    /// How many at once, one row for each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 30, 400])]
+    at_once: Vec<usize>,
+    /// Without the ldk-node pair.
+    #[arg(long)]
+    only_ours: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().what {
+        What::Payments(payments) => run(&payments),
+    }
+}
+
+fn run(asked: &Payments) -> Result<()> {
+    let ours = ours::measure(asked)?;
+    let ldk = if asked.only_ours {
+        Vec::new()
+    } else {
+        ldk::measure(asked)?
+    };
+    table::print(asked, &ours, &ldk)
+}

@@ -31,7 +31,7 @@ pub enum Closed {
 
 impl Channel {
     pub(super) async fn close(&mut self, ask: CloseAsk) {
-        let Some(record) = self.record() else {
+        let Some(record) = self.record().filter(|r| r.live.phase != Phase::Opening) else {
             let reason = "closed before it was opened".to_owned();
             self.command(Command::CancelOpening { reason }).await;
             let _ = ask.done.send(Ok(Closed::Unopened));
@@ -88,7 +88,7 @@ impl Channel {
 
     /// The peer broke the protocol, or says that we did: the chain decides.
     pub(super) async fn failed(&mut self, who: Side, reason: &str) {
-        if self.record().is_none() {
+        if self.is_opening() {
             return self.opening_failed(reason.to_owned()).await;
         }
         let cause = match who {

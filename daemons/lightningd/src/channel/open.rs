@@ -2,11 +2,14 @@
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use channel::action::Command;
+use channel::state::Phase;
+use lightningd_db::Batch;
 use lightningd_wallet::UnsignedTx;
 use tokio::sync::oneshot;
 use wire::{ChannelId, Satoshi};
 
 use super::{Channel, Stage};
+use crate::store::channels as records;
 
 /// Who waits for a channel of ours, and the transaction that funds it.
 pub struct OpenJob {
@@ -112,9 +115,25 @@ impl Channel {
                 let _ = done.send(Err(OpenFailure::Negotiation(reason)));
             }
         }
-        if let Stage::Opening(_) = self.stage {
+        if self.is_opening() {
+            self.drop_record();
             self.node.hsm.forget(self.dbid).await;
             self.over = true;
+        }
+    }
+
+    /// Nothing binds us yet: the peer has not signed our commitment 0.
+    pub(super) fn is_opening(&self) -> bool {
+        self.record()
+            .is_none_or(|record| record.live.phase == Phase::Opening)
+    }
+
+    fn drop_record(&self) {
+        if let Stage::Open(..) = self.stage {
+            let mut batch = Batch::new();
+            records::drop_opening(&mut batch, self.dbid);
+            self.write(batch);
+            self.node.chain.unwatch_channel(self.dbid);
         }
     }
 
@@ -150,6 +169,8 @@ impl Channel {
 
     /// channel_ready went both ways, now or before.
     pub(super) async fn ready(&mut self) {
+        // The connection of the opening needs no reestablishment.
+        self.active = true;
         self.publish();
         self.send_channel_update().await;
     }

@@ -94,7 +94,7 @@ impl Channel {
         if self.node.is_stopping() || self.over {
             return;
         }
-        if self.record().is_none() {
+        if self.is_opening() {
             return self.opening_failed(format!("channeld died: {why}")).await;
         }
         self.deaths += 1;

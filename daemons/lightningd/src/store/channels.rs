@@ -153,6 +153,11 @@ fn key_of(side: u8, id: u64) -> HtlcKey {
     }
 }
 
+/// Drops a channel whose opening ended before anything bound us.
+pub fn drop_opening(batch: &mut Batch, dbid: ChannelDbid) {
+    batch.delete::<ChannelRecord>(&dbid.0);
+}
+
 /// Moves a channel from the open to the closed ones.
 pub fn close(batch: &mut Batch, record: &ChannelRecord, htlcs: impl Iterator<Item = HtlcKey>) {
     let dbid = record.live.dbid;
