@@ -12,7 +12,7 @@ use rand::Rng;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use wire::{Body, ChannelId, Message, Warning};
 
 use crate::channels::Attached;
@@ -44,6 +44,8 @@ pub struct Connection {
     ending: Cell<Option<Ending>>,
     ended: Notify,
     heard: Cell<Instant>,
+    /// A ping of ours was answered.
+    answered: Notify,
     /// We do not read, so that nothing is heard is not the peer's fault.
     stalled: Cell<bool>,
 }
@@ -97,6 +99,7 @@ impl Connection {
             ending: Cell::new(None),
             ended: Notify::new(),
             heard: Cell::new(now),
+            answered: Notify::new(),
             stalled: Cell::new(false),
         }
     }
@@ -258,8 +261,8 @@ async fn keep_alive(conn: &Connection, limits: &Limits) -> End {
                 return End::Cut(error.to_string());
             }
         }
-        sleep_until(asked + limits.pong_within).await;
-        if conn.heard.get() < asked && !conn.stalled.get() {
+        let answer = timeout(limits.pong_within, conn.answered.notified()).await;
+        if answer.is_err() && conn.heard.get() < asked && !conn.stalled.get() {
             return End::Cut("it did not answer a ping".to_owned());
         }
     }
@@ -393,10 +396,11 @@ async fn ping_or_pong(
             let answered = conn.pings.borrow_mut().answered(&pong);
             match answered {
                 Ok(Some(request)) => {
+                    conn.answered.notify_one();
                     let len = u16::try_from(pong.ignored.len()).ok();
                     node.up.tell(ToLightningd::Pong { request, len });
                 }
-                Ok(None) => {}
+                Ok(None) => conn.answered.notify_one(),
                 Err(pings::Unexpected) => return Err(End::Warn("unexpected pong".to_owned())),
             }
         }

@@ -35,6 +35,8 @@ mod peer;
 mod pings;
 mod serve;
 mod sort;
+#[cfg(test)]
+mod tests;
 mod up;
 
 fn main() -> ExitCode {
