@@ -10,3 +10,38 @@ pub const SCHEMA_TEXT: &str = include_str!("../../schema.lock");
 /// SHA-256 of [`SCHEMA_TEXT`].
 pub static SCHEMA: LazyLock<[u8; 32]> =
     LazyLock::new(|| Sha256::digest(SCHEMA_TEXT.as_bytes()).into());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `cargo xtask schema --check` compares the text with the sources; this shows that it is there.
+    #[test]
+    fn the_golden_text_names_every_edge() {
+        let edges = [
+            "lightningd_channeld",
+            "lightningd_connectd",
+            "lightningd_chaind",
+            "lightningd_payd",
+            "connectd_channeld",
+            "hsm_ctl",
+            "hsm_noise",
+            "hsm_chan",
+            "hsm_wallet",
+            "hsm_gossip",
+            "hsm_invoice",
+        ];
+        for edge in edges {
+            assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");
+        }
+        let named = SCHEMA_TEXT.split_once("edges!{").unwrap().1.split_once('}').unwrap().0;
+        assert_eq!(named.matches('"').count(), 2 * edges.len(), "an edge is missing in this test");
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_text() {
+        let hash: [u8; 32] = Sha256::digest(SCHEMA_TEXT).into();
+        assert_eq!(*SCHEMA, hash);
+        assert_ne!(hash, <[u8; 32]>::from(Sha256::digest("")));
+    }
+}

@@ -124,7 +124,9 @@ pub fn fuzz(arguments: &FuzzArgs) -> Result<()> {
     }
     command
         .args(["--seconds", &arguments.seconds.to_string()])
-        .args(&arguments.rest);
+        .args(&arguments.rest)
+        // Other flags, other dependencies: in the one target folder each would undo the other's work.
+        .env("CARGO_TARGET_DIR", paths::fuzz_target());
     say(&show(&command));
     check(&mut command)
 }

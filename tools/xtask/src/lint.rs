@@ -6,6 +6,7 @@ mod sources;
 
 use crate::paths;
 use crate::run::{cargo, check, say};
+use crate::schema;
 use anyhow::{Result, bail};
 
 /// Layers, sources, documents, format, clippy: all of the cheap ones first, then the slow.
@@ -17,6 +18,8 @@ pub fn all() -> Result<()> {
     violations.extend(sources::violations(&repository)?);
     say("lint: documents (each path they name exists)");
     violations.extend(documents::violations(&repository)?);
+    say("lint: schema (ipc/schema.lock is what the sources say)");
+    violations.extend(schema::violation(&repository)?);
     say("lint: cargo fmt --check");
     if check(&mut cargo(&["fmt", "--all", "--check"])).is_err() {
         violations.push("not formatted: run `cargo fmt --all`".into());

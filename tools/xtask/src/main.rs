@@ -6,6 +6,7 @@ mod commands;
 mod lint;
 mod paths;
 mod run;
+mod schema;
 mod setup;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ enum Verb {
     Lint,
     /// Feed the decoders and cores hostile input.
     Fuzz(commands::FuzzArgs),
+    /// Write ipc/schema.lock: the golden text of every message between processes.
+    Schema(schema::SchemaArgs),
     /// Measure: builds the node and runs tools/bench with the arguments that follow.
     Bench(commands::BenchArgs),
     /// Check that each path named in a document exists.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => commands::test(&args),
         Verb::Lint => setup::toolchain().and_then(|()| lint::all()),
         Verb::Fuzz(args) => commands::fuzz(&args),
+        Verb::Schema(args) => schema::schema(&args),
         Verb::Bench(args) => commands::bench(&args),
         Verb::Docs => lint::docs(),
     };

@@ -27,6 +27,15 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// Where tests/fuzz is built, with its coverage flags: `$CARGO_TARGET_DIR/fuzz`, else a folder of
+/// its own for all checkouts.
+pub fn fuzz_target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) if !dir.is_empty() => repository().join(dir).join("fuzz"),
+        Some(_) | None => cache().join("fuzz"),
+    }
+}
+
 /// Where the binaries of a release build lie.
 pub fn binaries() -> PathBuf {
     target().join("release")

@@ -37,6 +37,7 @@ pub enum Request {
     Stop,
 }
 
+#[allow(clippy::large_enum_variant)] // short-lived: decoded, matched, taken apart
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     Init(Init),
