@@ -136,7 +136,7 @@ impl Follower {
         let info = self.rpc.chain_info().await?;
         self.check(&info)?;
         self.ask_fees().await?;
-        self.common.set_ready(true);
+        self.take_as_ready(&info);
         loop {
             if self.following {
                 self.catch_up().await?;
@@ -177,11 +177,22 @@ impl Follower {
         }
     }
 
+    /// Lets broadcasts go out, unless the backend has yet to find blocks that we have seen: it does
+    /// not know what is in them and would refuse what spends it.
+    fn take_as_ready(&self, info: &ChainInfo) {
+        self.common
+            .set_ready(match self.chain.position(info.tip()) {
+                Position::CaughtUp | Position::Follow | Position::Unknown => true,
+                Position::Behind { .. } | Position::Below { .. } => false,
+            });
+    }
+
     /// Follows to the end of the backend's chain.
     async fn catch_up(&mut self) -> Result<(), Trouble> {
         loop {
             let info = self.rpc.chain_info().await?;
             self.check(&info)?;
+            self.take_as_ready(&info);
             match self.chain.position(info.tip()) {
                 Position::CaughtUp if self.syncs(&info) => {
                     return self.syncing(&info, BlockHeight(info.headers)).await;
