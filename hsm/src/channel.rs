@@ -15,7 +15,7 @@ use tx::Shachain;
 use tx::ledger::{Delta, Ledger};
 use tx::setup::{Funding, Setup};
 use tx::signer::{Reply, Request};
-use wire::{CommitmentNumber, NodeId, Satoshi};
+use wire::{CommitmentNumber, NodeId, Satoshi, Side};
 
 use crate::derive::ChannelKeys;
 use crate::record::Change;
@@ -207,6 +207,19 @@ impl Channel {
             Progress::Stub => None,
             Progress::Agreed(setup) => Some(setup),
             Progress::Funded(funded) => Some(&funded.setup),
+        }
+    }
+
+    /// Whether the funding transaction may have been broadcast. Ours is not signed before our
+    /// commitment 0 is verified (W6); a peer broadcasts its own once it has our signature on its
+    /// commitment 0.
+    pub(crate) fn may_be_funded(&self) -> bool {
+        match &self.progress {
+            Progress::Stub | Progress::Agreed(_) => false,
+            Progress::Funded(funded) => match funded.setup.opener {
+                Side::Local => funded.local.is_some(),
+                Side::Remote => funded.remote.is_some(),
+            },
         }
     }
 

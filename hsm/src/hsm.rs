@@ -14,7 +14,7 @@ use tx::signer::{EcdhSecret, Reply, Request};
 use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
 use wire::{Body, ChainHash, ChannelDbid, ChannelUpdate, CommitmentNumber, NodeId};
 
-use crate::channel::{Channel, Progress, Stage};
+use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::folder::Folder;
 use crate::journal;
@@ -81,12 +81,12 @@ pub struct NewChannel {
 pub struct Hsm {
     folder: Folder,
     chain_hash: ChainHash,
-    node: NodeKeys,
-    wallet: Wallet,
-    state: State,
+    pub(crate) node: NodeKeys,
+    pub(crate) wallet: Wallet,
+    pub(crate) state: State,
     journal: Journal,
     /// Channels' keys, derived when first needed.
-    channel_keys: HashMap<ChannelDbid, ChannelKeys>,
+    pub(crate) channel_keys: HashMap<ChannelDbid, ChannelKeys>,
 }
 
 impl Hsm {
@@ -230,14 +230,13 @@ impl Hsm {
         Ok(new)
     }
 
-    /// Drops a channel that has no funding output.
+    /// Drops a channel whose opening ended before it bound anybody.
     ///
     /// # Errors
-    /// D3, D4.
+    /// D3; D4: its funding output may have got on chain.
     pub fn forget(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
-        match self.channel(dbid)?.progress {
-            Progress::Stub | Progress::Agreed(_) => {}
-            Progress::Funded(_) => return Err(Refused::HasFunding(dbid)),
+        if self.channel(dbid)?.may_be_funded() {
+            return Err(Refused::HasFunding(dbid));
         }
         self.channel_keys.remove(&dbid);
         self.record(Record::Forget { dbid });

@@ -74,7 +74,7 @@ pub enum Phase {
 pub enum Refused {
     #[error("no channel {0}")]
     NoChannel(ChannelDbid),
-    #[error("channel {0} has a funding output")]
+    #[error("channel {0} may have a funding output on chain")]
     HasFunding(ChannelDbid),
     #[error("{request} is not for a channel in phase {phase:?}")]
     Phase { request: &'static str, phase: Phase },

@@ -31,7 +31,8 @@ pub enum Request {
     /// Refused if: no commitment of ours was validated.
     ForceClose { channel: ChannelDbid },
     /// Effect: the channel's keys and ledger are dropped from the journal's next snapshot.
-    /// Refused if: it has a funding output.
+    /// Refused if: its funding output may be on chain. As opener: our commitment 0 is validated, so the
+    /// funding transaction may have been signed; as accepter: the peer has our signature on its commitment 0.
     Forget { channel: ChannelDbid },
     /// Effect: flushes the journal and exits.
     Stop,
