@@ -136,3 +136,65 @@ impl ChannelKeys {
         tx::keys::per_commitment_point(&tx::signer::RevocationSecret(*secret))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Computed from RFC 5869, BIP 32 and BOLT 3 by a program that shares no code with this one.
+    #[test]
+    fn node_and_channel_keys_are_those_of_core_lightning() {
+        let seed = Seed::Plain(Secret(std::array::from_fn(|at| at as u8 + 1)));
+        let keys = NodeKeys::derive(&seed).unwrap();
+        assert_eq!(
+            keys.node_id.to_string(),
+            "037d8d1109836a88daf2b86d6e52e12351f9c274f597b78eca941525b309096ca8"
+        );
+        let peer = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
+        let channel = keys
+            .channel(&peer.parse().unwrap(), ChannelDbid(7))
+            .unwrap();
+        let basepoints = channel.basepoints();
+        let point = |n| channel.point(CommitmentNumber(n)).unwrap();
+        let ours = [
+            channel.funding.public(),
+            basepoints.revocation,
+            basepoints.htlc,
+            basepoints.payment,
+            basepoints.delayed_payment,
+            point(0),
+            point(1),
+            point(5),
+        ];
+        let expected = [
+            "03b531640044d605a73e7fed99884dd732c237cc2ce9c5055b6718aa0c8a95f09b",
+            "0208222f4e6481aa76f46f54759b22fba151540954418e1d73e748877694dbddbd",
+            "025af286006e7d3267cf87348fbce8b766b7c5b57377a0c755b4b3ec8e731e2876",
+            "034d969508f242301c92dabfa3bbf2ea55e2db7019e6760d5845414f2e4fceaff0",
+            "03a63de09a9ac3568b5df7f2f09c86e0bb5b07d6a3c49fd3efc6e83430c4122505",
+            "0312ad2bb8e884a15d6f5431a267432e2f822ef70b9089a2f209dfd04a5d35ff97",
+            "039bb31d6681c871a7ac2f479e5351f1c2a2389c3253caa832a87e61b9665bccb7",
+            "02bad076ccb96967f28b12bc8698049e39e4678eb22e9c03571e1d7a7c16da07af",
+        ];
+        assert_eq!(ours.map(|key| key.to_string()), expected);
+    }
+
+    // Core Lightning 090f4b0e6981d458b07a8e95d3eccf5a7c0b9542, tests/test_wallet.py: the mnemonic
+    // without passphrase and the node id that it gives.
+    #[test]
+    fn a_mnemonic_gives_the_node_id_of_core_lightning() {
+        let words = "abandon abandon abandon abandon abandon abandon abandon abandon abandon \
+                     abandon abandon about";
+        let file = [&[0; 32], words.as_bytes()].concat();
+        let seed = Seed::parse(&file).unwrap();
+        assert_eq!(
+            hex::encode(seed.whole()),
+            "5eb00bbddcf069084889a8ab9155568165f5c453ccb85e70811aaed6f6da5fc1\
+             9a5ac40b389cd370d086206dec8aa6c43daea6690f20ad3d8d48b2d2ce9e38e4"
+        );
+        assert_eq!(
+            NodeKeys::derive(&seed).unwrap().node_id.to_string(),
+            "03653e90c1ce4660fd8505dd6d643356e93cfe202af109d382787639dd5890e87d"
+        );
+    }
+}

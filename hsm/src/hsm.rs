@@ -159,17 +159,38 @@ impl Hsm {
         self.channel(dbid).map(drop)
     }
 
-    /// Makes durable what was done since the last time; whether there was anything to write.
-    /// Replies may leave after it has returned.
+    /// Writes what was done since the last time and makes it durable, but for what may wait for
+    /// [`Hsm::settle`]. Replies may leave after it has returned.
     ///
     /// # Errors
     /// The disk refused, or a bug: nothing may leave, and nothing more may be asked.
-    pub fn sync(&mut self) -> Result<bool, JournalError> {
-        let written = self.journal.sync()?;
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.journal.sync()?;
         if self.journal.is_long() {
             self.compact()?;
         }
-        Ok(written)
+        Ok(())
+    }
+
+    /// Whether all that was written is durable.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.journal.is_settled()
+    }
+
+    /// Makes durable what could wait: to be called soon, when there is nothing else to do.
+    ///
+    /// # Errors
+    /// As [`Hsm::sync`].
+    pub fn settle(&mut self) -> Result<(), JournalError> {
+        self.journal.sync()?;
+        self.journal.settle()
+    }
+
+    /// How often the disk was waited for.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.journal.syncs()
     }
 
     /// Begins a new journal with the state as it is. [`Hsm::sync`] does it when it is worth it.

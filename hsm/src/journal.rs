@@ -72,12 +72,18 @@ fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
 pub(crate) struct Journal {
     file: Flock<File>,
     chain: Chain,
-    /// Durable bytes of the file.
+    /// Written bytes of the file.
     len: u64,
     /// Bytes of header and snapshot.
     base: u64,
     /// Encoded and not yet written.
     pending: Vec<u8>,
+    /// Something pending must be durable before the next reply leaves.
+    urgent: bool,
+    /// Something written is not durable yet.
+    unsettled: bool,
+    /// How often the disk was waited for.
+    syncs: u64,
     /// What went wrong: nothing is written any more.
     failed: Option<String>,
 }
@@ -148,6 +154,9 @@ impl Journal {
             len: at as u64,
             base: base as u64,
             pending: Vec::new(),
+            urgent: false,
+            unsettled: false,
+            syncs: 0,
             failed: None,
         };
         Ok((journal, state))
@@ -155,6 +164,7 @@ impl Journal {
 
     /// Adds a record to those that [`Journal::sync`] writes.
     pub(crate) fn append(&mut self, record: &Record) {
+        self.urgent |= !record.may_wait();
         if let Err(error) = self.chain.append(record, &mut self.pending) {
             self.fail(error.to_string());
         }
@@ -165,28 +175,52 @@ impl Journal {
         self.failed.get_or_insert(why);
     }
 
-    /// Writes what was appended, if anything, and waits until it is durable. After an error nothing that was
-    /// appended since the last sync may be acted on, and the journal is of no more use.
-    pub(crate) fn sync(&mut self) -> Result<bool, JournalError> {
+    /// Writes what was appended and, unless all of it may wait, waits until it is durable. After an
+    /// error nothing that was appended since the last sync may be acted on, and the journal is of no
+    /// more use.
+    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
         if let Some(why) = &self.failed {
             return Err(JournalError::Bug(why.clone()));
         }
-        if self.pending.is_empty() {
-            return Ok(false);
+        if !self.pending.is_empty() {
+            let written = self.file.write_all_at(&self.pending, self.len);
+            self.or_fail(written, "write")?;
+            self.len = self.len.saturating_add(self.pending.len() as u64);
+            self.pending.clear();
+            self.unsettled = true;
         }
-        let written = self
-            .file
-            .write_all_at(&self.pending, self.len)
-            .map_err(doing("write"));
-        let synced = written.and_then(|()| self.file.sync_data().map_err(doing("sync")));
-        if let Err(error) = &synced {
-            // What the disk holds is not known any more (a failed sync is not retried).
+        match self.urgent {
+            true => self.settle(),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until all that was written is durable.
+    pub(crate) fn settle(&mut self) -> Result<(), JournalError> {
+        if self.unsettled {
+            let synced = self.file.sync_data();
+            self.or_fail(synced, "sync")?;
+            self.syncs = self.syncs.saturating_add(1);
+        }
+        (self.urgent, self.unsettled) = (false, false);
+        Ok(())
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.unsettled
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// What the disk holds after an error is not known, and no second try makes it known.
+    fn or_fail(&mut self, result: io::Result<()>, what: &'static str) -> Result<(), JournalError> {
+        let result = result.map_err(doing(what));
+        if let Err(error) = &result {
             self.fail(error.to_string());
         }
-        synced?;
-        self.len = self.len.saturating_add(self.pending.len() as u64);
-        self.pending.clear();
-        Ok(true)
+        result
     }
 
     /// Whether it has grown so long that [`Journal::compact`] is worth it.
@@ -223,6 +257,7 @@ impl Journal {
         file.sync_all().map_err(doing("sync"))?;
         folder.rename(TEMPORARY, FILE).map_err(doing("replace"))?;
         (self.file, self.chain, self.len, self.base) = (file, chain, len, len);
+        self.unsettled = false;
         Ok(())
     }
 }

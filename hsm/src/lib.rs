@@ -10,7 +10,8 @@
 //!    replays the journal at start, so that a restart gives the same state;
 //! 3. [`Hsm::sync`] writes all that was buffered and waits for the disk, once for any number of
 //!    requests. **No reply may leave before it has returned**, not even one that changed nothing:
-//!    it may tell of a change that is not durable yet.
+//!    it may tell of a change that is not durable yet. (Of the peer's secrets alone it only writes;
+//!    [`Hsm::settle`] waits for those, see `record`.)
 #![cfg_attr(
     not(test),
     deny(
@@ -31,6 +32,8 @@ mod refused;
 mod secret;
 mod seed;
 mod state;
+#[cfg(test)]
+mod tests;
 mod wallet;
 
 pub use hsm::{Hsm, NewChannel, OpenError};

@@ -49,6 +49,35 @@ pub(crate) enum Record {
     },
 }
 
+impl Record {
+    /// Whether its reply may leave before it is durable, see [`crate::Hsm::settle`].
+    ///
+    /// The peer's secrets alone. To lose one in a power failure is harmless as long as channeld, which
+    /// keeps the newest too, gives it again when it starts: older ones are covered by the record of
+    /// the next SignRemote, which comes behind them in the same file and is waited for, as is every
+    /// commitment of another channel that a forwarded HTLC ends up in. kill -9 loses nothing that
+    /// was written.
+    pub(crate) fn may_wait(&self) -> bool {
+        match self {
+            Record::Channel { change, .. } => match change {
+                Change::Revoked { .. } => true,
+                Change::Setup(_)
+                | Change::Funding(_)
+                | Change::Remote { .. }
+                | Change::Local { .. }
+                | Change::Close { .. }
+                | Change::Onchain => false,
+            },
+            Record::Address { .. }
+            | Record::NewChannel { .. }
+            | Record::Forget { .. }
+            | Record::Coins { .. }
+            | Record::SnapshotCounters { .. }
+            | Record::SnapshotChannel { .. } => false,
+        }
+    }
+}
+
 /// What happens to a channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Change {

@@ -72,7 +72,7 @@ impl Seed {
         Ok(Seed::Plain(seed))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Seed, SeedError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Seed, SeedError> {
         if let Ok(plain) = <[u8; PLAIN]>::try_from(bytes) {
             return Ok(Seed::Plain(Secret(plain)));
         }

@@ -281,3 +281,67 @@ pub(crate) fn check_coins(
         .filter(|(outpoint, _)| !known.contains_key(outpoint));
     Ok(new.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn addresses(seed: &Seed, indices: &[u32]) -> Vec<(String, String)> {
+        let wallet = Wallet::derive(seed).unwrap();
+        let text =
+            |address: Address| (address.p2wpkh.to_hex_string(), address.p2tr.to_hex_string());
+        indices
+            .iter()
+            .map(|index| text(wallet.address(*index).unwrap()))
+            .collect()
+    }
+
+    // Computed from RFC 5869, BIP 32, BIP 341 by a program that shares no code with this one.
+    #[test]
+    fn addresses_of_a_plain_seed_are_those_of_core_lightning() {
+        let seed = Seed::Plain(Secret(std::array::from_fn(|at| at as u8 + 1)));
+        let expected = [
+            (
+                "0014b2dabd33a3937fbafaadff590da385982c92c1a7",
+                "51200a47f7bb36a7a47cfe76cec29770291db642a7bce59fd7badf49f1f18893e2fc",
+            ),
+            (
+                "00142b193ae05eaca9df90691ae30719e080a56f9cac",
+                "5120d44ad0df477f10426490b62c1ea33de04df07e8c6daa8c61685cb4462c366c5f",
+            ),
+            (
+                "0014986e48909f2c7e2efa35176c991ef5846944b42c",
+                "51204420f931fc069eb3570f7d5c1c7c403779e7a6e2ee0b463ccf37ff593743f870",
+            ),
+        ];
+        let expected = expected.map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(addresses(&seed, &[0, 1, 9]), expected);
+    }
+
+    // Core Lightning 090f4b0e6981d458b07a8e95d3eccf5a7c0b9542, tests/test_wallet.py: the xpub of
+    // the mnemonic's descriptors; and BIP 86's own first address of the same mnemonic.
+    #[test]
+    fn addresses_of_a_mnemonic_are_those_of_its_descriptors() {
+        use bitcoin::secp256k1::SECP256K1;
+        let words = "abandon abandon abandon abandon abandon abandon abandon abandon abandon \
+                     abandon abandon about";
+        let seed = Seed::parse(&[&[0; 32], words.as_bytes()].concat()).unwrap();
+        let xpub: Xpub = "xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3U\
+                          KDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ"
+            .parse()
+            .unwrap();
+        let key = |index| {
+            let path = [CHAIN, ChildNumber::Normal { index }];
+            xpub.derive_pub(SECP256K1, &path).unwrap().public_key
+        };
+        let ours = addresses(&seed, &[0, 1, 2]);
+        for (index, (wpkh, _)) in (0..).zip(&ours) {
+            assert_eq!(*wpkh, p2wpkh(&key(index)).to_hex_string());
+        }
+        assert_eq!(
+            ours[0].1,
+            "5120a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
+        );
+    }
+}

@@ -19,8 +19,6 @@ use std::process::ExitCode;
 mod answer;
 mod port;
 mod serve;
-#[cfg(test)]
-mod tests;
 
 fn main() -> ExitCode {
     subd::run(

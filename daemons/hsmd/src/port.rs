@@ -75,17 +75,20 @@ impl Port {
         })
     }
 
-    /// Answers what was asked, up to a turn's number. The replies stay here until [`Port::flush`].
+    /// Answers what was asked, up to a turn's number, and adds how much it was to `answered`. The
+    /// replies stay here until [`Port::flush`].
     ///
     /// # Errors
     /// The end is closed, at fault, or does not read.
-    pub fn turn(&mut self, hsm: &mut Hsm) -> Result<Turn, Error> {
+    pub fn turn(&mut self, hsm: &mut Hsm, answered: &mut u64) -> Result<Turn, Error> {
         match self {
-            Port::Noise(conn) => turn(conn, |request| answer::noise(hsm, &request)),
-            Port::Chan(channel, conn) => turn(conn, |request| answer::chan(hsm, *channel, request)),
-            Port::Wallet(conn) => turn(conn, |request| answer::wallet(hsm, request)),
-            Port::Gossip(conn) => turn(conn, |request| answer::gossip(hsm, &request)),
-            Port::Invoice(conn) => turn(conn, |request| answer::invoice(hsm, &request)),
+            Port::Noise(conn) => turn(conn, answered, |request| answer::noise(hsm, &request)),
+            Port::Chan(channel, conn) => turn(conn, answered, |request| {
+                answer::chan(hsm, *channel, request)
+            }),
+            Port::Wallet(conn) => turn(conn, answered, |request| answer::wallet(hsm, request)),
+            Port::Gossip(conn) => turn(conn, answered, |request| answer::gossip(hsm, &request)),
+            Port::Invoice(conn) => turn(conn, answered, |request| answer::invoice(hsm, &request)),
         }
     }
 
@@ -122,12 +125,16 @@ fn conn<E: Edge>(fd: OwnedFd) -> Result<LowerConn<E>, Error> {
 
 fn turn<Tx: Serialize, Rx: DeserializeOwned>(
     conn: &mut Conn<Tx, Rx>,
+    answered: &mut u64,
     mut answer: impl FnMut(Rx) -> Tx,
 ) -> Result<Turn, Error> {
     conn.fill()?;
     for _ in 0..TURN {
         match conn.recv_buffered()? {
-            Some(request) => conn.queue(&answer(request))?,
+            Some(request) => {
+                *answered += 1;
+                conn.queue(&answer(request))?;
+            }
             None => return Ok(Turn::Done),
         }
     }

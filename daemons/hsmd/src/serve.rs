@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use hsm::{Hsm, JournalError, Rule};
 use ipc_messages::edges::HsmCtl;
@@ -20,6 +21,8 @@ use crate::port::{LIMITS, Port, Seat, Turn};
 const CTL: u64 = 0;
 /// Most sockets in one round. Those that had no turn come first in the next.
 const ROUND: usize = 64;
+/// How long what may wait for the disk does, while there is something else to do.
+const SETTLE: Duration = Duration::from_millis(50);
 /// Most requests of CTL in one round.
 const CTL_TURN: usize = 16;
 
@@ -41,6 +44,12 @@ pub enum ServeError {
 pub fn serve(lightningd: OwnedFd, folder: OwnedFd) -> Result<(), ServeError> {
     let mut server = Server::new(lightningd, folder)?;
     while server.round()? == Then::GoOn {}
+    server.settle()?;
+    let syncs = server.hsm.as_ref().map_or(0, Hsm::syncs);
+    tracing::info!(
+        "hsmd: {} requests in {syncs} synced writes",
+        server.answered
+    );
     Ok(())
 }
 
@@ -61,6 +70,10 @@ struct Server {
     last: u64,
     /// Have requests that were read and had no turn.
     waiting: BTreeSet<u64>,
+    /// Since when something that was written waits for the disk.
+    unsettled: Option<Instant>,
+    /// How many requests there were.
+    answered: u64,
 }
 
 struct Seated {
@@ -84,6 +97,8 @@ impl Server {
             by_seat: HashMap::new(),
             last: CTL,
             waiting: BTreeSet::new(),
+            unsettled: None,
+            answered: 0,
         })
     }
 
@@ -96,7 +111,8 @@ impl Server {
                 id => self.port_turn(id),
             }
         }
-        // Whatever was answered may tell of a change: nothing goes out before all are durable.
+        // Whatever was answered may tell of a change: nothing goes out before all are durable, but
+        // for those that may wait a little.
         if let Some(hsm) = &mut self.hsm {
             hsm.sync()?;
         }
@@ -106,14 +122,41 @@ impl Server {
                 id => self.flush_port(id),
             }
         }
+        self.settle_in_time()?;
         Ok(then)
+    }
+
+    fn settle_in_time(&mut self) -> Result<(), JournalError> {
+        match self.hsm.as_ref().is_none_or(Hsm::is_settled) {
+            true => self.unsettled = None,
+            false => {
+                let since = *self.unsettled.get_or_insert_with(Instant::now);
+                if since.elapsed() >= SETTLE {
+                    self.settle()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), JournalError> {
+        self.unsettled = None;
+        match &mut self.hsm {
+            Some(hsm) => hsm.settle(),
+            None => Ok(()),
+        }
     }
 
     /// The sockets of this round.
     fn wait(&mut self) -> Result<BTreeSet<u64>, ServeError> {
-        let timeout = match self.waiting.is_empty() {
-            true => EpollTimeout::NONE,
-            false => EpollTimeout::ZERO,
+        let timeout = match (self.waiting.is_empty(), self.unsettled) {
+            (false, _) => EpollTimeout::ZERO,
+            (true, None) => EpollTimeout::NONE,
+            (true, Some(since)) => {
+                // Rounded up: not before it is due.
+                let left = SETTLE.saturating_sub(since.elapsed()) + Duration::from_millis(1);
+                EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO)
+            }
         };
         let mut events = [EpollEvent::empty(); ROUND];
         let count = match self.epoll.wait(&mut events, timeout) {
@@ -129,7 +172,7 @@ impl Server {
         let (Some(seated), Some(hsm)) = (self.ports.get_mut(&id), &mut self.hsm) else {
             return;
         };
-        match seated.port.turn(hsm) {
+        match seated.port.turn(hsm, &mut self.answered) {
             Ok(Turn::Done) => {}
             Ok(Turn::More) => drop(self.waiting.insert(id)),
             Err(error) => self.close(id, &error),
@@ -182,6 +225,7 @@ impl Server {
                 Err(error) if error.is_closed() => return Ok(Then::End),
                 Err(error) => return Err(error.into()),
             };
+            self.answered += 1;
             match self.answer_ctl(request) {
                 Some(reply) => self.ctl.queue(&reply)?,
                 None => return Ok(Then::End),
@@ -219,7 +263,15 @@ impl Server {
             (ctl::Request::NewChannel { peer }, Some(hsm)) => answer::new_channel(hsm, peer),
             (ctl::Request::Mint { role, channel }, Some(_)) => self.mint(role, channel),
             (ctl::Request::ForceClose { channel }, Some(hsm)) => answer::force_close(hsm, channel),
-            (ctl::Request::Forget { channel }, Some(hsm)) => answer::forget(hsm, channel),
+            (ctl::Request::Forget { channel }, Some(hsm)) => {
+                let reply = answer::forget(hsm, channel);
+                if let (ctl::Reply::Forgotten, Some(id)) =
+                    (&reply, self.by_seat.get(&Seat::Channel(channel)).copied())
+                {
+                    self.remove(id);
+                }
+                reply
+            }
             (
                 ctl::Request::NewChannel { .. }
                 | ctl::Request::Mint { .. }
