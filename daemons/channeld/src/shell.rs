@@ -130,7 +130,7 @@ impl Shell {
                 return Ok(());
             };
             match peer.try_recv() {
-                Ok(Some(said)) => self.from_peer(said)?,
+                Ok(Some(said)) => self.peer_said(said)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     // lightningd notices connectd's death itself and sends a new socket.
@@ -143,7 +143,7 @@ impl Shell {
         Ok(())
     }
 
-    fn from_peer(&mut self, said: FromPeer) -> anyhow::Result<()> {
+    fn peer_said(&mut self, said: FromPeer) -> anyhow::Result<()> {
         match said {
             FromPeer::Connected {
                 connection,
@@ -192,7 +192,7 @@ impl Shell {
                     Err(error) => return Err(error.into()),
                 },
             };
-            if self.from_node(from)? == Go::Stop {
+            if self.node_said(from)? == Go::Stop {
                 return Ok(Go::Stop);
             }
         }
@@ -212,7 +212,7 @@ impl Shell {
         Ok(FromNode { message, fd })
     }
 
-    fn from_node(&mut self, FromNode { message, fd }: FromNode) -> anyhow::Result<Go> {
+    fn node_said(&mut self, FromNode { message, fd }: FromNode) -> anyhow::Result<Go> {
         match message {
             ToChanneld::Start(_) => anyhow::bail!("lightningd says Start twice"),
             ToChanneld::Command(command) => self.event(Event::Command(*command))?,
@@ -325,7 +325,7 @@ impl Shell {
         if new_id != self.channel_id {
             // BOLT 2: from funding_created on the channel has its real id.
             self.channel_id = new_id;
-            self.to_peer(&ToConnectd::Claim { channel_id: new_id })?;
+            self.tell_peer(&ToConnectd::Claim { channel_id: new_id })?;
         }
         Ok(())
     }
@@ -386,7 +386,7 @@ impl Shell {
         self.send(&message)?;
         self.node.send(&said)?;
         if let (ToLightningd::Warned { .. }, Some(connection)) = (said, self.connection) {
-            self.to_peer(&ToConnectd::Disconnect { connection, reason })?;
+            self.tell_peer(&ToConnectd::Disconnect { connection, reason })?;
         }
         Ok(())
     }
@@ -397,14 +397,14 @@ impl Shell {
             return Ok(());
         };
         tracing::trace!("sends {}", message.name());
-        self.to_peer(&ToConnectd::Send {
+        self.tell_peer(&ToConnectd::Send {
             connection,
             data: message.encode(),
         })
     }
 
     /// A closed socket is noticed where it is read.
-    fn to_peer(&mut self, message: &ToConnectd) -> anyhow::Result<()> {
+    fn tell_peer(&mut self, message: &ToConnectd) -> anyhow::Result<()> {
         if let Some(peer) = &mut self.peer
             && let Err(error) = peer.send(message)
             && !error.is_closed()
