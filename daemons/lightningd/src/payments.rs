@@ -453,7 +453,12 @@ impl Attempts<'_> {
     async fn after(&mut self, routed: &Routed, end: PartEnd) -> Next {
         let hops = &routed.route.hops;
         let error = match end {
-            PartEnd::Refused(AddRefusal::NotConnected) => {
+            // These pass: the peer comes back, other HTLCs end.
+            PartEnd::Refused(
+                AddRefusal::NotConnected
+                | AddRefusal::TooManyHtlcs(_)
+                | AddRefusal::TooMuchInFlight(_),
+            ) => {
                 tokio::time::sleep(RETRY_PAUSE).await;
                 return Next::TryAgain;
             }

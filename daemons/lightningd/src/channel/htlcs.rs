@@ -11,11 +11,19 @@ use crate::forwards;
 use crate::invoices::Arrived;
 use crate::payments::PartEnd;
 
+/// HTLCs that channeld has not answered for, at most: BOLT 2's limit for one commitment. Their onions
+/// fit into what the edge buffers, so that neither end can block the other by not reading.
+const MAX_OFFERED: usize = 483;
+
 impl Channel {
     /// Hands an HTLC to channeld; without one it is refused at once.
     pub(super) async fn offer(&mut self, origin: Origin, htlc: Htlc, onion: wire::OnionPacket) {
         if self.link.is_none() || !self.active {
             return self.add_refused(origin, AddRefusal::NotConnected);
+        }
+        if self.offered.len() >= MAX_OFFERED {
+            let most = u16::try_from(MAX_OFFERED).unwrap_or(u16::MAX);
+            return self.add_refused(origin, AddRefusal::TooManyHtlcs(most));
         }
         self.offered.insert(origin);
         self.command(Command::Add {
