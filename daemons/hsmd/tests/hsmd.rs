@@ -1,0 +1,10 @@
+//! The real program over real sockets.
+
+#[path = "hsmd/channel.rs"]
+mod channel;
+#[path = "hsmd/node.rs"]
+mod node;
+#[path = "hsmd/roles.rs"]
+mod roles;
+#[path = "hsmd/sockets.rs"]
+mod sockets;

@@ -1,0 +1,276 @@
+//! Two processes as the two ends of a channel, killed at every step.
+
+use bitcoin::hashes::Hash;
+use bitcoin::{OutPoint, Transaction, Txid};
+use ipc_messages::edges::HsmChan;
+use ipc_messages::hsm::chan::{Reply, Request};
+use ipc_messages::hsm::ctl;
+use ipc_transport::blocking::UpperConn;
+use secp256k1::PublicKey;
+use secp256k1::ecdh::SharedSecret;
+use tx::ledger::{Delta, Htlc, HtlcKey};
+use tx::setup::{CommitmentFormat, Funding, Party, Setup};
+use tx::signer::{EcdhSecret, RevocationSecret};
+use wire::{
+    BlockDelta, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Preimage,
+    Satoshi, Side,
+};
+
+use crate::node::Node;
+
+const VALUE: Satoshi = Satoshi(1_000_000);
+const PREIMAGE: Preimage = Preimage([5; 32]);
+
+struct End {
+    node: Node,
+    node_id: NodeId,
+    new: ctl::NewChannel,
+    chan: UpperConn<HsmChan>,
+    next: CommitmentNumber,
+    point: PublicKey,
+    /// Kill it before and after each request.
+    cruel: bool,
+}
+
+impl End {
+    fn new(mut node: Node, peer: NodeId, cruel: bool) -> End {
+        let new = node.new_channel(peer);
+        let chan = node.chan(new.channel);
+        let node_id = node.kill_and_restart().node_id;
+        let mut end = End {
+            point: new.first_points[0],
+            next: CommitmentNumber::ZERO,
+            node,
+            node_id,
+            new,
+            chan,
+            cruel,
+        };
+        end.kill();
+        end
+    }
+
+    fn kill(&mut self) {
+        self.node.kill_and_restart();
+        self.chan = self.node.chan(self.new.channel);
+    }
+
+    /// The answer, which is the same after the process was killed.
+    fn ask(&mut self, request: Request) -> Reply {
+        if !self.cruel {
+            return self.chan.call(&request).unwrap();
+        }
+        let reply = self.chan.call(&request).unwrap();
+        self.kill();
+        assert_eq!(
+            self.chan.call(&request).unwrap(),
+            reply,
+            "another answer after a crash"
+        );
+        self.kill();
+        reply
+    }
+}
+
+fn party(new: &ctl::NewChannel) -> Party {
+    Party {
+        funding_pubkey: new.funding_pubkey,
+        basepoints: new.basepoints,
+        dust_limit: Satoshi(546),
+        to_self_delay: BlockDelta(144),
+        channel_reserve: Satoshi(10_000),
+        htlc_minimum: MilliSatoshi(1),
+        max_htlc_value_in_flight: MilliSatoshi(u64::MAX),
+        max_accepted_htlcs: 483,
+        upfront_shutdown_script: Some(new.shutdown_p2tr.clone()),
+    }
+}
+
+fn open(cruel: bool) -> [End; 2] {
+    let (mut a, mut b) = (Node::new(), Node::new());
+    let (id_a, id_b) = (a.kill_and_restart().node_id, b.kill_and_restart().node_id);
+    let mut ends = [End::new(a, id_b, cruel), End::new(b, id_a, cruel)];
+    let setup = |opener, local: &ctl::NewChannel, remote: &ctl::NewChannel| Setup {
+        opener,
+        format: CommitmentFormat::AnchorsZeroFeeHtlc,
+        funding_value: VALUE,
+        push: MilliSatoshi(200_000_000),
+        feerate: FeeratePerKw(253),
+        local: party(local),
+        remote: party(remote),
+    };
+    let outpoint = OutPoint {
+        txid: Txid::from_byte_array([9; 32]),
+        vout: 0,
+    };
+    let funding = Funding {
+        outpoint,
+        value: VALUE,
+    };
+    let setups = [
+        setup(Side::Local, &ends[0].new, &ends[1].new),
+        setup(Side::Remote, &ends[1].new, &ends[0].new),
+    ];
+    for (end, setup) in ends.iter_mut().zip(setups) {
+        assert_eq!(end.ask(Request::Setup { setup }), Reply::Done);
+        assert_eq!(end.ask(Request::SetFunding { funding }), Reply::Done);
+    }
+    let [a, b] = &mut ends;
+    commit(a, b, [&[], &[]]);
+    commit(b, a, [&[], &[]]);
+    ends
+}
+
+/// One commitment of `owner`, signed by `signer`, the one before it revoked.
+fn commit(owner: &mut End, signer: &mut End, deltas: [&[Delta]; 2]) -> Option<RevocationSecret> {
+    let (n, point) = (owner.next, owner.point);
+    let reply = signer.ask(Request::SignRemote {
+        n,
+        point,
+        deltas: deltas[1].to_vec(),
+    });
+    let Reply::SignedRemote {
+        signature,
+        htlc_signatures,
+    } = reply
+    else {
+        panic!("not signed: {reply:?}");
+    };
+    let reply = owner.ask(Request::ValidateLocal {
+        n,
+        deltas: deltas[0].to_vec(),
+        signature,
+        htlc_signatures,
+    });
+    let Reply::ValidatedLocal {
+        revoked_secret,
+        next_point,
+    } = reply
+    else {
+        panic!("not validated: {reply:?}");
+    };
+    (owner.next, owner.point) = (n.next().unwrap(), next_point);
+    if let (Some(secret), Some(n)) = (revoked_secret, n.prev()) {
+        let reply = signer.ask(Request::RemoteRevoked { n, secret });
+        assert_eq!(reply, Reply::Done);
+    }
+    revoked_secret
+}
+
+fn key(offerer: Side) -> HtlcKey {
+    HtlcKey {
+        offerer,
+        id: HtlcId(0),
+    }
+}
+
+fn payment(offerer: Side) -> [Delta; 2] {
+    let add = Delta::Add {
+        key: key(offerer),
+        htlc: Htlc {
+            amount: MilliSatoshi(50_000_000),
+            payment_hash: PREIMAGE.payment_hash(),
+            cltv_expiry: CltvExpiry(1000),
+        },
+    };
+    let fulfil = Delta::Fulfil {
+        key: key(offerer),
+        preimage: PREIMAGE,
+    };
+    [add, fulfil]
+}
+
+fn pay_and_close(cruel: bool) {
+    let [mut a, mut b] = open(cruel);
+    let (as_a, as_b) = (payment(Side::Local), payment(Side::Remote));
+    for at in 0..2 {
+        let (as_a, as_b) = (&as_a[at..=at], &as_b[at..=at]);
+        commit(&mut b, &mut a, [as_b, as_a]);
+        commit(&mut a, &mut b, [as_a, as_b]);
+    }
+    let secret = commit(&mut a, &mut b, [&[], &[]]);
+    let n = CommitmentNumber(a.next.0 - 2);
+    let reply = a.ask(Request::RevokedSecret { n });
+    assert_eq!(
+        Some(reply),
+        secret.map(|secret| Reply::RevokedSecret { secret })
+    );
+
+    let fee = Satoshi(500);
+    let scripts = (a.new.shutdown_p2tr.clone(), b.new.shutdown_p2tr.clone());
+    let reply = a.ask(Request::SignClose {
+        fee,
+        local_script: scripts.0.clone(),
+        remote_script: scripts.1.clone(),
+    });
+    let Reply::SignedClose { signature } = reply else {
+        panic!("no signature: {reply:?}");
+    };
+    let reply = b.ask(Request::CompleteClose {
+        fee,
+        local_script: scripts.1,
+        remote_script: scripts.0.clone(),
+        signature,
+    });
+    let Reply::CompletedClose { tx } = reply else {
+        panic!("not complete: {reply:?}");
+    };
+    let tx: Transaction = bitcoin::consensus::deserialize(&tx).unwrap();
+    let paid: Vec<u64> = tx.output.iter().map(|out| out.value.to_sat()).collect();
+    assert_eq!(paid, [250_000, 750_000 - fee.0]);
+    assert_eq!(tx.output[1].script_pubkey, scripts.0);
+}
+
+#[test]
+fn a_payment_and_a_mutual_close_between_two_processes() {
+    pay_and_close(false);
+}
+
+#[test]
+fn kill_9_after_every_request_changes_no_answer() {
+    pay_and_close(true);
+}
+
+#[test]
+fn force_close_gives_a_whole_transaction_and_ends_signing() {
+    let [mut a, mut b] = open(false);
+    let channel = a.new.channel;
+    let close = ctl::Request::ForceClose { channel };
+    let ctl::Reply::ForceClose { tx } = a.node.ctl.call(&close).unwrap() else {
+        panic!("no transaction");
+    };
+    let tx: Transaction = bitcoin::consensus::deserialize(&tx).unwrap();
+    assert_eq!(tx.input[0].witness.len(), 4);
+    a.kill();
+    let (n, point) = (b.next, b.point);
+    let reply = a.ask(Request::SignRemote {
+        n,
+        point,
+        deltas: vec![],
+    });
+    assert!(matches!(reply, Reply::Refused { rule, .. } if rule == "D4"));
+    assert_eq!(a.node.kill_and_restart().channels, [channel]);
+    // The other end is not concerned.
+    commit_refused_by(&mut b);
+}
+
+fn commit_refused_by(b: &mut End) {
+    let reply = b.ask(Request::Point { n: b.next });
+    assert_eq!(reply, Reply::Point { point: b.point });
+}
+
+#[test]
+fn onions_are_opened_with_the_node_key() {
+    let [mut a, b] = open(false);
+    let ephemeral = secp256k1::SecretKey::from_slice(&[0x31; 32]).unwrap();
+    let expected = SharedSecret::new(&a.node_id.0, &ephemeral).secret_bytes();
+    let point = ephemeral.public_key(secp256k1::SECP256K1);
+    let reply = a.ask(Request::EcdhBatch {
+        points: vec![point, b.node_id.0],
+    });
+    let Reply::SharedSecrets { secrets } = reply else {
+        panic!("no secrets: {reply:?}");
+    };
+    assert!(secrets[0] == EcdhSecret(expected));
+    assert_eq!(secrets.len(), 2);
+}

@@ -1,0 +1,102 @@
+//! A running hsmd with a folder of its own, as lightningd holds it.
+
+use std::fs::File;
+use std::path::Path;
+
+use ipc_messages::edges::{HsmChan, HsmCtl};
+use ipc_messages::hello;
+use ipc_messages::hsm::{Refused, Role, ctl};
+use ipc_transport::blocking::UpperConn;
+use ipc_transport::{Conn, Edge, pair};
+use subd::{Child, Level, Spawn, spawn};
+use tempfile::TempDir;
+use wire::{ChainHash, ChannelDbid, NodeId};
+
+/// Regtest's genesis block.
+pub const CHAIN: ChainHash = ChainHash([
+    0x06, 0x22, 0x6e, 0x46, 0x11, 0x1a, 0x0b, 0x59, 0xca, 0xaf, 0x12, 0x60, 0x43, 0xeb, 0x5b, 0xbf,
+    0x28, 0xc3, 0x4f, 0x3a, 0x5e, 0x33, 0x2a, 0x1f, 0xc7, 0xb2, 0xb7, 0x3c, 0xf1, 0x88, 0x91, 0x0f,
+]);
+
+pub struct Node {
+    pub dir: TempDir,
+    pub child: Child,
+    pub ctl: UpperConn<HsmCtl>,
+}
+
+pub fn start(dir: &Path) -> (Child, UpperConn<HsmCtl>) {
+    let (ours, theirs) = pair().unwrap();
+    let folder = File::open(dir).unwrap();
+    let child = spawn(Spawn {
+        program: Path::new(env!("CARGO_BIN_EXE_hsmd")),
+        role: subd::Role::Hsmd,
+        fds: vec![("lightningd", theirs), ("folder", folder.into())],
+        log_level: Level::Error,
+    });
+    let ctl = Conn::new(ours, hello::<HsmCtl>()).unwrap();
+    (child.unwrap(), ctl)
+}
+
+pub fn init(new_node: bool) -> ctl::Request {
+    ctl::Request::Init {
+        chain_hash: CHAIN,
+        new_node,
+    }
+}
+
+impl Node {
+    pub fn new() -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let (child, ctl) = start(dir.path());
+        let mut node = Node { dir, child, ctl };
+        node.init(true);
+        node
+    }
+
+    pub fn init(&mut self, new_node: bool) -> ctl::Init {
+        match self.ctl.call(&init(new_node)).unwrap() {
+            ctl::Reply::Init(init) => init,
+            other => panic!("no Init: {other:?}"),
+        }
+    }
+
+    /// kill -9, and a new process.
+    pub fn kill_and_restart(&mut self) -> ctl::Init {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let (child, ctl) = start(self.dir.path());
+        (self.child, self.ctl) = (child, ctl);
+        self.init(false)
+    }
+
+    pub fn new_channel(&mut self, peer: NodeId) -> ctl::NewChannel {
+        match self.ctl.call(&ctl::Request::NewChannel { peer }).unwrap() {
+            ctl::Reply::NewChannel(new) => new,
+            other => panic!("no channel: {other:?}"),
+        }
+    }
+
+    pub fn mint<E: Edge>(&mut self, role: Role, channel: Option<ChannelDbid>) -> UpperConn<E> {
+        let (ours, theirs) = pair().unwrap();
+        let request = ctl::Request::Mint { role, channel };
+        self.ctl.send_with_fd(&request, theirs).unwrap();
+        assert_eq!(self.ctl.recv().unwrap(), ctl::Reply::Minted);
+        Conn::new(ours, hello::<E>()).unwrap()
+    }
+
+    pub fn chan(&mut self, channel: ChannelDbid) -> UpperConn<HsmChan> {
+        self.mint::<HsmChan>(Role::Chan, Some(channel))
+    }
+
+    pub fn refused(&mut self, request: &ctl::Request) -> Refused {
+        match self.ctl.call(request).unwrap() {
+            ctl::Reply::Refused(refused) => refused,
+            other => panic!("answered: {other:?}"),
+        }
+    }
+}
+
+pub fn somebody() -> NodeId {
+    let secret = secp256k1::SecretKey::from_slice(&[0x42; 32]).unwrap();
+    NodeId(secret.public_key(secp256k1::SECP256K1))
+}
