@@ -32,6 +32,8 @@ pub struct Summary {
     pub remote_alias: Option<ShortChannelId>,
     /// Our alias for it: what others' route hints call it.
     pub local_alias: ShortChannelId,
+    /// CLN's name of its state.
+    pub state: &'static str,
     /// Takes HTLCs now.
     pub usable: bool,
     /// Its funding transaction is not deep enough yet.
@@ -122,6 +124,17 @@ impl Directory {
                 }
             }
         });
+    }
+
+    /// Channels that are being opened and have nothing to publish yet.
+    #[must_use]
+    pub fn openings(&self) -> Vec<(ChannelDbid, NodeId)> {
+        self.read(|names| {
+            let opening = names.channels.iter().filter(|(_, (_, _, s))| s.is_none());
+            let mut all: Vec<_> = opening.map(|(id, (_, peer, _))| (*id, *peer)).collect();
+            all.sort_unstable_by_key(|(id, _)| *id);
+            all
+        })
     }
 
     #[must_use]

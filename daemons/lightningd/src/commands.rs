@@ -5,9 +5,11 @@ mod channels;
 mod close;
 mod decode;
 mod fundchannel;
+mod hints;
 mod invoices;
 mod listpeerchannels;
 mod node;
+mod paging;
 mod pay;
 mod payments;
 mod peers;
@@ -131,7 +133,7 @@ fn feerate(node: &Node, asked: lightningd_rpc::Feerate) -> Result<wire::FeerateP
     };
     match spec.resolve(&estimates) {
         Ok(rate) => Ok(rate.max(wire::FeeratePerKw::FLOOR)),
-        // A regtest backend has no estimates: CLN then uses the floor there.
+        // A regtest chain has no estimates to speak of: the floor will do there, where CLN refuses.
         Err(_) if node.network == bitcoin::Network::Regtest => Ok(wire::FeeratePerKw::FLOOR),
         Err(why) => Err(error(code::BCLI_NO_FEE_ESTIMATES, why)),
     }

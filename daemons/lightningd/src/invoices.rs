@@ -52,11 +52,13 @@ pub enum InvoiceError {
     DuplicatePreimage,
     #[error("Unknown invoice")]
     Unknown,
+    #[error("Invoice deleted during wait")]
+    Deleted,
     #[error("Invoice status is {0} not {1}")]
     WrongStatus(&'static str, String),
     #[error("Invoice expired")]
     Expired(Box<Invoice>),
-    #[error("Already has no description")]
+    #[error("Invoice description already removed")]
     NoDescription,
     #[error(transparent)]
     Db(#[from] DbError),
@@ -174,7 +176,12 @@ impl Counters {
     /// # Errors
     /// A record that cannot be read.
     pub fn load(db: &Db) -> Result<Counters, DbError> {
-        let mut counters = Counters::default();
+        let highest = records::Highest::load(db)?;
+        let mut counters = Counters {
+            created: highest.created,
+            updated: highest.updated,
+            paid: highest.paid,
+        };
         for invoice in records::all(db)? {
             counters.created = counters.created.max(invoice.created_index);
             counters.updated = counters.updated.max(invoice.updated_index.unwrap_or(0));
@@ -269,19 +276,25 @@ impl Invoices {
         let mut batch = Batch::new();
         let mut left = invoice.clone();
         if desc_only {
-            if invoice.description.is_empty() {
+            if invoice.description.is_none() {
                 return Err(InvoiceError::NoDescription);
             }
-            left.description = String::new();
+            left.description = None;
             left.updated_index = Some(self.update_index());
             records::put(&mut batch, &left);
         } else {
             records::delete(&mut batch, &invoice);
+            let highest = records::Highest {
+                created: self.next_index - 1,
+                updated: self.next_update - 1,
+                paid: self.next_pay_index - 1,
+            };
+            highest.put(&mut batch);
         }
         self.node.db.commit(batch).await?;
         let deleted = |(waiting, _): &(String, Reply<Invoice>)| *waiting == label && !desc_only;
         for (_, reply) in self.by_label.extract_if(.., |w| deleted(w)) {
-            let _ = reply.send(Err(InvoiceError::Unknown));
+            let _ = reply.send(Err(InvoiceError::Deleted));
         }
         Ok(if desc_only { left } else { invoice })
     }
@@ -311,7 +324,7 @@ impl Invoices {
     }
 
     fn first_paid_after(&self, last: u64) -> Result<Option<Invoice>, DbError> {
-        if last + 1 >= self.next_pay_index {
+        if last.saturating_add(1) >= self.next_pay_index {
             return Ok(None);
         }
         let index = |invoice: &Invoice| invoice.paid.as_ref().map_or(0, |paid| paid.pay_index);
@@ -474,7 +487,9 @@ impl Invoices {
         let sets = self.sets.values().map(|set| set.deadline).min();
         let waits = self.by_label.iter().filter_map(|(label, _)| {
             let expires = records::by_label(&self.node.db, label).ok()??.expires_at;
-            Some(Instant::now() + Duration::from_secs(expires.saturating_sub(now())))
+            let left = Duration::from_secs(expires.saturating_sub(now()));
+            // An expiry that far away never comes.
+            Instant::now().checked_add(left)
         });
         sets.into_iter().chain(waits.min()).min()
     }

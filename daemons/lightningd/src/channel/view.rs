@@ -104,6 +104,7 @@ pub(super) fn summary(
         scid: live.scid,
         remote_alias: live.remote_alias,
         local_alias: live.local_alias,
+        state: state_name(&live.phase, facts),
         usable: active && live.phase == Phase::Normal && !node.is_stopping(),
         pending: matches!(live.phase, Phase::AwaitingLockin { .. }),
         anchors: live.setup.format == CommitmentFormat::AnchorsZeroFeeHtlc,

@@ -13,7 +13,16 @@ use wire::{ChannelDbid, ChannelId, FeeratePerKw, NodeId, ShortChannelId};
 
 use super::{Outcome, failed, feerate};
 use crate::channel::{CloseAsk, Closed, Mail};
+use crate::channels::Summary;
 use crate::node::Node;
+
+/// States in which there is something left to negotiate.
+const CLOSABLE: [&str; 4] = [
+    "CHANNELD_AWAITING_LOCKIN",
+    "CHANNELD_NORMAL",
+    "CHANNELD_SHUTTING_DOWN",
+    "CLOSINGD_SIGEXCHANGE",
+];
 
 pub async fn close(node: Arc<Node>, context: Context, args: Args) -> Outcome {
     let id: String = args.required("id")?;
@@ -24,9 +33,10 @@ pub async fn close(node: Arc<Node>, context: Context, args: Args) -> Outcome {
         .map(|text| parse_address(&text, node.network))
         .transpose()
         .map_err(|why| RpcError::invalid_params(format!("destination: {why}")))?;
+    check_fee_step(&args.required::<String>("fee_negotiation_step")?)?;
     if args.has("wrong_funding") {
         return Err(RpcError::invalid_params(
-            "wrong_funding: not supported by this version",
+            "wrong_funding feature not negotiated (this node does not have it)",
         ));
     }
     let fees = fees(&node, &args)?;
@@ -39,25 +49,54 @@ pub async fn close(node: Arc<Node>, context: Context, args: Args) -> Outcome {
     };
     node.channels.tell(channel, Mail::Close(ask));
     if !is_connected(&node, channel) {
-        context.message(
-            Level::Info,
-            "peer is offline, will negotiate once they reconnect",
-        );
+        context.message(Level::Info, offline(timeout));
     }
-    // CLN: 0 waits for ever; the default is two days.
-    let limit = if timeout == 0 {
-        Duration::from_secs(u32::MAX.into())
-    } else {
-        Duration::from_secs(timeout)
+    // CLN: 0 waits for ever.
+    let patience = async {
+        match timeout {
+            0 => std::future::pending().await,
+            seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        }
     };
     let outcome = tokio::select! {
-        outcome = closed => outcome.map_err(|_| failed("the channel ended meanwhile"))?,
-        () = tokio::time::sleep(limit) => {
+        outcome = closed => outcome.map_err(|_| forgotten())?,
+        () = patience => {
             context.message(Level::Info, "Timed out, forcing close.");
             unilateral(&node, channel).await?
         }
     };
     outcome.map(|closed| shown(&closed)).map_err(failed)
+}
+
+fn offline(timeout: u64) -> String {
+    let text = "peer is offline, will negotiate once they reconnect";
+    match timeout {
+        0 => format!("{text}."),
+        seconds => format!("{text} ({seconds} seconds before unilateral close)."),
+    }
+}
+
+fn forgotten() -> RpcError {
+    failed("Channel forgotten before proper close.")
+}
+
+/// How CLN steps towards the peer's fee. We negotiate by ranges, as CLN does with all peers that
+/// know them, so the step is only checked.
+fn check_fee_step(text: &str) -> Result<(), RpcError> {
+    let wrong = |why: &str| {
+        let text = format!("Wrong value given for fee_negotiation_step: \"{text}\", {why}");
+        Err(RpcError::invalid_params(text))
+    };
+    let (digits, percent) = match text.strip_suffix('%') {
+        Some(digits) => (digits, true),
+        None => (text, false),
+    };
+    match digits.parse::<u64>() {
+        Ok(0) => wrong("must be positive"),
+        Ok(101..) if percent => wrong("the percentage should be between 1 and 100"),
+        Ok(_) => Ok(()),
+        Err(_) => wrong("should be an integer or an integer followed by %"),
+    }
 }
 
 async fn unilateral(node: &Node, channel: ChannelDbid) -> Result<Result<Closed, String>, RpcError> {
@@ -69,9 +108,7 @@ async fn unilateral(node: &Node, channel: ChannelDbid) -> Result<Result<Closed, 
         done,
     };
     node.channels.tell(channel, Mail::Close(ask));
-    closed
-        .await
-        .map_err(|_| failed("the channel ended meanwhile"))
+    closed.await.map_err(|_| forgotten())
 }
 
 fn is_connected(node: &Node, channel: ChannelDbid) -> bool {
@@ -83,34 +120,46 @@ fn is_connected(node: &Node, channel: ChannelDbid) -> bool {
     whose.is_some_and(|(_, peer, _)| node.peers.is_connected(peer))
 }
 
-/// By peer (which must have one channel only), channel id or short_channel_id.
+/// By peer (which must have one such channel only), channel id or short_channel_id.
 fn find(node: &Node, id: &str) -> Result<ChannelDbid, RpcError> {
-    let all = node.channels.mailboxes();
+    let mut summaries = node.channels.summaries();
+    summaries.sort_by_key(|s| s.dbid);
     if let Ok(peer) = id.parse::<NodeId>() {
-        let mut theirs = all.iter().filter(|(_, whose, _)| *whose == peer);
-        return match (theirs.next(), theirs.next()) {
-            (Some((dbid, _, _)), None) => Ok(*dbid),
-            (Some(_), Some(_)) => Err(failed(
-                "Peer has multiple channels: use channel_id or short_channel_id",
-            )),
-            (None, _) => Err(failed("Peer has no active channel")),
-        };
+        return of_peer(node, &summaries, peer);
     }
-    let summaries = node.channels.summaries();
-    let by = |f: &dyn Fn(&crate::channels::Summary) -> bool| {
-        summaries.iter().find(|s| f(s)).map(|s| s.dbid)
+    let (found, missing) = if let Ok(wanted) = id.parse::<ChannelId>() {
+        let found = summaries.iter().find(|s| s.channel_id == Some(wanted));
+        (found, "Channel id not found")
+    } else if let Ok(wanted) = id.parse::<ShortChannelId>() {
+        let named = |s: &&Summary| s.scid == Some(wanted) || s.local_alias == wanted;
+        (summaries.iter().find(named), "Short channel id not found")
+    } else {
+        (None, "should be a channel ID or short channel ID")
     };
-    if let Ok(wanted) = id.parse::<ChannelId>() {
-        return by(&|s| s.channel_id == Some(wanted))
-            .ok_or_else(|| failed(format!("Unknown channel ID {wanted}")));
+    let wrong = |why: &str| Err(RpcError::invalid_params(format!("id: {why}")));
+    match found {
+        Some(channel) if CLOSABLE.contains(&channel.state) => Ok(channel.dbid),
+        Some(channel) => wrong(&format!("Channel in state {}", channel.state)),
+        None => wrong(missing),
     }
-    if let Ok(wanted) = id.parse::<ShortChannelId>() {
-        let found = by(&|s| s.scid == Some(wanted) || s.local_alias == wanted);
-        return found.ok_or_else(|| failed(format!("Short channel ID not active: '{wanted}'")));
+}
+
+fn of_peer(node: &Node, all: &[Summary], peer: NodeId) -> Result<ChannelDbid, RpcError> {
+    let closable = |s: &&Summary| s.peer == peer && CLOSABLE.contains(&s.state);
+    let open = all.iter().filter(closable).map(|s| s.dbid);
+    let openings = node.channels.openings().into_iter();
+    let opening = openings.filter(|(_, whose)| *whose == peer);
+    let mut theirs: Vec<ChannelDbid> = open.collect();
+    if theirs.is_empty() {
+        theirs = opening.map(|(dbid, _)| dbid).collect();
     }
-    Err(RpcError::invalid_params(
-        "id: should be a channel ID or short channel ID",
-    ))
+    match theirs.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(failed("Peer has no active channel")),
+        _ => Err(failed(
+            "Peer has multiple channels: use channel_id or short_channel_id",
+        )),
+    }
 }
 
 /// `feerange`: lowest and highest feerate.

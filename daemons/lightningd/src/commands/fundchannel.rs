@@ -12,7 +12,8 @@ use wire::features::{Feature, Features};
 use wire::{ChannelId, MilliSatoshi, NodeId, Satoshi};
 
 use super::channels::channel_type;
-use super::wallet::{emergency_reserve, inputs, wallet_amount, wallet_error};
+use super::peers::reach;
+use super::wallet::{build, emergency_reserve, inputs, wallet_amount};
 use super::{Outcome, error, failed, feerate};
 use crate::channel::{OpenFailure, OpenJob, Opened};
 use crate::node::Node;
@@ -28,14 +29,16 @@ pub async fn fundchannel(node: Arc<Node>, context: Context, args: Args) -> Outco
     let amount: SatOrAll = args.required("amount")?;
     let rate = feerate(&node, args.required("feerate")?)?;
     refuse_what_is_not_built(&args)?;
+    check_push(amount, args.optional("push_msat")?)?;
     if !node.chain.view().synced {
-        return Err(error(
-            code::FUNDING_STILL_SYNCING_BITCOIN,
-            "Still syncing with bitcoin network",
-        ));
+        let text = "Still syncing with bitcoin network";
+        return Err(error(code::FUNDING_STILL_SYNCING_BITCOIN, text));
     }
-    let connected = node.peers.view().connected.get(&peer).cloned();
-    let connected = connected.ok_or_else(|| error(code::FUNDING_UNKNOWN_PEER, "Unknown peer"))?;
+    // As in CLN: a peer whose address is known is connected to first.
+    let connected = reach(&node, peer, None).await.map_err(|why| {
+        let data = json!({"id": peer.to_string(), "method": "connect"});
+        why.with_data(data)
+    })?;
     let features = Features::from_bytes(&connected.features);
     let format = format(&args, &features)?;
     let recipient = Recipient {
@@ -54,7 +57,7 @@ pub async fn fundchannel(node: Arc<Node>, context: Context, args: Args) -> Outco
         total: STEPS,
         stage: None,
     });
-    let unsigned = node.wallet.build(spend).await.map_err(wallet_error)?;
+    let unsigned = build(&node, spend).await?;
     let coins = unsigned.outpoints();
     context.progress(Progress {
         num: 1,
@@ -122,6 +125,19 @@ async fn negotiate(
     }
 }
 
+fn check_push(amount: SatOrAll, push: Option<MilliSatoshi>) -> Result<(), RpcError> {
+    let (SatOrAll::Sat(amount), Some(push)) = (amount, push) else {
+        return Ok(());
+    };
+    if amount.to_msat().is_none_or(|all| push <= all) {
+        return Ok(());
+    }
+    let text = format!(
+        "Requested to push_msat of {push} is greater than available funding amount {amount}"
+    );
+    Err(error(code::FUND_CANNOT_AFFORD, text))
+}
+
 /// Parameters of CLN whose features are not here yet must not be ignored silently.
 fn refuse_what_is_not_built(args: &Args) -> Result<(), RpcError> {
     for name in ["close_to", "request_amt", "compact_lease"] {
@@ -147,7 +163,7 @@ fn format(args: &Args, peer: &Features) -> Result<CommitmentFormat, RpcError> {
     match bits.as_slice() {
         [12] => Ok(CommitmentFormat::StaticRemotekey),
         [12, 22] => Ok(CommitmentFormat::AnchorsZeroFeeHtlc),
-        _ => Err(RpcError::invalid_params("channel_type: not supported")),
+        _ => Err(RpcError::invalid_params("channel_type not supported")),
     }
 }
 

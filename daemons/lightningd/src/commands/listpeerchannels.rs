@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use channel::state::{HtlcRecord, HtlcState};
-use lightningd_rpc::{Args, Context};
+use lightningd_rpc::{Args, Context, RpcError};
 use serde_json::{Map, Value, json};
 use tx::ledger::HtlcKey;
 use tx::setup::CommitmentFormat;
@@ -19,6 +19,12 @@ pub async fn listpeerchannels(node: Arc<Node>, _: Context, args: Args) -> Outcom
     let peer: Option<NodeId> = args.optional("id")?;
     let scid: Option<ShortChannelId> = args.optional("short_channel_id")?;
     let channel: Option<ChannelId> = args.optional("channel_id")?;
+    let given = [peer.is_some(), scid.is_some(), channel.is_some()];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        return Err(RpcError::invalid_params(
+            "Must not specify more than one of short_channel_id, channel_id or id",
+        ));
+    }
     let wanted = |view: &ChannelView| {
         let live = view.open.as_ref().map(|open| &open.record.live);
         peer.is_none_or(|peer| peer == view.peer)

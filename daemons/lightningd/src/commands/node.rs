@@ -1,5 +1,6 @@
 //! The node itself: getinfo, stop, getlog, listconfigs, feerates.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use lightningd_options::{Host, LogLevel};
 use lightningd_rpc::{Args, Context, RpcError};
 use lightningd_wallet::{FeerateEstimates, Purpose};
 use serde_json::{Map, Value, json};
-use tx::fees::{commitment_weight, htlc_weight};
+use tx::fees::htlc_weight;
 use tx::setup::CommitmentFormat;
-use wire::{FeeratePerKw, MilliSatoshi};
+use wire::{FeeratePerKw, MilliSatoshi, NodeId};
 
 use super::{Outcome, addresses, failed};
 use crate::logbook::{Line, MAX_BYTES};
@@ -17,23 +18,41 @@ use crate::node::{Node, Stop};
 use crate::process::VERSION;
 use crate::store::forwards::Forward;
 
-/// Weight of a funding transaction with one P2WPKH input and a change output, for the estimate alone.
-const OPENING_WEIGHT: u64 = 701;
-/// Weight of a mutual close with two P2WPKH outputs (BOLT 3).
-const CLOSE_WEIGHT: u64 = 672;
+/// Weights that CLN's estimates are made with: a funding transaction with one P2WPKH input and a
+/// change output, a mutual close with two outputs, a commitment with anchors and both balances,
+/// and one without anchors and with one balance.
+const OPENING_WEIGHT: u64 = 702;
+const CLOSE_WEIGHT: u64 = 673;
+const ANCHOR_COMMITMENT_WEIGHT: u64 = 1112;
+const OLD_COMMITMENT_WEIGHT: u64 = 598;
+
+/// States of channels that CLN counts as active, with or without their peer.
+const ACTIVE: [&str; 3] = [
+    "CHANNELD_NORMAL",
+    "CHANNELD_SHUTTING_DOWN",
+    "CLOSINGD_SIGEXCHANGE",
+];
 
 pub async fn getinfo(node: Arc<Node>, _: Context, _: Args) -> Outcome {
     let view = node.chain.view();
     let peers = node.peers.view();
     let channels = node.channels.summaries();
-    let count = |f: fn(&crate::channels::Summary) -> bool| channels.iter().filter(|s| f(s)).count();
-    let (active, pending) = (count(|s| s.usable), count(|s| s.pending));
+    let count = |states: &[&str]| {
+        channels
+            .iter()
+            .filter(|s| states.contains(&s.state))
+            .count()
+    };
+    let pending = count(&["CHANNELD_AWAITING_LOCKIN"]);
+    let active = count(&ACTIVE);
+    let mut known: BTreeSet<NodeId> = channels.iter().map(|s| s.peer).collect();
+    known.extend(peers.connected.keys());
     let options = &node.options;
     let mut info = json!({
         "id": node.id.to_string(),
         "alias": alias(&node),
         "color": hex::encode(color(&node)),
-        "num_peers": peers.connected.len(),
+        "num_peers": known.len(),
         "num_pending_channels": pending,
         "num_active_channels": active,
         "num_inactive_channels": channels.len() - active - pending,
@@ -106,7 +125,7 @@ fn fees_collected(node: &Node) -> Result<MilliSatoshi, RpcError> {
 
 pub async fn stop(node: Arc<Node>, _: Context, _: Args) -> Outcome {
     node.stop(Stop::Asked);
-    Ok(json!("Shutdown complete"))
+    Ok(json!({"result": "Shutdown complete"}))
 }
 
 pub async fn getlog(node: Arc<Node>, _: Context, args: Args) -> Outcome {
@@ -160,7 +179,7 @@ fn stamp(at: Duration) -> String {
 pub async fn listconfigs(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let config: Option<String> = args.optional("config")?;
     let configs = node.options.listconfigs(config.as_deref());
-    configs.map_err(|error| RpcError::invalid_params(error.to_string()))
+    configs.map_err(|error| RpcError::invalid_params(format!("config: {error}")))
 }
 
 pub async fn feerates(node: Arc<Node>, _: Context, args: Args) -> Outcome {
@@ -215,16 +234,14 @@ fn onchain(estimates: &FeerateEstimates) -> Option<Value> {
     let anchor = estimates
         .for_purpose(Purpose::UnilateralAnchorClose)
         .unwrap_or(unilateral);
-    let (old, anchors) = (
-        CommitmentFormat::StaticRemotekey,
-        CommitmentFormat::AnchorsZeroFeeHtlc,
-    );
+    let htlc = estimates.for_purpose(Purpose::HtlcResolution)?;
+    let old = CommitmentFormat::StaticRemotekey;
     Some(json!({
         "opening_channel_satoshis": opening.fee(OPENING_WEIGHT).0,
         "mutual_close_satoshis": close.fee(CLOSE_WEIGHT).0,
-        "unilateral_close_satoshis": anchor.fee(commitment_weight(anchors, 0)).0,
-        "unilateral_close_nonanchor_satoshis": unilateral.fee(commitment_weight(old, 0)).0,
-        "htlc_timeout_satoshis": unilateral.fee(htlc_weight(anchors, HtlcKind::Timeout)).0,
-        "htlc_success_satoshis": unilateral.fee(htlc_weight(anchors, HtlcKind::Success)).0,
+        "unilateral_close_satoshis": anchor.fee(ANCHOR_COMMITMENT_WEIGHT).0,
+        "unilateral_close_nonanchor_satoshis": unilateral.fee(OLD_COMMITMENT_WEIGHT).0,
+        "htlc_timeout_satoshis": htlc.fee(htlc_weight(old, HtlcKind::Timeout)).0,
+        "htlc_success_satoshis": htlc.fee(htlc_weight(old, HtlcKind::Success)).0,
     }))
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use invoice::{DescriptionOrHash, Invoice};
 use lightningd_rpc::{Args, Context, RpcError, code};
+use routing::NoRoute;
 use serde_json::json;
-use wire::{BlockDelta, MilliSatoshi, ShortChannelId};
+use wire::{BlockDelta, MilliSatoshi, NodeId, PaymentHash, ShortChannelId};
 
 use super::{Outcome, error, failed};
 use crate::node::Node;
@@ -15,16 +17,29 @@ use crate::store::now;
 /// Below this a payment may cost `maxfeepercent` and more, as in CLN.
 const EXEMPT_FEE: MilliSatoshi = MilliSatoshi(5000);
 const MAX_FEE_PERCENT: f64 = 0.5;
-const MAX_DELAY: u64 = 2016;
+
+/// What an error says of the payment.
+struct Paying {
+    hash: PaymentHash,
+    destination: NodeId,
+    bolt11: Option<String>,
+    amount: MilliSatoshi,
+    created_at: u64,
+}
 
 pub async fn pay(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let request = request(&node, &args)?;
-    let hash = request.payment_hash;
-    let asked = request.amount;
+    let paying = Paying {
+        hash: request.payment_hash,
+        destination: request.destination,
+        bolt11: request.bolt11.clone(),
+        amount: request.amount,
+        created_at: now(),
+    };
     match payments::pay(&node, request).await {
         Ok(paid) => Ok(json!({
             "destination": paid.destination.to_string(),
-            "payment_hash": hash.to_string(),
+            "payment_hash": paying.hash.to_string(),
             "created_at": paid.created_at,
             "parts": paid.parts,
             "amount_msat": paid.amount.0,
@@ -32,52 +47,27 @@ pub async fn pay(node: Arc<Node>, _: Context, args: Args) -> Outcome {
             "payment_preimage": hex::encode(paid.preimage.0),
             "status": "complete",
         })),
-        Err(why) => Err(pay_error(&why, hash, asked)),
+        Err(why) => Err(pay_error(&why, &paying)),
     }
 }
 
 fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
     let text: String = args.required("bolt11")?;
-    let parsed = invoice::parse(&text)
-        .map_err(|why| RpcError::invalid_params(format!("Invalid bolt11: {why}")))?;
-    for name in ["riskfactor", "localinvreqid", "maxfee_base", "partial_msat"] {
-        if name == "partial_msat" && args.has(name) {
-            return Err(RpcError::invalid_params(
-                "partial_msat: not supported by this version",
-            ));
-        }
-    }
-    if !parsed.is_for(node.network) {
-        return Err(RpcError::invalid_params(format!(
-            "Invalid bolt11: it is for another network than {}",
-            node.options.network
-        )));
-    }
-    if parsed.is_expired(Duration::from_secs(now())) {
-        return Err(error(code::PAY_INVOICE_EXPIRED, "Invoice expired"));
-    }
-    if let Some(bit) = parsed
-        .features
-        .unknown_required(&crate::features::invoice_features())
-    {
-        let text = format!("the invoice requires feature {bit}, which this node does not have");
-        return Err(error(code::PAY_UNSPECIFIED_ERROR, text));
-    }
-    let amount = amount(parsed.amount, args.optional("amount_msat")?)?;
-    let description: Option<String> = args.optional("description")?;
-    if let Some(text) = &description
-        && !parsed.is_about(text)
-    {
+    if args.has("partial_msat") {
         return Err(RpcError::invalid_params(
-            "description does not match the invoice's",
+            "partial_msat: not supported by this version",
         ));
     }
-    let delay: u64 = args.optional("maxdelay")?.unwrap_or(MAX_DELAY);
+    let description: Option<String> = args.optional("description")?;
+    let parsed = payable(node, &text, description.as_deref())?;
+    let amount = amount(parsed.amount, args.optional("amount_msat")?)?;
+    let delay: u16 = args.required("maxdelay")?;
+    let retry_for: u64 = args.required("retry_for")?;
     Ok(PayRequest {
         max_fee: max_fee(args, amount)?,
-        max_delay: BlockDelta(u16::try_from(delay).unwrap_or(u16::MAX)),
-        retry_for: Duration::from_secs(args.optional("retry_for")?.unwrap_or(60)),
-        excluded: excluded(args)?,
+        max_delay: BlockDelta(delay),
+        retry_for: Duration::from_secs(retry_for),
+        excluded: excluded(node, args, &parsed)?,
         bolt11: Some(text),
         label: args.optional("label")?,
         description,
@@ -89,6 +79,26 @@ fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
         final_cltv_delta: parsed.min_final_cltv,
         route_hints: parsed.route_hints,
     })
+}
+
+/// An invoice that may be paid here and now. Its required features are known, or it is none.
+fn payable(node: &Node, text: &str, description: Option<&str>) -> Result<Invoice, RpcError> {
+    let invalid =
+        |why: &dyn std::fmt::Display| RpcError::invalid_params(format!("Invalid bolt11: {why}"));
+    let parsed = invoice::parse(text).map_err(|why| invalid(&why))?;
+    if !parsed.is_for(node.network) {
+        let why = format!("it is for another network than {}", node.options.network);
+        return Err(invalid(&why));
+    }
+    // What an invoice says in words needs no proof; CLN ignores the parameter then.
+    let hashed = matches!(parsed.description, DescriptionOrHash::Hash(_));
+    if hashed && description.is_some_and(|text| !parsed.is_about(text)) {
+        return Err(invalid(&"h: does not match description"));
+    }
+    if parsed.is_expired(Duration::from_secs(now())) {
+        return Err(error(code::PAY_INVOICE_EXPIRED, "Invoice expired"));
+    }
+    Ok(parsed)
 }
 
 fn amount(
@@ -111,7 +121,7 @@ fn max_fee(args: &Args, amount: MilliSatoshi) -> Result<MilliSatoshi, RpcError> 
     let exempt: Option<MilliSatoshi> = args.optional("exemptfee")?;
     if fixed.is_some() && (percent.is_some() || exempt.is_some()) {
         return Err(RpcError::invalid_params(
-            "you cannot specify both maxfee and maxfeepercent/exemptfee",
+            "If you specify maxfee, cannot specify maxfeepercent or exemptfee.",
         ));
     }
     if let Some(fee) = fixed {
@@ -123,22 +133,39 @@ fn max_fee(args: &Args, amount: MilliSatoshi) -> Result<MilliSatoshi, RpcError> 
     Ok(part.max(exempt.unwrap_or(EXEMPT_FEE)))
 }
 
-fn excluded(args: &Args) -> Result<Vec<ShortChannelId>, RpcError> {
+/// `exclude`: channels, with or without a direction, and nodes. Routes begin with our own names
+/// for our channels.
+fn excluded(node: &Node, args: &Args, invoice: &Invoice) -> Result<Vec<ShortChannelId>, RpcError> {
     let given: Vec<String> = args.optional("exclude")?.unwrap_or_default();
-    let parse = |text: &String| {
-        let scid = text.split('/').next().unwrap_or_default();
-        scid.parse().map_err(|_| {
-            RpcError::invalid_params(format!(
-                "exclude: should be short_channel_ids, not '{text}'"
-            ))
-        })
-    };
-    given.iter().map(parse).collect()
+    let ours = node.channels.summaries();
+    let hops = invoice.route_hints.iter().flatten();
+    let mut excluded = Vec::new();
+    for text in &given {
+        if let Ok(id) = text.parse::<NodeId>() {
+            let theirs = ours.iter().filter(|s| s.peer == id).map(|s| s.local_alias);
+            let hinted = hops
+                .clone()
+                .filter(|hop| hop.node == id)
+                .map(|hop| hop.scid);
+            excluded.extend(theirs.chain(hinted));
+            continue;
+        }
+        let scid = text.strip_suffix("/0").or(text.strip_suffix("/1"));
+        let scid: ShortChannelId = scid.unwrap_or(text).parse().map_err(|_| {
+            RpcError::invalid_params(
+                "exclude: should be short_channel_ids with direction, or node ids",
+            )
+        })?;
+        let alias = ours.iter().find(|s| s.scid == Some(scid));
+        excluded.extend([scid].into_iter().chain(alias.map(|s| s.local_alias)));
+    }
+    Ok(excluded)
 }
 
-fn pay_error(why: &PayError, hash: wire::PaymentHash, amount: MilliSatoshi) -> RpcError {
+fn pay_error(why: &PayError, paying: &Paying) -> RpcError {
     let code = match why {
         PayError::InProgress => code::PAY_IN_PROGRESS,
+        PayError::NoRoute(NoRoute::TooExpensive { .. }) => code::PAY_ROUTE_TOO_EXPENSIVE,
         PayError::NoRoute(_) => code::PAY_ROUTE_NOT_FOUND,
         PayError::Failed {
             destination: true, ..
@@ -148,7 +175,17 @@ fn pay_error(why: &PayError, hash: wire::PaymentHash, amount: MilliSatoshi) -> R
         PayError::TimedOut(_) => code::PAY_STOPPED_RETRYING,
         PayError::Db(_) | PayError::Stopping => return failed(why),
     };
-    let mut data = json!({"payment_hash": hash.to_string(), "amount_msat": amount.0});
+    let mut data = json!({
+        "payment_hash": paying.hash.to_string(),
+        "destination": paying.destination.to_string(),
+        "bolt11": paying.bolt11,
+        "amount_msat": paying.amount.0,
+        "created_at": paying.created_at,
+        "status": match why {
+            PayError::InProgress | PayError::TimedOut(_) => "pending",
+            _ => "failed",
+        },
+    });
     if let (
         PayError::Failed {
             failure_hop,
@@ -160,14 +197,10 @@ fn pay_error(why: &PayError, hash: wire::PaymentHash, amount: MilliSatoshi) -> R
     {
         object.insert("erring_index".to_owned(), json!(failure_hop));
         object.insert("failcode".to_owned(), json!(failure.code()));
-        object.insert(
-            "failcodename".to_owned(),
-            json!(failure.name().to_uppercase()),
-        );
-        object.insert(
-            "raw_message".to_owned(),
-            json!(hex::encode(failure.encode())),
-        );
+        let name = format!("WIRE_{}", failure.name().to_uppercase());
+        object.insert("failcodename".to_owned(), json!(name));
+        let raw = hex::encode(failure.encode());
+        object.insert("raw_message".to_owned(), json!(raw));
     }
     error(code, why).with_data(data)
 }

@@ -6,6 +6,7 @@ use lightningd_rpc::{Args, Context, RpcError};
 use serde_json::{Map, Value, json};
 use wire::{MilliSatoshi, PaymentHash};
 
+use super::paging::Paging;
 use super::{Outcome, failed};
 use crate::node::Node;
 use crate::store::payments::{self as records, Part, PartStatus, Payment};
@@ -35,7 +36,14 @@ fn part_status(status: &PartStatus) -> &'static str {
 
 pub async fn listsendpays(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let status: Option<String> = args.optional("status")?;
-    let mut parts = match wanted_hash(&args)? {
+    let paging = Paging::read(&args)?;
+    let hash = wanted_hash(&args)?;
+    if hash.is_some() && paging.has_start() {
+        return Err(RpcError::invalid_params(
+            "Cannot use start with bolt11 or payment_hash",
+        ));
+    }
+    let mut parts = match hash {
         Some(hash) => records::parts_of(&node.db, hash),
         None => records::all_parts(&node.db),
     }
@@ -45,7 +53,9 @@ pub async fn listsendpays(node: Arc<Node>, _: Context, args: Args) -> Outcome {
             .as_deref()
             .is_none_or(|wanted| wanted == part_status(&part.status))
     });
-    let parts = listed(parts, &args)?;
+    let parts = paging.page(parts, |part| {
+        paging.key(part.created_index, part.updated_index)
+    });
     let mut shown = Vec::with_capacity(parts.len());
     for part in &parts {
         let key = (part.payment_hash.0, part.groupid);
@@ -55,31 +65,6 @@ pub async fn listsendpays(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     Ok(json!({ "payments": shown }))
 }
 
-/// `index`, `start` and `limit`, as CLN's lists have them.
-fn listed(mut parts: Vec<Part>, args: &Args) -> Result<Vec<Part>, RpcError> {
-    let index: Option<String> = args.optional("index")?;
-    let start: Option<u64> = args.optional("start")?;
-    let limit: Option<u64> = args.optional("limit")?;
-    let updated = index.as_deref() == Some("updated");
-    let key = |part: &Part| {
-        if updated {
-            part.updated_index.unwrap_or(0)
-        } else {
-            part.created_index
-        }
-    };
-    parts.retain(|part| {
-        key(part) >= start.unwrap_or(0) && (!updated || part.updated_index.is_some())
-    });
-    parts.sort_by_key(key);
-    parts.truncate(
-        limit
-            .and_then(|limit| usize::try_from(limit).ok())
-            .unwrap_or(usize::MAX),
-    );
-    Ok(parts)
-}
-
 fn sendpay(part: &Part, payment: Option<&Payment>) -> Value {
     let mut entry = Map::new();
     let mut put = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
@@ -87,7 +72,10 @@ fn sendpay(part: &Part, payment: Option<&Payment>) -> Value {
     put("id", json!(part.created_index));
     put("payment_hash", json!(part.payment_hash.to_string()));
     put("groupid", json!(part.groupid));
-    put("partid", json!(part.partid));
+    // CLN leaves out the zero of what is no multi-part payment; ours begin to count there, too.
+    if part.partid > 0 {
+        put("partid", json!(part.partid));
+    }
     if let Some(updated) = part.updated_index {
         put("updated_index", json!(updated));
     }
@@ -128,79 +116,79 @@ fn described(entry: &mut Map<String, Value>, payment: &Payment) {
 
 pub async fn listpays(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let status: Option<String> = args.optional("status")?;
+    let paging = Paging::read(&args)?;
     let payments = match wanted_hash(&args)? {
         Some(hash) => records::groups_of(&node.db, hash),
         None => records::all_payments(&node.db),
     }
     .map_err(failed)?;
     let mut pays = Vec::with_capacity(payments.len());
-    for payment in &payments {
+    for (number, payment) in payments.iter().enumerate() {
         let mut parts = records::parts_of(&node.db, payment.payment_hash).map_err(failed)?;
         parts.retain(|part| part.groupid == payment.groupid);
-        pays.push((first_index(&parts), pay(&node, payment, &parts)));
+        // As in CLN, what never left is no payment.
+        let Some(first) = parts.iter().map(|part| part.created_index).min() else {
+            continue;
+        };
+        // Groups of one hash stand one after the other: only the last can still be tried.
+        let next = payments.get(number + 1);
+        let last = next.is_none_or(|next| next.payment_hash != payment.payment_hash);
+        let state = state(
+            &parts,
+            last && node.payments.is_active(payment.payment_hash),
+        );
+        if status.as_deref().is_none_or(|wanted| wanted == state) {
+            let updated = parts.iter().filter_map(|part| part.updated_index).max();
+            let key = paging.key(first, updated);
+            pays.push((key, pay(payment, &parts, state, first, updated)));
+        }
     }
-    pays.retain(|(_, pay)| {
-        let now = pay.get("status").and_then(Value::as_str);
-        status.is_none() || status.as_deref() == now
-    });
-    pays.sort_by_key(|(index, _)| *index);
-    let start: Option<u64> = args.optional("start")?;
-    let limit: Option<u64> = args.optional("limit")?;
-    let limit = limit
-        .and_then(|limit| usize::try_from(limit).ok())
-        .unwrap_or(usize::MAX);
-    let pays = pays
-        .into_iter()
-        .filter(|(index, _)| *index >= start.unwrap_or(0));
-    Ok(json!({ "pays": pays.take(limit).map(|(_, pay)| pay).collect::<Vec<_>>() }))
+    let pays = paging.page(pays, |(key, _)| *key);
+    Ok(json!({ "pays": pays.into_iter().map(|(_, pay)| pay).collect::<Vec<_>>() }))
 }
 
-fn first_index(parts: &[Part]) -> u64 {
-    parts
-        .iter()
-        .map(|part| part.created_index)
-        .min()
-        .unwrap_or(0)
-}
-
-fn pay(node: &Node, payment: &Payment, parts: &[Part]) -> Value {
-    let is = |part: &&Part, status: &str| part_status(&part.status) == status;
-    let complete: Vec<&Part> = parts.iter().filter(|part| is(part, "complete")).collect();
-    let pending = parts.iter().any(|part| is(&part, "pending"));
-    let status = match () {
-        () if !complete.is_empty() => "complete",
-        () if pending || node.payments.is_active(payment.payment_hash) => "pending",
+fn state(parts: &[Part], active: bool) -> &'static str {
+    let any = |status: &str| parts.iter().any(|part| part_status(&part.status) == status);
+    match () {
+        () if any("complete") => "complete",
+        () if any("pending") || active => "pending",
         () => "failed",
+    }
+}
+
+fn pay(payment: &Payment, parts: &[Part], state: &str, first: u64, updated: Option<u64>) -> Value {
+    let alive = |part: &&Part| !matches!(part.status, PartStatus::Failed { .. });
+    let count = parts.iter().filter(alive).count();
+    let sum = |amount: fn(&Part) -> MilliSatoshi| {
+        let amounts = parts.iter().filter(alive).map(|part| amount(part).0);
+        amounts.fold(0_u64, u64::saturating_add)
     };
     let mut entry = Map::new();
     let mut put = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
     put("payment_hash", json!(payment.payment_hash.to_string()));
-    put("status", json!(status));
+    put("status", json!(state));
     put("destination", json!(payment.destination.to_string()));
     put("created_at", json!(payment.created_at));
-    put("created_index", json!(first_index(parts)));
-    if let Some(updated) = parts.iter().filter_map(|part| part.updated_index).max() {
+    put("created_index", json!(first));
+    if let Some(updated) = updated {
         put("updated_index", json!(updated));
     }
-    if let (Some(first), "complete") = (complete.first(), status) {
-        let sum = |amount: fn(&Part) -> MilliSatoshi| {
-            complete
-                .iter()
-                .fold(0_u64, |sum, part| sum.saturating_add(amount(part).0))
-        };
+    if count > 0 {
         put("amount_msat", json!(sum(|part| part.amount)));
-        put("amount_sent_msat", json!(sum(|part| part.amount_sent)));
-        if let PartStatus::Complete { preimage } = &first.status {
-            put("preimage", json!(hex::encode(preimage.0)));
+    }
+    put("amount_sent_msat", json!(sum(|part| part.amount_sent)));
+    if count > 1 {
+        put("number_of_parts", json!(count));
+    }
+    let complete = parts.iter().filter_map(|part| match part.status {
+        PartStatus::Complete { preimage } => Some((preimage, part.completed_at)),
+        PartStatus::Pending | PartStatus::Failed { .. } => None,
+    });
+    if let Some((preimage, at)) = complete.min_by_key(|(_, at)| *at) {
+        put("preimage", json!(hex::encode(preimage.0)));
+        if let Some(at) = at {
+            put("completed_at", json!(at));
         }
-        put("number_of_parts", json!(complete.len()));
-        put(
-            "completed_at",
-            json!(complete.iter().filter_map(|part| part.completed_at).max()),
-        );
-    } else {
-        put("amount_msat", json!(payment.amount.0));
-        put("amount_sent_msat", json!(0));
     }
     described(&mut entry, payment);
     Value::Object(entry)

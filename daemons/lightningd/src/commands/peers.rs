@@ -12,42 +12,39 @@ use super::{Outcome, addresses, error, failed};
 use crate::node::Node;
 use crate::peers::Peer;
 
+/// States in which a channel needs its peer.
+const TALKING: [&str; 4] = [
+    "CHANNELD_AWAITING_LOCKIN",
+    "CHANNELD_NORMAL",
+    "CHANNELD_SHUTTING_DOWN",
+    "CLOSINGD_SIGEXCHANGE",
+];
+
 pub async fn connect(node: Arc<Node>, _: Context, args: Args) -> Outcome {
-    let id: String = args.required("id")?;
-    let host: Option<String> = args.optional("host")?;
-    let port: Option<u64> = args.optional("port")?;
-    let (id, at) = match id.split_once('@') {
-        Some((id, at)) => (id.to_owned(), Some(at.to_owned())),
-        None => (id, None),
-    };
-    let peer: NodeId = id
-        .parse()
-        .map_err(|_| RpcError::invalid_params("id: should be a node id, not 'invalid token'"))?;
-    if at.is_some() && host.is_some() {
-        return Err(RpcError::invalid_params(
-            "Can't specify host as both xxx@yyy and separate argument",
-        ));
-    }
-    let address = match (host.or(at), port) {
-        (Some(host), Some(port)) => Some(join(&host, port)),
-        (Some(host), None) => Some(with_default_port(&host, node.options.network.port())),
-        (None, Some(_)) => return Err(RpcError::invalid_params("Can't specify port without host")),
-        (None, None) => None,
-    };
+    let (peer, address) = whom(&node, &args)?;
     if peer == node.id {
         return Err(failed("cannot connect to ourselves"));
     }
-    let known = node
+    let found = reach(&node, peer, address).await?;
+    Ok(json!({
+        "id": peer.to_string(),
+        "features": hex::encode(&found.features),
+        "direction": if found.inbound { "in" } else { "out" },
+        "address": addresses::shown(&found.address),
+    }))
+}
+
+/// Connects to a peer, at this address or at those known of it; nothing to do if it is connected.
+pub async fn reach(node: &Node, peer: NodeId, address: Option<String>) -> Result<Peer, RpcError> {
+    if let Some(connected) = node.peers.view().connected.get(&peer) {
+        return Ok(connected.clone());
+    }
+    match node
         .peers
-        .connect(peer, address.clone().into_iter().collect())
-        .await;
-    match known {
-        Ok(found) => Ok(json!({
-            "id": peer.to_string(),
-            "features": hex::encode(&found.features),
-            "direction": if found.inbound { "in" } else { "out" },
-            "address": addresses::shown(&found.address),
-        })),
+        .connect(peer, address.into_iter().collect())
+        .await
+    {
+        Ok(found) => Ok(found),
         Err(reasons) if reasons.is_empty() => Err(error(
             code::CONNECT_NO_KNOWN_ADDRESS,
             "Unable to connect, no address known for peer",
@@ -59,6 +56,41 @@ pub async fn connect(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     }
 }
 
+/// `id`, `host` and `port`: also `id@host` and `id@host:port`.
+fn whom(node: &Node, args: &Args) -> Result<(NodeId, Option<String>), RpcError> {
+    let given: String = args.required("id")?;
+    let host: Option<String> = args.optional("host")?;
+    let port: Option<u64> = args.optional("port")?;
+    let (id, at) = match given.split_once('@') {
+        Some((id, at)) => (id, Some(at.to_owned())),
+        None => (given.as_str(), None),
+    };
+    let refused = |why: &str| Err(RpcError::invalid_params(why));
+    let Ok(peer) = id.parse::<NodeId>() else {
+        return refused("id: should be a node id");
+    };
+    if port == Some(0) {
+        return refused("port: should be non-zero");
+    }
+    if at.is_some() && host.is_some() {
+        return refused("Can't specify host as both xxx@yyy and separate argument");
+    }
+    if at.as_deref() == Some("") {
+        return refused("malformed host @part");
+    }
+    if port.is_some() && at.as_deref().is_some_and(has_port) {
+        return refused("Can't specify port as both xxx@yyy:port and separate argument");
+    }
+    let address = match (host.or(at), port) {
+        (Some(host), Some(port)) => Some(join(&host, port)),
+        (Some(host), None) if has_port(&host) => Some(host),
+        (Some(host), None) => Some(join(&host, node.options.network.port().into())),
+        (None, Some(_)) => return refused("Can't specify port without host"),
+        (None, None) => None,
+    };
+    Ok((peer, address))
+}
+
 fn join(host: &str, port: u64) -> String {
     if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]:{port}")
@@ -67,34 +99,29 @@ fn join(host: &str, port: u64) -> String {
     }
 }
 
-fn with_default_port(host: &str, port: u16) -> String {
+fn has_port(host: &str) -> bool {
     let bare_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
-    let has_port = !bare_v6
-        && host
-            .rsplit_once(':')
-            .is_some_and(|(_, p)| p.parse::<u16>().is_ok());
-    if has_port {
-        host.to_owned()
-    } else {
-        join(host, port.into())
-    }
+    let port = host.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    !bare_v6 && matches!(port, Some(Ok(_)))
 }
 
 pub async fn disconnect(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let peer: NodeId = args.required("id")?;
     let force: bool = args.required("force")?;
+    let summaries = node.channels.summaries();
     if !node.peers.is_connected(peer) {
-        return Err(failed("Peer not connected"));
+        let known = summaries.iter().any(|s| s.peer == peer);
+        return Err(if known {
+            failed("Peer not connected")
+        } else {
+            RpcError::invalid_params(format!("Unknown peer '{peer}'"))
+        });
     }
-    let active = node
-        .channels
-        .summaries()
-        .into_iter()
-        .any(|s| s.peer == peer && s.usable);
-    if active && !force {
-        return Err(failed(
-            "Peer has (at least one) channel in state CHANNELD_NORMAL",
-        ));
+    let mut theirs = summaries.iter().filter(|s| s.peer == peer);
+    let talking = theirs.find(|s| TALKING.contains(&s.state));
+    if let (Some(channel), false) = (talking, force) {
+        let text = format!("Peer has (at least one) channel in state {}", channel.state);
+        return Err(failed(text));
     }
     node.peers
         .disconnect(peer, "disconnect command".to_owned())
@@ -155,22 +182,20 @@ fn log_of(node: &Node, peer: NodeId, level: LogLevel) -> Vec<Value> {
 
 pub async fn ping(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let peer: NodeId = args.required("id")?;
-    let len: u64 = args.required("len")?;
-    let pong: u64 = args.required("pongbytes")?;
-    let too_big =
-        |what| RpcError::invalid_params(format!("{what} would result in oversize message"));
-    // BOLT 1: type, two lengths and the bytes fit in 65535; 65532 and more ask for no pong.
-    let len = u16::try_from(len)
-        .ok()
-        .filter(|len| *len <= 65529)
-        .ok_or_else(|| too_big("len"))?;
-    let pong = u16::try_from(pong).map_err(|_| too_big("pongbytes"))?;
+    let len: u16 = args.required("len")?;
+    let pong: u16 = args.required("pongbytes")?;
+    // BOLT 1: type, two lengths and the bytes fit in 65535.
+    if len > 65529 {
+        let text = format!("{len} would result in oversize ping");
+        return Err(RpcError::invalid_params(text));
+    }
     if !node.peers.is_connected(peer) {
         return Err(failed("Peer not connected"));
     }
     match node.peers.ping(peer, len, pong).await {
         // What CLN counts: type and length besides the bytes.
         Some(bytes) => Ok(json!({ "totlen": u32::from(bytes) + 4 })),
+        // BOLT 1: so many ask for no pong.
         None if pong >= 65532 => Ok(json!({ "totlen": 0 })),
         None => Err(failed("Ping failed: the peer did not answer")),
     }

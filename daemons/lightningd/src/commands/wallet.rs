@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use bitcoin::hex::DisplayHex;
 use bitcoin::{Address, OutPoint, Psbt, ScriptBuf, Transaction};
-use lightningd_rpc::{Args, Context, RpcError, SatOrAll};
+use lightningd_rpc::{Args, Context, RpcError, SatOrAll, code};
 use lightningd_wallet::{Amount, Fund, FundStatus, Inputs, Recipient, UnsignedTx, parse_address};
 use serde_json::{Value, json};
 use wire::{MilliSatoshi, Satoshi};
@@ -103,7 +103,7 @@ pub async fn withdraw(node: Arc<Node>, _: Context, args: Args) -> Outcome {
         emergency_reserve: emergency_reserve(&node, false),
         funding_limit: None,
     };
-    let unsigned = node.wallet.build(spend).await.map_err(wallet_error)?;
+    let unsigned = build(&node, spend).await?;
     let tx = match node.wallet.sign(unsigned.clone()).await {
         Ok(tx) => tx,
         Err(why) => {
@@ -117,6 +117,19 @@ pub async fn withdraw(node: Arc<Node>, _: Context, args: Args) -> Outcome {
         "txid": tx.compute_txid().to_string(),
         "psbt": signed_psbt(&unsigned, &tx)?,
     }))
+}
+
+/// Chooses and reserves coins. What is missing may be on its way while the chain is still read.
+pub async fn build(node: &Node, spend: Spend) -> Result<UnsignedTx, RpcError> {
+    let built = node.wallet.build(spend).await.map_err(wallet_error);
+    let synced = node.chain.view().synced;
+    built.map_err(|why| match why.code {
+        code::FUND_CANNOT_AFFORD if !synced => error(
+            code::FUNDING_STILL_SYNCING_BITCOIN,
+            "Cannot afford: still syncing with bitcoin network...",
+        ),
+        _ => why,
+    })
 }
 
 /// Noted as ours first, so that it is broadcast again after a crash; forgotten if it is refused.

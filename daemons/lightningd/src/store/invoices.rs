@@ -14,7 +14,8 @@ pub struct Invoice {
     pub payment_secret: PaymentSecret,
     /// `None`: any amount.
     pub amount: Option<MilliSatoshi>,
-    pub description: String,
+    /// `None` once `delinvoice` has removed it.
+    pub description: Option<String>,
     /// Seconds since the epoch.
     pub expires_at: u64,
     pub paid: Option<Paid>,
@@ -48,6 +49,37 @@ impl Record for LabelOf {
     const CF: Cf = Cf::InvoiceByHash;
     const VERSION: u8 = 1;
     type Key = [u8; 32];
+}
+
+/// The highest indexes given out. Written when an invoice is deleted, so that a later one never
+/// gets an index for a second time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Highest {
+    pub created: u64,
+    pub updated: u64,
+    pub paid: u64,
+}
+
+impl Highest {
+    fn key() -> String {
+        "invoices/highest".to_owned()
+    }
+
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn load(db: &Db) -> Result<Highest, DbError> {
+        Ok(db.get::<Highest>(&Highest::key())?.unwrap_or_default())
+    }
+
+    pub fn put(&self, batch: &mut Batch) {
+        batch.put(&Highest::key(), self);
+    }
+}
+
+impl Record for Highest {
+    const CF: Cf = Cf::Meta;
+    const VERSION: u8 = 1;
+    type Key = String;
 }
 
 pub fn put(batch: &mut Batch, invoice: &Invoice) {
