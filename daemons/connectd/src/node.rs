@@ -277,6 +277,10 @@ impl Node {
         let peer = self.peer(id);
         peer.know(addresses, &self.limits);
         peer.set_keep(keep);
+        if keep && peer.is_live() {
+            // lightningd says so of a connection that is of use.
+            peer.reset_pause();
+        }
         if self.online && id != self.id && peer.is_to_be_dialled() {
             self.dial(&peer, Duration::ZERO);
         }

@@ -316,6 +316,10 @@ async fn the_loss_of_hsmd_and_nonsense_of_lightningd_end_it_with_an_error() {
             error.to_string().contains("lacks a file descriptor"),
             "{error}"
         );
+        let b = TestNode::start(2, LIMITS).await;
+        b.hsmd.abort();
+        let error = b.task.await.unwrap().unwrap_err().to_string();
+        assert_eq!(error, "hsmd's edge: the other end closed the edge");
     })
     .await;
 }

@@ -81,6 +81,7 @@ pub struct TestNode {
     pub to: Sender<ToConnectd>,
     pub from: Receiver<ToLightningd>,
     pub task: JoinHandle<Result<(), ServeError>>,
+    pub hsmd: JoinHandle<()>,
 }
 
 impl TestNode {
@@ -91,7 +92,7 @@ impl TestNode {
     pub async fn start_as(of: u8, limits: Limits, change: impl FnOnce(&mut Start)) -> TestNode {
         let (ours, theirs) = pair().unwrap();
         let (hsm_ours, hsm_theirs) = pair().unwrap();
-        hsmd(key(of), hsm_ours);
+        let hsmd = hsmd(key(of), hsm_ours);
         let lower =
             LowerConn::<LightningdConnectd>::new(theirs, hello::<LightningdConnectd>()).unwrap();
         let upper = UpperConn::<HsmNoise>::new(hsm_theirs, hello::<HsmNoise>()).unwrap();
@@ -121,6 +122,7 @@ impl TestNode {
             to,
             from,
             task,
+            hsmd,
         }
     }
 
@@ -204,7 +206,7 @@ pub async fn two(limits: Limits) -> (TestNode, TestNode) {
 }
 
 /// hsmd, for one socket.
-fn hsmd(key: SecretKey, socket: OwnedFd) {
+fn hsmd(key: SecretKey, socket: OwnedFd) -> JoinHandle<()> {
     let mut edge = LowerConn::<HsmNoise>::new(socket, hello::<HsmNoise>()).unwrap();
     spawn_local(async move {
         while let Ok(Request::Step { step }) = edge.recv().await {
@@ -216,7 +218,7 @@ fn hsmd(key: SecretKey, socket: OwnedFd) {
                 return;
             }
         }
-    });
+    })
 }
 
 /// A channel's end of its socket.
