@@ -413,3 +413,32 @@ async fn a_kept_peer_comes_back_by_itself_and_its_channels_are_told() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn keep_said_of_a_connected_peer_begins_the_pauses_anew() {
+    local(async {
+        let limits = Limits {
+            backoff_min: Duration::from_millis(5),
+            ..LIMITS
+        };
+        let (mut a, mut b) = two(limits).await;
+        let addresses = vec![b.address.to_string()];
+        // Doubled so often, the last pause alone would be five minutes.
+        for _ in 0..18 {
+            let (peer, addresses, keep) = (b.id, addresses.clone(), true);
+            a.say(ToConnectd::Keep {
+                peer,
+                addresses,
+                keep,
+            })
+            .await;
+            let (peer, reason) = (b.id, "again".to_owned());
+            a.say(ToConnectd::Disconnect { peer, reason }).await;
+            assert_eq!(a.disconnected().await, "again");
+            b.disconnected().await;
+            a.connected().await;
+            b.connected().await;
+        }
+    })
+    .await;
+}
