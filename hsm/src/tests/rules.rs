@@ -538,6 +538,24 @@ fn m1_no_mutual_close_while_anything_is_pending() {
 }
 
 #[test]
+fn m1_no_mutual_close_while_the_two_commitments_differ() {
+    let mut pair = Pair::open(ANCHORS);
+    // Paid within one commitment: no HTLC is left, but only the peer's commitment knows of it.
+    let paid = [
+        add(Side::Local, 0, 50_000_000),
+        Delta::Fulfil {
+            key: key(Side::Local, 0),
+            preimage: PREIMAGE,
+        },
+    ];
+    pair.commit(Side::Remote, &paid);
+    let close = pair.sign_close(CLOSE_FEE);
+    assert_eq!(pair.a.refused(close.clone()), "M1");
+    pair.commit(Side::Local, &paid);
+    assert!(matches!(pair.a.ask(close), Reply::SignedClose { .. }));
+}
+
+#[test]
 fn m1_the_fee_is_capped_and_a_false_signature_completes_nothing() {
     let mut pair = Pair::open(ANCHORS);
     for fee in [Satoshi(700_001), Satoshi(699_999), Satoshi(u64::MAX)] {

@@ -10,8 +10,8 @@ use ipc_messages::hsm::{Role, gossip, noise, wallet};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use wire::noise::{Initiator, Responder};
 use wire::{
-    BlockDelta, Body, ChainHash, ChannelUpdate, Feature, Features, MilliSatoshi, PaymentHash, PaymentSecret,
-    Satoshi, ShortChannelId,
+    BlockDelta, Body, ChainHash, ChannelUpdate, Feature, Features, MilliSatoshi, PaymentHash,
+    PaymentSecret, Satoshi, ShortChannelId,
 };
 
 use crate::node::{CHAIN, Node};
@@ -39,7 +39,9 @@ fn two_nodes_shake_hands_without_their_keys() {
     let (responder, key_step) = Responder::new(secret(2), id_b.0).act1(&act1).unwrap();
     let (act2, responder) = responder.finish(step(false, key_step).unwrap()).unwrap();
     let (initiator, key_step) = initiator.act2(&act2).unwrap();
-    let (act3, _) = initiator.finish(step(true, key_step).unwrap(), id_a.0).unwrap();
+    let (act3, _) = initiator
+        .finish(step(true, key_step).unwrap(), id_a.0)
+        .unwrap();
     let (id, _) = responder.act3(&act3).unwrap();
     assert_eq!(id, id_a);
 
