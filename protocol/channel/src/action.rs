@@ -226,6 +226,9 @@ pub struct Policy {
     /// Feerates that we accept from the opener.
     pub feerate_min: FeeratePerKw,
     pub feerate_max: FeeratePerKw,
+    /// So many blocks before its expiry an HTLC that we fulfilled has to be claimed on chain. Less
+    /// than what an HTLC that we take has left, or each of them fails its channel.
+    pub fulfil_deadline: BlockDelta,
     pub close_fees: CloseFees,
 }
 

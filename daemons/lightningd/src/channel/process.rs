@@ -155,8 +155,15 @@ pub(super) fn policy(node: &Node) -> Policy {
         } else {
             rates.max_acceptable(feerates::MAX_MULTIPLIER)
         },
+        fulfil_deadline: fulfil_deadline(options.channels.cltv_delta, options.channels.cltv_final),
         close_fees: close_fees(node),
     }
+}
+
+/// Half of what a forward has left, as in CLN; but less than what an HTLC for ourselves has left at
+/// least, so that none is past it when it arrives.
+fn fulfil_deadline(cltv_delta: BlockDelta, cltv_final: BlockDelta) -> BlockDelta {
+    BlockDelta(cltv_delta.0.div_ceil(2).min(cltv_final.0.saturating_sub(1)))
 }
 
 /// Fees for the mutual close that we would pay or accept.

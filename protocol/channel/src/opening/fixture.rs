@@ -67,6 +67,7 @@ pub(crate) fn policy() -> Policy {
         max_dust_exposure: MilliSatoshi(50_000_000),
         feerate_min: FeeratePerKw(253),
         feerate_max: FeeratePerKw(10_000),
+        fulfil_deadline: BlockDelta(18),
         close_fees: CloseFees {
             ideal: FeeratePerKw(1000),
             min: FeeratePerKw(253),

@@ -8,12 +8,11 @@ use crate::state::HtlcRecord;
 
 /// Blocks after its expiry until an HTLC of ours has to be timed out on chain (G of BOLT 2).
 const OFFERED_GRACE: u32 = 1;
-/// Blocks before its expiry until an HTLC that we fulfilled has to be claimed on chain (2R+G+S of BOLT 2).
-const FULFILLED_MARGIN: u32 = 18;
 
 impl Running {
     pub(super) fn block(&mut self, height: BlockHeight) -> Outcome {
         self.height = Some(height);
+        let margin = u32::from(self.policy.fulfil_deadline.0);
         for (key, record) in &self.htlcs {
             if !(record.state.in_local() || record.state.in_remote()) {
                 continue;
@@ -26,10 +25,10 @@ impl Running {
                         && height.0 >= record.htlc.cltv_expiry.0.saturating_add(OFFERED_GRACE)
                 }
                 // BOLT 2, cltv_expiry_delta Selection, fulfilling node: so near to its expiry that
-                // the chain is needed.
+                // the chain is needed (2R+G+S before it).
                 Side::Remote => {
                     fulfilled(record)
-                        && height.0.saturating_add(FULFILLED_MARGIN) >= record.htlc.cltv_expiry.0
+                        && height.0.saturating_add(margin) >= record.htlc.cltv_expiry.0
                 }
             };
             if past {

@@ -96,6 +96,7 @@ pub fn policy() -> Policy {
         max_dust_exposure: MilliSatoshi(5_000_000),
         feerate_min: FeeratePerKw(253),
         feerate_max: FeeratePerKw(20_000),
+        fulfil_deadline: BlockDelta(18),
         close_fees: CLOSE_FEES,
     }
 }
