@@ -158,7 +158,7 @@ impl Shell {
                     let reason = format!("the peer says: {}", error.text());
                     tracing::warn!("{reason}");
                     self.event(Event::Peer(Message::Error(error)))?;
-                    Ok(self.node.send(&ToLightningd::Failed { reason })?)
+                    Ok(self.node.send(&ToLightningd::PeerFailed { reason })?)
                 }
                 Ok(Some(Message::Warning(warning))) => {
                     tracing::warn!("the peer warns: {}", warning.text());

@@ -219,6 +219,10 @@ impl Channel {
                 tracing::warn!("the channel failed: {reason}");
                 self.failed(wire::Side::Local, &reason).await;
             }
+            ToLightningd::PeerFailed { reason } => {
+                tracing::warn!("the peer failed the channel: {reason}");
+                self.failed(wire::Side::Remote, &reason).await;
+            }
             ToLightningd::Warned { reason } => tracing::warn!("the peer got a warning: {reason}"),
             ToLightningd::Refused { rule, reason } => {
                 tracing::error!("hsmd refused by rule {rule}: {reason}");

@@ -95,6 +95,8 @@ pub enum ToLightningd {
     },
     /// The peer broke the protocol: it got an error and the channel must be closed on chain.
     Failed { reason: String },
+    /// The peer sent an error: it has given the channel up.
+    PeerFailed { reason: String },
     /// It got a warning and was disconnected; the channel goes on at the next connection.
     Warned { reason: String },
     /// A rule of hsmd refused what the channel asked: a bug, or somebody meddles.

@@ -110,6 +110,11 @@ impl Channel {
         if record.facts.spent_by.is_some() || matches!(record.live.phase, Phase::Closed { .. }) {
             return;
         }
+        // Once: an error of ours may make the peer say one too, and the other way round.
+        if let (true, Some(tx)) = (record.facts.unilateral, &record.facts.closing_tx) {
+            let closed = Closed::Unilateral(tx.clone());
+            return self.answer_closers(&closed);
+        }
         let tx = match self.node.hsm.force_close(self.dbid).await {
             Ok(bytes) => bitcoin::consensus::deserialize::<Transaction>(&bytes),
             Err(error) => {
