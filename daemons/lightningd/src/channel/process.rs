@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use channel::action::{AddRefusal, CloseFees, Policy};
+use futures::StreamExt;
 use ipc_messages::edges::LightningdChanneld;
 use ipc_messages::hsm::Role as HsmRole;
 use ipc_messages::lightningd_channeld::{Begin, Start, ToChanneld, ToLightningd};
@@ -87,6 +88,13 @@ impl Channel {
     pub(super) async fn died(&mut self, why: &str) {
         self.link = None;
         self.active = false;
+        // What it handed over is the state that its successor goes on from and tells the peer of:
+        // it has to be durable first. Its sequence numbers mean nothing to the successor.
+        while let Some((_, done)) = self.commits.next().await {
+            if let Err(error) = done {
+                self.node.database_failed(&error);
+            }
+        }
         for origin in std::mem::take(&mut self.offered) {
             self.add_refused(origin, AddRefusal::NotConnected);
         }
