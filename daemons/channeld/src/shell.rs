@@ -44,13 +44,22 @@ pub struct Shell {
     core: Option<Box<Channel>>,
     refused: Option<PeerFault>,
     channel_id: ChannelId,
+    /// Ids whose messages come to us.
+    claimed: Vec<ChannelId>,
     onions: Onions,
     /// What lightningd said while something else was waited for.
     waiting: VecDeque<FromNode>,
     sequence: u64,
     /// The peer's connection, while there is one.
     connection: Option<Connection>,
+    /// A turn ended with messages left that may be in no socket.
+    more: bool,
 }
+
+/// lightningd said Stop while something waited for the database.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by lightningd")]
+struct Stopped;
 
 impl Shell {
     pub fn new(
@@ -72,18 +81,17 @@ impl Shell {
             core,
             refused,
             channel_id,
+            claimed: vec![channel_id],
             onions: Onions::default(),
             waiting: VecDeque::new(),
             sequence: 0,
             connection,
+            more: false,
         }
     }
 
     /// What the core wants at once.
-    ///
-    /// # Errors
-    /// As [`Shell::run`].
-    pub fn begin(&mut self, actions: Vec<Action>, height: BlockHeight) -> anyhow::Result<()> {
+    fn begin(&mut self, actions: Vec<Action>, height: BlockHeight) -> anyhow::Result<()> {
         if let Some(fault) = self.refused.take() {
             self.fault(fault)?;
             let reason = "the peer's open_channel was refused".to_owned();
@@ -94,14 +102,25 @@ impl Shell {
         self.flush()
     }
 
+    /// Runs until lightningd says Stop or is gone.
+    ///
     /// # Errors
-    /// lightningd or hsmd sent a bad frame or is gone.
-    pub fn run(&mut self) -> anyhow::Result<()> {
+    /// lightningd or hsmd sent a bad frame, or hsmd is gone.
+    pub fn run(&mut self, begin: Vec<Action>, height: BlockHeight) -> anyhow::Result<()> {
+        let done = self.begin(begin, height).and_then(|()| self.turns());
+        match done {
+            Err(error) if error.is::<Stopped>() => Ok(()),
+            done => done,
+        }
+    }
+
+    fn turns(&mut self) -> anyhow::Result<()> {
         loop {
             self.wait()?;
             self.hear_peer()?;
+            // Nothing is owed any more: what was not persisted has not happened.
             if self.hear_node()? == Go::Stop {
-                self.event(Event::Flush)?;
+                self.leave()?;
                 return self.flush();
             }
             self.event(Event::Flush)?;
@@ -109,9 +128,22 @@ impl Shell {
         }
     }
 
-    /// Sleeps until a socket has something, unless something is here already.
+    /// An orderly end is not a death: connectd keeps the peer's connection for its other channels.
+    fn leave(&mut self) -> anyhow::Result<()> {
+        for channel_id in std::mem::take(&mut self.claimed) {
+            self.tell_peer(&ToConnectd::Release { channel_id })?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a socket has something, unless something is here already: what came in one read
+    /// with what was waited for is in no socket any more.
     fn wait(&mut self) -> anyhow::Result<()> {
-        if !self.waiting.is_empty() {
+        if let Some(message) = self.node.recv_buffered()? {
+            let from = self.with_fd(message)?;
+            self.waiting.push_back(from);
+        }
+        if !self.waiting.is_empty() || std::mem::take(&mut self.more) {
             return Ok(());
         }
         let mut fds = vec![PollFd::new(self.node.as_fd(), PollFlags::POLLIN)];
@@ -140,6 +172,7 @@ impl Shell {
                 }
             }
         }
+        self.more = true;
         Ok(())
     }
 
@@ -196,6 +229,7 @@ impl Shell {
                 return Ok(Go::Stop);
             }
         }
+        self.more = true;
         Ok(Go::On)
     }
 
@@ -325,6 +359,7 @@ impl Shell {
         if new_id != self.channel_id {
             // BOLT 2: from funding_created on the channel has its real id.
             self.channel_id = new_id;
+            self.claimed.push(new_id);
             self.tell_peer(&ToConnectd::Claim { channel_id: new_id })?;
         }
         Ok(())
@@ -336,6 +371,7 @@ impl Shell {
         loop {
             match self.node.recv()? {
                 ToChanneld::Persisted { sequence } if sequence >= self.sequence => return Ok(()),
+                ToChanneld::Stop => return Err(Stopped.into()),
                 other => {
                     let kept = self.with_fd(other)?;
                     self.waiting.push_back(kept);

@@ -45,8 +45,7 @@ pub fn serve(mut fds: subd::Fds) -> anyhow::Result<()> {
     };
     let (core, claimed, actions) = begin(start)?;
     let mut shell = Shell::new(node, hsm, peer, core, claimed, connection);
-    shell.begin(actions, height)?;
-    shell.run()
+    shell.run(actions, height)
 }
 
 /// The peer's connection, if it still is connected.
