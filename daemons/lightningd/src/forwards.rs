@@ -3,6 +3,9 @@
 //! A forward is a record keyed by its incoming HTLC. channeld repeats every incoming HTLC after
 //! a restart, so each step here looks at the record first and is safe to repeat.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use channel::action::{AddRefusal, Origin, Removal};
 use ipc_messages::lightningd_channeld::RemoveHow;
 use lightningd_db::Batch;
@@ -15,6 +18,17 @@ use crate::channels::Summary;
 use crate::node::Node;
 use crate::store::forwards::Forward;
 use crate::store::now;
+
+/// Forwards whose outgoing half was offered since the start and has not ended. What the database has
+/// of them does not tell whether the outgoing channel still has the offer in hand.
+#[derive(Default)]
+pub struct Forwards(Mutex<HashSet<(ChannelDbid, HtlcId)>>);
+
+impl Forwards {
+    fn lock(&self) -> MutexGuard<'_, HashSet<(ChannelDbid, HtlcId)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// An HTLC further than this many blocks away is not locked up here.
 const MAX_EXPIRY_BLOCKS: u32 = 2016;
@@ -36,6 +50,11 @@ pub struct Forwarding {
 /// What to tell the origin.
 pub fn begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
     let key = (ask.channel.0, ask.id.0);
+    // The incoming channel's process was restarted and says again what it has said: the offer may
+    // be anywhere on its way to the outgoing channel's database, and must not be made twice.
+    if node.forwards.lock().contains(&(ask.channel, ask.id)) {
+        return Ok(());
+    }
     match node.db.get::<Forward>(&key) {
         Ok(Some(Forward { end: Some(end), .. })) => {
             node.channels.tell(
@@ -88,6 +107,7 @@ pub fn begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
         channel: ask.channel,
         id: ask.id,
     };
+    node.forwards.lock().insert((ask.channel, ask.id));
     node.channels.tell(
         out.dbid,
         Mail::Offer {
@@ -200,6 +220,7 @@ fn how(end: Removal) -> RemoveHow {
 /// The outgoing half ended.
 pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: Removal) {
     let key = (channel.0, id.0);
+    node.forwards.lock().remove(&(channel, id));
     match node.db.get::<Forward>(&key) {
         Ok(Some(forward)) if forward.end.is_none() => {
             let mut batch = Batch::new();
@@ -223,6 +244,7 @@ pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: Removal) {
 /// The outgoing channel could not take it: it never left.
 pub fn refused(node: &Node, channel: ChannelDbid, id: HtlcId, why: &AddRefusal) {
     tracing::debug!("forward refused: {why}");
+    node.forwards.lock().remove(&(channel, id));
     let failure = Failure::TemporaryChannelFailure {
         channel_update: Vec::new(),
     };

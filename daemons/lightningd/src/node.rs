@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use wire::{ChainHash, NodeId};
 
-use crate::{chain, channels, hsm, invoices, logbook, payd, payments, peers, subdaemons, wallet};
+use crate::{
+    chain, channels, forwards, hsm, invoices, logbook, payd, payments, peers, subdaemons, wallet,
+};
 
 /// Fixed facts and the actors' mailboxes.
 pub struct Node {
@@ -26,6 +28,7 @@ pub struct Node {
     pub channels: channels::Directory,
     pub invoices: invoices::Handle,
     pub payments: payments::Payments,
+    pub forwards: forwards::Forwards,
     pub payd: payd::Handle,
     /// Every task that must end before the database closes.
     pub tasks: TaskTracker,
@@ -77,6 +80,7 @@ impl Node {
             channels: channels::Directory::default(),
             invoices: parts.invoices,
             payments: payments::Payments::new(counters),
+            forwards: forwards::Forwards::default(),
             payd: parts.payd,
             tasks: TaskTracker::new(),
             stop: parts.stop,
