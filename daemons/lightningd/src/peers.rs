@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use ipc_messages::lightningd_connectd::{ToConnectd, ToLightningd};
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::{ChannelId, Message, NodeId};
+use wire::{ChannelDbid, ChannelId, Message, NodeId};
 
 use crate::channel::Mail;
 use crate::node::{Node, Stop};
-use crate::subdaemons::connectd;
+use crate::subdaemons::{Restarts, connectd};
 
 /// A connected peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -393,16 +393,37 @@ impl Peers {
         }
     }
 
-    /// BOLT 2, channel_reestablish: a channel that we do not know gets an error.
+    /// BOLT 2, channel_reestablish: a channel that we do not know gets an error. One whose process
+    /// is only not attached (yet, or just now) does not: an error would close it.
     fn unknown_channel(&self, peer: NodeId, message: &Message) {
         if let Some(channel_id) = message.channel_id() {
-            tracing::debug!(%peer, "{} for unknown channel {channel_id}", message.name());
+            tracing::debug!(%peer, "{} for unclaimed channel {channel_id}", message.name());
+            if self.may_know(peer, channel_id) {
+                // The message is lost for its channel: it is said again on a new connection.
+                let reason = "a channel was not ready".to_owned();
+                return self.node.peers.drop_connection(peer, reason);
+            }
             if matches!(message, Message::ChannelReestablish(_)) {
                 self.node
                     .peers
                     .send(peer, error(channel_id, "unknown channel"));
             }
         }
+    }
+}
+
+impl Peers {
+    /// Whether the peer has this channel with us, or one that has not said yet which it is.
+    fn may_know(&self, peer: NodeId, channel_id: ChannelId) -> bool {
+        let published = self.node.channels.summaries();
+        let all = self.node.channels.mailboxes();
+        let silent = |dbid: ChannelDbid| published.iter().all(|summary| summary.dbid != dbid);
+        published
+            .iter()
+            .any(|summary| summary.peer == peer && summary.channel_id == Some(channel_id))
+            || all
+                .iter()
+                .any(|(dbid, whose, _)| *whose == peer && silent(*dbid))
     }
 }
 
