@@ -57,18 +57,19 @@ impl Handle {
         answer.await.ok()
     }
 
-    /// Which hop failed and why; `None` if the error is garbled (or payd died).
+    /// Which hop failed and why, if the error can be read. The outer `None` if payd died meanwhile:
+    /// ask again.
     pub async fn read_error(
         &self,
         secrets: Vec<onion::SharedSecret>,
         reason: Vec<u8>,
-    ) -> Option<(usize, onion::Failure)> {
+    ) -> Option<Option<(usize, onion::Failure)>> {
         let (reply, answer) = oneshot::channel();
         self.0
             .send(Ask::ReadError(secrets, reason, reply))
             .await
             .ok()?;
-        answer.await.ok().flatten()
+        answer.await.ok()
     }
 }
 

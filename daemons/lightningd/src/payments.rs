@@ -287,13 +287,18 @@ impl Attempts<'_> {
                 return Err(PayError::TimedOut(last));
             }
             let routed = match self.route().await {
-                Ok(routed) => routed,
+                Ok(Some(routed)) => routed,
+                // payd is being started again.
+                Ok(None) => {
+                    self.pause().await?;
+                    continue;
+                }
                 // A channel may come back while there is time.
                 Err(PayError::NoRoute(NoRoute::NoChannels | NoRoute::Excluded))
                     if self.deadline - Instant::now() > RETRY_PAUSE && self.may_come_back() =>
                 {
                     last = "no channel is usable now".to_owned();
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    self.pause().await?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -307,7 +312,7 @@ impl Attempts<'_> {
                     let parts = records::parts_of(&self.node.db, self.request.payment_hash)?;
                     return completed(&parts).ok_or(PayError::Stopping);
                 }
-                failed => match self.after(&routed, failed).await {
+                failed => match self.after(&routed, failed).await? {
                     Next::GiveUp(error) => return Err(error),
                     Next::TryAgain => last = "the last attempt failed".to_owned(),
                 },
@@ -356,7 +361,15 @@ impl Attempts<'_> {
         all.filter(move |s| usable(s) && !s.pending && first(s.peer))
     }
 
-    async fn route(&self) -> Result<Box<Routed>, PayError> {
+    async fn pause(&self) -> Result<(), PayError> {
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_PAUSE) => Ok(()),
+            _ = self.node.stopped() => Err(PayError::Stopping),
+        }
+    }
+
+    /// `None`: payd died meanwhile.
+    async fn route(&self) -> Result<Option<Box<Routed>>, PayError> {
         let channels = self
             .candidates(|summary| summary.usable)
             .map(|summary| LocalChannel {
@@ -385,9 +398,21 @@ impl Attempts<'_> {
             metadata: request.metadata.clone(),
             height: self.node.chain.height(),
         };
-        match self.node.payd.route(find, onion).await {
-            Some(found) => Ok(found?),
-            None => Err(PayError::Stopping),
+        Ok(self.node.payd.route(find, onion).await.transpose()?)
+    }
+
+    /// Which hop failed and why, if that can be read.
+    async fn read_error(
+        &self,
+        routed: &Routed,
+        reason: Vec<u8>,
+    ) -> Result<Option<(usize, Failure)>, PayError> {
+        loop {
+            let (secrets, reason) = (routed.secrets.clone(), reason.clone());
+            match self.node.payd.read_error(secrets, reason).await {
+                Some(read) => return Ok(read),
+                None => self.pause().await?,
+            }
         }
     }
 
@@ -450,7 +475,7 @@ impl Attempts<'_> {
         }
     }
 
-    async fn after(&mut self, routed: &Routed, end: PartEnd) -> Next {
+    async fn after(&mut self, routed: &Routed, end: PartEnd) -> Result<Next, PayError> {
         let hops = &routed.route.hops;
         let error = match end {
             // These pass: the peer comes back, other HTLCs end.
@@ -459,20 +484,15 @@ impl Attempts<'_> {
                 | AddRefusal::TooManyHtlcs(_)
                 | AddRefusal::TooMuchInFlight(_),
             ) => {
-                tokio::time::sleep(RETRY_PAUSE).await;
-                return Next::TryAgain;
+                self.pause().await?;
+                return Ok(Next::TryAgain);
             }
             PartEnd::Refused(why) => {
                 tracing::debug!("our own channel does not take the HTLC: {why}");
                 self.excluded.push(routed.route.first_channel);
-                return Next::TryAgain;
+                return Ok(Next::TryAgain);
             }
-            PartEnd::Ended(Removal::Fail { reason }) => {
-                self.node
-                    .payd
-                    .read_error(routed.secrets.clone(), reason)
-                    .await
-            }
+            PartEnd::Ended(Removal::Fail { reason }) => self.read_error(routed, reason).await?,
             PartEnd::Ended(Removal::Malformed {
                 sha256_of_onion,
                 failure_code,
@@ -483,11 +503,11 @@ impl Attempts<'_> {
         };
         let Some((hop, failure)) = error else {
             self.excluded.push(routed.route.first_channel);
-            return Next::GiveUp(PayError::Failed {
+            return Ok(Next::GiveUp(PayError::Failed {
                 failure_hop: 0,
                 destination: false,
                 failure: None,
-            });
+            }));
         };
         let destination = hop + 1 == hops.len();
         // The erring hop could not use the channel after it: the next route avoids that one.
@@ -495,13 +515,13 @@ impl Attempts<'_> {
         let may_try = !destination && (!failure.is_permanent() || hops.len() > 2);
         if let (Some(scid), true) = (next, may_try) {
             self.excluded.push(scid);
-            return Next::TryAgain;
+            return Ok(Next::TryAgain);
         }
-        Next::GiveUp(PayError::Failed {
+        Ok(Next::GiveUp(PayError::Failed {
             failure_hop: hop + 1,
             destination,
             failure: Some(failure),
-        })
+        }))
     }
 }
 
