@@ -536,6 +536,7 @@ pub fn settle_orphans(db: &Db, channels: &[Stored]) -> Result<usize, DbError> {
         .collect();
     let mut batch = Batch::new();
     let mut count = 0;
+    let mut updated = Counters::load(db)?.updated;
     for mut part in records::all_parts(db)? {
         let origin = Origin::Payment {
             payment_hash: part.payment_hash,
@@ -545,6 +546,8 @@ pub fn settle_orphans(db: &Db, channels: &[Stored]) -> Result<usize, DbError> {
         if part.status == PartStatus::Pending && !standing.contains(&origin) {
             part.status = PartStatus::Failed { reason: Vec::new() };
             part.completed_at = Some(now());
+            updated += 1;
+            part.updated_index = Some(updated);
             records::put_part(&mut batch, &part);
             count += 1;
         }
