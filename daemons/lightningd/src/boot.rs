@@ -307,7 +307,7 @@ fn chain_hash(network: bitcoin::Network) -> ChainHash {
     ChainHash(genesis.block_hash().to_byte_array())
 }
 
-fn listen(options: &Options) -> anyhow::Result<Vec<SocketAddr>> {
+pub fn listen(options: &Options) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for address in options.connections.listen_on() {
         match address.host {

@@ -16,7 +16,7 @@ use wire::{BlockHeight, ChannelDbid};
 
 use crate::node::{Node, Stop};
 use crate::store;
-use crate::subdaemons::chaind;
+use crate::subdaemons::{Restarts, chaind};
 
 /// What everybody may want to know of the chain at any time.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +152,7 @@ struct Follower {
     scripts: Vec<ScriptBuf>,
     broadcasts: HashMap<u64, (Transaction, bool, oneshot::Sender<Result<(), String>>)>,
     next_request: u64,
+    restarts: Restarts,
 }
 
 /// Runs until the node stops. chaind is restarted when it dies.
@@ -165,6 +166,7 @@ pub async fn run(node: Arc<Node>, mailbox: Mailbox, link: chaind::Link) {
         scripts: Vec::new(),
         broadcasts: HashMap::new(),
         next_request: 1,
+        restarts: Restarts::default(),
     };
     follower.begin(&mut asks).await;
     loop {
@@ -217,6 +219,7 @@ impl Follower {
             return;
         }
         tracing::warn!("chaind ended ({why}); starting it again");
+        self.restarts.pause().await;
         self.view.send_modify(|view| {
             view.synced = false;
             view.waiting = Some("chaind is being restarted".to_owned());

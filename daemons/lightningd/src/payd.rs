@@ -8,7 +8,7 @@ use routing::{NoRoute, RouteRequest};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::node::{Node, Stop};
-use crate::subdaemons::payd;
+use crate::subdaemons::{Restarts, payd};
 
 /// How many requests may wait.
 const QUEUE: usize = 1024;
@@ -77,6 +77,7 @@ impl Handle {
 pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, mut link: payd::Link) {
     let mut waiting: HashMap<u64, Waiting> = HashMap::new();
     let mut next = 0_u64;
+    let mut restarts = Restarts::default();
     loop {
         tokio::select! {
             _ = node.stopped() => break,
@@ -95,6 +96,7 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, mut link: payd::Li
                     }
                     tracing::warn!("payd ended ({error}); starting it again");
                     waiting.clear();
+                    restarts.pause().await;
                     match node.subdaemons.payd().await {
                         Ok(new) => link = new,
                         Err(error) => {

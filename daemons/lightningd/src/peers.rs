@@ -177,6 +177,7 @@ struct Peers {
     /// Who waits for a connection's end: woken when the sender is dropped.
     leaving: HashMap<NodeId, Vec<oneshot::Sender<()>>>,
     next_request: u64,
+    restarts: Restarts,
 }
 
 /// Runs until the node stops. connectd is restarted when it dies, and every channel gets a new
@@ -196,6 +197,7 @@ pub async fn run(
         pings: HashMap::new(),
         leaving: HashMap::new(),
         next_request: 0,
+        restarts: Restarts::default(),
     };
     loop {
         tokio::select! {
@@ -228,7 +230,16 @@ impl Peers {
         self.pings.clear();
         self.leaving.clear();
         self.view.send_modify(|view| view.connected.clear());
-        let listening = self.view.borrow().listening.clone();
+        self.restarts.pause().await;
+        // The same ports as before. It may have died before it had any.
+        let listening = match self.view.borrow().listening.clone() {
+            none if none.is_empty() => crate::boot::listen(&self.node.options),
+            ports => Ok(ports),
+        };
+        let listening = match listening {
+            Ok(listening) => listening,
+            Err(error) => return self.node.stop(Stop::Fatal(format!("{error:#}"))),
+        };
         match self.node.subdaemons.connectd(&self.node, listening).await {
             Ok(link) => self.link = link,
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use bitcoin::BlockHash;
@@ -15,10 +16,16 @@ use ipc_transport::Edge;
 use ipc_transport::aio::{AsyncConn, Receiver, Sender};
 use lightningd_options::{Options, Rescan};
 use subd::{Child, LOG, Role, Spawn};
+use tokio::time::Instant;
 use wire::BlockHeight;
 
 use crate::logbook::LogBook;
 use crate::node::Node;
+
+/// Who lived so long was not started in vain.
+const LIVED: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A running subdaemon; killed when dropped.
 pub struct Process {
@@ -43,6 +50,27 @@ pub mod connectd {
 /// payd's link.
 pub mod payd {
     pub type Link = super::Link<ipc_messages::edges::LightningdPayd>;
+}
+
+/// Pauses before a subdaemon is started again: none at first, then longer and longer as long as it
+/// does not live for a while.
+#[derive(Debug, Default)]
+pub struct Restarts {
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Restarts {
+    /// Waits as long as is due now.
+    pub async fn pause(&mut self) {
+        if self.last.is_some_and(|last| last.elapsed() < LIVED) {
+            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        } else {
+            self.pause = Duration::ZERO;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.last = Some(Instant::now());
+    }
 }
 
 /// Knows where the programs are.
