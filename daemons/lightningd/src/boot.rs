@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,9 +116,11 @@ async fn up_and_down(options: Options, log: LogBook) -> anyhow::Result<Stop> {
     let launcher = Launcher::new(log.clone())?;
     let db_path = options.network_dir.join("db");
     let new_node = !Db::exists(&db_path)?;
+    let first = FirstStart::of(&options.network_dir, new_node)?;
     let signer = start_hsmd(&options, &launcher, new_node, stop.clone()).await?;
     let db = open_db(&db_path, &options, new_node, signer.init.node_id)?;
-    let stored = load_channels(&db, &signer.init)?;
+    first.done()?;
+    let stored = load_channels(&db, &signer).await?;
     let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
     let server = commands::serve(&node)?;
     tracing::info!(
@@ -185,13 +188,40 @@ async fn start_hsmd(
     Ok(Signer { ctl, init, process })
 }
 
+/// Tells a node's first start, which a crash may interrupt, from a node that has lost its database:
+/// a file that is there from before the seed's journal is made until the database is.
+struct FirstStart {
+    mark: std::path::PathBuf,
+}
+
+impl FirstStart {
+    fn of(network_dir: &Path, new_node: bool) -> anyhow::Result<FirstStart> {
+        let mark = network_dir.join("first-start");
+        if new_node && !mark.try_exists()? {
+            if network_dir.join("hsm-journal").try_exists()? {
+                bail!(
+                    "there is no database in {}, but hsm-journal says that there was one: put the \
+                     folder db back, or restore it from a backup of the same moment; nothing was \
+                     created",
+                    network_dir.display()
+                );
+            }
+            File::create(&mark)?.sync_all()?;
+            File::open(network_dir)?.sync_all()?;
+        }
+        Ok(FirstStart { mark })
+    }
+
+    fn done(self) -> std::io::Result<()> {
+        match std::fs::remove_file(self.mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
 /// Never beside what stands there: a database is created only for a node that had none.
-fn open_db(
-    path: &std::path::Path,
-    options: &Options,
-    new_node: bool,
-    id: NodeId,
-) -> anyhow::Result<Db> {
+fn open_db(path: &Path, options: &Options, new_node: bool, id: NodeId) -> anyhow::Result<Db> {
     let identity = Identity {
         node_id: id.0.serialize(),
         network: options.network.name().to_owned(),
