@@ -18,13 +18,13 @@ use bitcoin::hashes::Hash;
 use ipc_messages::edges::HsmCtl;
 use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::log::LogSink;
-use lightningd_db::{Db, Identity, SCHEMA};
+use lightningd_db::{Batch, Db, Identity, SCHEMA};
 use lightningd_options::{Host, Options};
 use subd::LogLayer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
-use wire::{BlockHeight, ChainHash, NodeId};
+use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
 
 use crate::hsm::{Asker, Hsm, mint};
 use crate::logbook::LogBook;
@@ -236,8 +236,9 @@ fn open_db(path: &Path, options: &Options, new_node: bool, id: NodeId) -> anyhow
 }
 
 /// Every channel of ours must be known to hsmd, or its journal is an older copy.
-fn load_channels(db: &Db, init: &ctl::Init) -> anyhow::Result<Vec<Stored>> {
-    let stored = store::channels::all(db)?;
+async fn load_channels(db: &Db, signer: &Signer) -> anyhow::Result<Vec<Stored>> {
+    let init = &signer.init;
+    let mut stored = store::channels::all(db)?;
     for (record, _) in &stored {
         let dbid = record.live.dbid;
         if !init.channels.contains(&dbid) {
@@ -248,11 +249,40 @@ fn load_channels(db: &Db, init: &ctl::Init) -> anyhow::Result<Vec<Stored>> {
             );
         }
     }
+    forget_openings(db, signer, &mut stored).await?;
     let orphans = payments::settle_orphans(db, &stored)?;
     if orphans > 0 {
         tracing::info!("{orphans} payment attempts had never left and are marked as failed");
     }
     Ok(stored)
+}
+
+/// Openings that were interrupted before anything could get on chain. Their records go first and
+/// durably, then hsmd forgets them, as far as it can tell too that they bound nobody.
+async fn forget_openings(db: &Db, signer: &Signer, stored: &mut Vec<Stored>) -> anyhow::Result<()> {
+    let mut batch = Batch::new();
+    stored.retain(|(record, _)| {
+        let interrupted = store::channels::is_interrupted_opening(record);
+        if interrupted {
+            let dbid = record.live.dbid;
+            tracing::info!("the opening of channel {dbid} was interrupted; it is forgotten");
+            store::channels::drop_opening(&mut batch, dbid);
+        }
+        !interrupted
+    });
+    db.commit(batch).await?;
+    let here = |dbid: ChannelDbid| stored.iter().any(|(record, _)| record.live.dbid == dbid);
+    for channel in signer.init.channels.iter().copied() {
+        if !here(channel) && !store::channels::is_closed(db, channel)? {
+            match signer.ctl.ask(ctl::Request::Forget { channel }).await? {
+                ctl::Reply::Refused(refused) => tracing::info!(
+                    "hsm-journal keeps channel {channel}, whose opening was not finished: {refused}"
+                ),
+                reply => tracing::debug!("channel {channel} was in hsm-journal alone: {reply:?}"),
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn start_node(
@@ -374,7 +404,7 @@ fn addresses(db: &Db) -> anyhow::Result<HashMap<NodeId, Vec<String>>> {
 
 /// Notes where a peer was reached, for the next start.
 pub fn remember_address(node: &Node, peer: NodeId, address: SocketAddr) {
-    let mut batch = lightningd_db::Batch::new();
+    let mut batch = Batch::new();
     let record = store::peers::Peer {
         addresses: vec![address.to_string()],
     };

@@ -250,6 +250,8 @@ impl Channel {
                 self.active = active;
                 self.deaths = 0;
                 if active {
+                    // A connection that came so far was a good one: after it the pauses begin anew.
+                    self.keep_connected();
                     self.now_active().await;
                 }
                 self.publish();
@@ -297,7 +299,6 @@ impl Channel {
             Stage::Opening(_) => {
                 self.claims = vec![live.channel_id];
                 self.begin = None;
-                self.node.peers.keep(self.peer, true);
                 let facts = Facts {
                     opened_at: now(),
                     ..Facts::default()
@@ -305,6 +306,7 @@ impl Channel {
                 let record = ChannelRecord { live, facts };
                 self.stage = Stage::Open(Box::new(record), BTreeMap::new());
                 self.log_change("OPENINGD", "created");
+                self.keep_connected();
             }
             Stage::Open(record, _) => {
                 let before = state_name(&record.live.phase, &record.facts);

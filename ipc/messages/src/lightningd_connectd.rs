@@ -26,7 +26,8 @@ pub enum ToConnectd {
         peer: NodeId,
         channel_ids: Vec<ChannelId>,
     },
-    /// Effect: while set, connectd reconnects to this peer by itself, with backoff.
+    /// Effect: while set, connectd reconnects to this peer by itself, with backoff. Said of a connected
+    /// peer, the backoff begins anew: this connection was of use.
     Keep {
         peer: NodeId,
         addresses: Vec<String>,

@@ -3,13 +3,14 @@
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use channel::action::Command;
 use channel::state::Phase;
+use ipc_messages::lightningd_channeld::ToChanneld;
 use lightningd_db::Batch;
 use lightningd_wallet::UnsignedTx;
 use tokio::sync::oneshot;
 use wire::{ChannelId, Satoshi};
 
 use super::{Channel, Stage};
-use crate::store::channels as records;
+use crate::store::channels::{self as records, ChannelRecord};
 
 /// Who waits for a channel of ours, and the transaction that funds it.
 pub struct OpenJob {
@@ -68,6 +69,14 @@ impl Channel {
             tracing::error!("the funding transaction failed: {failure:?}");
             self.node.wallet.release(job.unsigned.outpoints()).await;
         }
+        // It was not signed, so it will never be broadcast. A node that stops leaves that to its
+        // next start.
+        if let (Err(OpenFailure::Negotiation(reason)), false) = (&outcome, self.node.is_stopping())
+        {
+            let reason = reason.clone();
+            self.send(ToChanneld::Fail { reason }).await;
+            self.forget_opening().await;
+        }
         if let Some(done) = job.done.take() {
             let _ = done.send(outcome);
         }
@@ -116,9 +125,7 @@ impl Channel {
             }
         }
         if self.is_opening() {
-            self.drop_record();
-            self.node.hsm.forget(self.dbid).await;
-            self.over = true;
+            self.forget_opening().await;
         }
     }
 
@@ -128,12 +135,26 @@ impl Channel {
             .is_none_or(|record| record.live.phase == Phase::Opening)
     }
 
-    fn drop_record(&self) {
+    /// The record goes before hsmd forgets the channel, and durably: the other way round the next
+    /// start would find a channel that hsmd does not know.
+    async fn forget_opening(&mut self) {
+        self.over = true;
         if let Stage::Open(..) = self.stage {
             let mut batch = Batch::new();
             records::drop_opening(&mut batch, self.dbid);
-            self.write(batch);
+            if let Err(error) = self.node.db.commit(batch).await {
+                return self.node.database_failed(&error);
+            }
             self.node.chain.unwatch_channel(self.dbid);
+        }
+        self.node.hsm.forget(self.dbid).await;
+    }
+
+    /// connectd keeps up the connection to the peer of a channel that lives.
+    pub(super) fn keep_connected(&self) {
+        let lives = |record: &ChannelRecord| record.facts.spent_by.is_none();
+        if self.record().is_some_and(lives) {
+            self.node.peers.keep(self.peer, true);
         }
     }
 
@@ -161,9 +182,7 @@ impl Channel {
                 }
             });
         }
-        if facts.spent_by.is_none() {
-            self.node.peers.keep(self.peer, true);
-        }
+        self.keep_connected();
         self.publish();
     }
 

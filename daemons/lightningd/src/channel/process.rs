@@ -126,7 +126,7 @@ impl Channel {
                 .node
                 .stop(Stop::Fatal("no file descriptors are left".to_owned()));
         };
-        self.node.peers.keep(self.peer, true);
+        self.keep_connected();
         self.node
             .peers
             .attach(self.peer, self.claims.clone(), theirs);

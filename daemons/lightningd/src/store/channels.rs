@@ -2,7 +2,7 @@
 
 use bitcoin::Transaction;
 use channel::action::Persist;
-use channel::state::{HtlcRecord, Live};
+use channel::state::{HtlcRecord, Live, Phase};
 use lightningd_db::{Batch, Cf, Db, DbError, Record};
 use serde::{Deserialize, Serialize};
 use tx::ledger::HtlcKey;
@@ -151,6 +151,30 @@ fn key_of(side: u8, id: u64) -> HtlcKey {
         offerer,
         id: wire::HtlcId(id),
     }
+}
+
+/// Whether the opening of this channel was broken off, by a crash or a stop, before a funding
+/// transaction of ours was signed: nothing was or will be broadcast.
+#[must_use]
+pub fn is_interrupted_opening(record: &ChannelRecord) -> bool {
+    let (live, facts) = (&record.live, &record.facts);
+    match live.phase {
+        Phase::Opening => true,
+        Phase::AwaitingLockin { .. } => live.is_opener() && facts.funding_tx.is_none(),
+        Phase::Normal
+        | Phase::ShuttingDown { .. }
+        | Phase::Closing { .. }
+        | Phase::Closed { .. }
+        | Phase::Onchain => false,
+    }
+}
+
+/// Whether a channel is over and forgotten.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn is_closed(db: &Db, dbid: ChannelDbid) -> Result<bool, DbError> {
+    Ok(db.get::<ClosedChannel>(&dbid.0)?.is_some())
 }
 
 /// Drops a channel whose opening ended before anything bound us.
