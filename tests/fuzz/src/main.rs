@@ -77,7 +77,10 @@ fn again(targets: &Instrumented, chosen: &[Listed], file: &Path) -> Result<ExitC
         .canonicalize()
         .map_err(|e| format!("{}: {e}", file.display()))?;
     let mut command: Command = targets.command(&target.name);
-    command.args(campaign::LIMITS).arg(file);
+    command
+        .env("FUZZ_TELL", "1")
+        .args(campaign::LIMITS)
+        .arg(file);
     let status = command
         .status()
         .map_err(|e| format!("cannot run the target: {e}"))?;

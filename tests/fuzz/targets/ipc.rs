@@ -74,6 +74,10 @@ fn decode<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) {
     };
     let bytes = codec::encode(&value).expect("what was decoded can be encoded");
     assert!(bytes.len() <= data.len());
+    assert!(
+        codec::decode::<T>(&[data, &[0]].concat()).is_err(),
+        "a byte too many"
+    );
     assert_eq!(codec::decode::<T>(&bytes).expect("what was encoded"), value);
     let _ = format!("{value:?}");
 }

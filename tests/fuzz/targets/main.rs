@@ -70,6 +70,12 @@ fn all() -> Vec<Target> {
 }
 
 static TARGET: OnceLock<Target> = OnceLock::new();
+static TOLD: OnceLock<bool> = OnceLock::new();
+
+/// Whether somebody looks at one input and wants to see what happens.
+pub fn is_told() -> bool {
+    *TOLD.get_or_init(|| std::env::var_os("FUZZ_TELL").is_some())
+}
 
 /// `list` prints every target and its longest input; `seeds:DIR` writes all seeds below a folder;
 /// anything else is the target to run.
