@@ -42,6 +42,8 @@ pub struct Summary {
     pub capacity: MilliSatoshi,
     pub spendable: MilliSatoshi,
     pub receivable: MilliSatoshi,
+    /// What came in, is fulfilled, and will be ours to spend as soon as both commitments say so.
+    pub settling: MilliSatoshi,
     /// Smallest HTLC that the peer accepts.
     pub htlc_minimum: MilliSatoshi,
     /// What the peer's channel_update says of its direction, for route hints.

@@ -30,6 +30,8 @@ use crate::store::payments::{self as records, Part, PartStatus, Payment};
 
 /// Pause before another try when nothing else has changed.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Two commitments take a few milliseconds.
+const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What to pay.
 #[derive(Clone, Debug)]
@@ -301,6 +303,14 @@ impl Attempts<'_> {
                     self.pause().await?;
                     continue;
                 }
+                // What was received a moment ago may be what is to be spent.
+                Err(PayError::NoRoute(NoRoute::NotEnough { needed, .. }))
+                    if self.settles(needed) =>
+                {
+                    last = "not enough can be spent now".to_owned();
+                    self.pause_for(SETTLE_PAUSE).await?;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let end = match self.attempt(&routed).await? {
@@ -346,6 +356,14 @@ impl Attempts<'_> {
         self.candidates(|_| true).next().is_some()
     }
 
+    /// Whether a channel will be able to carry so much once what it received is settled.
+    fn settles(&self, needed: MilliSatoshi) -> bool {
+        let enough = |s: Summary| {
+            s.settling > MilliSatoshi(0) && s.spendable.saturating_add(s.settling) >= needed
+        };
+        self.candidates(|summary| summary.usable).any(enough)
+    }
+
     /// Our channels that can begin a route to the destination.
     fn candidates(&self, usable: fn(&Summary) -> bool) -> impl Iterator<Item = Summary> + '_ {
         let request = &self.request;
@@ -362,8 +380,12 @@ impl Attempts<'_> {
     }
 
     async fn pause(&self) -> Result<(), PayError> {
+        self.pause_for(RETRY_PAUSE).await
+    }
+
+    async fn pause_for(&self, pause: Duration) -> Result<(), PayError> {
         tokio::select! {
-            () = tokio::time::sleep(RETRY_PAUSE) => Ok(()),
+            () = tokio::time::sleep(pause) => Ok(()),
             _ = self.node.stopped() => Err(PayError::Stopping),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use channel::action::Removal;
 use channel::state::{HtlcRecord, Phase};
 use ipc_messages::lightningd_channeld::Begin;
 use tx::ledger::{HtlcKey, Ledger};
@@ -111,9 +112,19 @@ pub(super) fn summary(
         capacity: live.funding.value.to_msat().unwrap_or_default(),
         spendable: spendable(record, htlcs, Side::Local),
         receivable: spendable(record, htlcs, Side::Remote),
+        settling: settling(htlcs),
         htlc_minimum: live.setup.remote.htlc_minimum,
         peer_update,
     }
+}
+
+fn settling(htlcs: &BTreeMap<HtlcKey, HtlcRecord>) -> MilliSatoshi {
+    let fulfilled = htlcs.iter().filter(|(key, record)| {
+        key.offerer == Side::Remote && matches!(record.removal, Some(Removal::Fulfil { .. }))
+    });
+    fulfilled.fold(MilliSatoshi(0), |sum, (_, record)| {
+        sum.saturating_add(record.htlc.amount)
+    })
 }
 
 /// What `side` could offer in one more HTLC, as far as this process can tell: channeld decides.
