@@ -13,8 +13,8 @@ const ADVICE: &str = "Nothing was changed. Do not start with an empty database i
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
     #[error(
-        "there is no database at {path}, but the node has run before. Mount the disk or put the \
-         folder back. {}",
+        "there is no database at {path}, but the node has run before. Mount the disk or restore \
+         the folder. {}",
         ADVICE
     )]
     Missing { path: PathBuf },
@@ -23,13 +23,13 @@ pub enum DbError {
     #[error("{path} is in use by another process: stop it first")]
     InUse { path: PathBuf },
     #[error(
-        "{path} lacks {file}. Put the folder back from a copy taken after the node last ran; \
+        "{path} lacks {file}. Restore the folder from a copy taken after the node last ran; \
          single files of an older copy do not help. {}",
         ADVICE
     )]
     MissingFile { path: PathBuf, file: String },
     #[error(
-        "{path} lacks the column families {names:?}. Put the folder back from a copy taken after \
+        "{path} lacks the column families {names:?}. Restore the folder from a copy taken after \
          the node last ran. {}",
         ADVICE
     )]
@@ -40,7 +40,7 @@ pub enum DbError {
     )]
     UnknownColumnFamilies { path: PathBuf, names: Vec<String> },
     #[error(
-        "{path} is damaged: {detail}. Check the disk, then put the folder back from a copy taken \
+        "{path} is damaged: {detail}. Check the disk, then restore the folder from a copy taken \
          after the node last ran. {}",
         ADVICE
     )]
@@ -48,7 +48,7 @@ pub enum DbError {
     #[error(
         "{path} has lost commits: number {acknowledged} was durable, but only {found} are left. \
          The write-ahead log was cut or damaged, or the disk confirmed writes that it had not \
-         made. Put the folder back from a copy taken after the node last ran, or confirm a \
+         made. Restore the folder from a copy taken after the node last ran, or confirm a \
          recovery, in which every channel waits for its peer to show the newest state. {}",
         ADVICE
     )]
