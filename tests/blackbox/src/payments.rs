@@ -1,13 +1,18 @@
 //! Payments under load, remembered so that they can be checked afterwards against what both nodes and
 //! their channel say: none lost, none paid twice.
 
-use crate::node::Node;
-use crate::rpc::Client;
+use crate::node::{Node, number};
+use crate::rpc::{Client, RpcError};
+use crate::wait::patience;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// CLN's code of `pay`: a payment of this invoice is under way.
+const PAY_IN_PROGRESS: i64 = 200;
 
 /// One invoice and the call that paid it.
 #[derive(Debug, Clone)]
@@ -23,7 +28,8 @@ pub struct Attempt {
 }
 
 /// A thread that pays from one node to another, one payment after the other, until told to stop.
-/// Calls that fail (the node may be dead just now) are remembered and the next payment is tried.
+/// A call that gets no answer (the node may be dead just now) is made again with the same invoice, as
+/// a careful client does; what was tried is remembered.
 pub struct Load {
     stop: Arc<AtomicBool>,
     attempts: Arc<Mutex<Vec<Attempt>>>,
@@ -33,6 +39,11 @@ pub struct Load {
 impl Load {
     /// Starts paying `msat` at a time; `name` makes the labels of this load its own.
     pub fn start(name: &str, payer: Client, payee: Client, msat: u64) -> Load {
+        Load::start_with(name, payer, payee, msat, json!({}))
+    }
+
+    /// As [`Load::start`], with further parameters of each `invoice`.
+    pub fn start_with(name: &str, payer: Client, payee: Client, msat: u64, further: Value) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let attempts = Arc::new(Mutex::new(Vec::new()));
         let (stopped, remembered, name) = (stop.clone(), attempts.clone(), name.to_string());
@@ -42,7 +53,7 @@ impl Load {
                     break;
                 }
                 let label = format!("{name}-{number}");
-                if !pay_once(&payer, &payee, &label, msat, &remembered) {
+                if !pay_once(&payer, &payee, &label, msat, &further, &remembered) {
                     // Somebody is down; do not spin while it comes back.
                     std::thread::sleep(std::time::Duration::from_millis(10));
                 }
@@ -83,9 +94,13 @@ fn pay_once(
     payee: &Client,
     label: &str,
     msat: u64,
+    further: &Value,
     remembered: &Mutex<Vec<Attempt>>,
 ) -> bool {
-    let params = json!({"amount_msat": msat, "label": label, "description": label});
+    let mut params = json!({"amount_msat": msat, "label": label, "description": label});
+    for (name, value) in further.as_object().into_iter().flatten() {
+        params[name] = value.clone();
+    }
     let Ok(invoice) = payee.call("invoice", params) else {
         return false;
     };
@@ -101,11 +116,39 @@ fn pay_once(
         attempts.push(attempt);
         attempts.len() - 1
     };
-    let paid = payer
-        .call("pay", json!({"bolt11": bolt11, "retry_for": 10}))
-        .is_ok();
+    let paid = pay_until_answered(payer, &bolt11);
     remembered.lock().unwrap_or_else(PoisonError::into_inner)[place].reported_paid = paid;
     paid
+}
+
+/// Pays until the payer's node says how it ended: who got no answer, or hears that it is under way, asks
+/// again. Gives up after [`patience`].
+fn pay_until_answered(payer: &Client, bolt11: &str) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < patience() {
+        match payer.call("pay", json!({"bolt11": bolt11, "retry_for": 10})) {
+            Ok(_) => return true,
+            Err(RpcError::Refused { code, .. }) if code != PAY_IN_PROGRESS => return false,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    false
+}
+
+/// What the payer's channels gave for what arrived, fees included, in msat.
+///
+/// # Errors
+/// Those of the calls.
+pub fn spent(payer: &Node, attempts: &[Attempt]) -> Result<u64> {
+    let of_one = |attempt: &Attempt| -> Result<u64> {
+        let found = payer.rpc("listpays", json!({"bolt11": attempt.bolt11}))?;
+        let pays = found["pays"].as_array().context("listpays gives pays")?;
+        let complete = pays.iter().filter(|pay| pay["status"] == "complete");
+        complete
+            .map(|pay| number(&pay["amount_sent_msat"], "amount_sent_msat"))
+            .sum()
+    };
+    attempts.iter().map(of_one).sum()
 }
 
 /// Checks each attempt with both nodes, once nothing is in flight; returns the sum of what arrived.
