@@ -1,6 +1,6 @@
 //! kill -9 in the middle of commits, and a disk that refuses: what was acknowledged is there.
 //!
-//! The victim is this test binary itself, started again with [`VICTIM`] set.
+//! The victim is this test binary itself, started again with [`VICTIM`] or [`FILLER`] set.
 
 mod common;
 
@@ -9,10 +9,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Entry, contents, entry, filler, identity, put, reopen};
+use common::{Entry, entry, filler, identity, put, reopen};
 use lightningd_db::{Batch, Db, DbError};
 
 const VICTIM: &str = "BULKHEAD_TEST_VICTIM";
+const FILLER: &str = "BULKHEAD_TEST_FILLER";
 const WRITERS: u32 = 4;
 
 fn length(number: u64) -> usize {
@@ -81,6 +82,9 @@ fn victim(path: &Path) {
 fn victim_of_the_other_tests() {
     if let Some(path) = std::env::var_os(VICTIM) {
         victim(Path::new(&path));
+    }
+    if let Some(path) = std::env::var_os(FILLER) {
+        fill_and_abort(Path::new(&path));
     }
 }
 
@@ -190,12 +194,10 @@ fn a_disk_that_refuses_ends_all_writing_and_keeps_what_was_acknowledged() {
     assert_eq!(db.get::<Entry>(&(99, 0)).unwrap(), None);
 }
 
-#[test]
-fn recycled_logs_are_read_to_their_end_and_no_further() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("db");
-    let db = Db::create(&path, &identity()).unwrap();
-    // Far more than one log holds, so that logs are used again over old data.
+/// Writes far more than one log holds, so that logs are used again over old data, and ends without
+/// closing anything.
+fn fill_and_abort(path: &Path) -> ! {
+    let db = reopen(path);
     for number in 0..3_000 {
         let mut batch = Batch::new();
         put(&mut batch, 1, number, 10_000);
@@ -206,21 +208,25 @@ fn recycled_logs_are_read_to_their_end_and_no_further() {
         put(&mut batch, 1, number, 100);
         db.commit_blocking(batch).unwrap();
     }
-    // What the disk has at this moment, as a crash would leave it.
-    let crashed = folder.path().join("crashed");
-    common::copy(&path, &crashed);
-    drop(db);
-    for path in [&path, &crashed] {
-        let db = reopen(path);
-        for number in 0..3_010 {
-            let len = if number < 3_000 { 10_000 } else { 100 };
-            assert_eq!(
-                db.get::<Entry>(&(1, number)).unwrap(),
-                Some(entry(1, number, len))
-            );
-        }
-        assert_eq!(db.iter::<Entry>().unwrap().count(), 3_010);
-        drop(db);
-        assert!(contents(path).contains_key("CURRENT"));
+    std::process::abort();
+}
+
+#[test]
+fn recycled_logs_are_read_to_their_end_and_no_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    Db::create(&path, &identity()).unwrap().close().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(arguments())
+        .env(FILLER, &path)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), Some(6), "{output:?}");
+    let db = reopen(&path);
+    for number in 0..3_010 {
+        let len = if number < 3_000 { 10_000 } else { 100 };
+        let found = db.get::<Entry>(&(1, number)).unwrap();
+        assert_eq!(found, Some(entry(1, number, len)));
     }
+    assert_eq!(db.scan::<Entry>().unwrap().len(), 3_010);
 }
