@@ -80,6 +80,8 @@ enum Link {
 enum Asked {
     /// A point for channel_reestablish.
     ReestablishPoint,
+    /// Knows the peer's newest secret, whatever a loss of power left it.
+    RepeatedRevocation,
     /// The point that the peer's channel_reestablish claims to know the secret of.
     Proof(Box<wire::ChannelReestablish>),
     /// Our point 1 for channel_ready.
@@ -276,6 +278,10 @@ impl Running {
             return Err(warning("signer replied, but nothing was asked"));
         };
         match asked {
+            Asked::RepeatedRevocation => match reply {
+                Reply::Done => Ok(self.ask_point()),
+                other => Err(unexpected(other)),
+            },
             Asked::ReestablishPoint => Ok(self.send_reestablish(point(reply)?)),
             Asked::Proof(message) => self.proof(&message, reply),
             Asked::ReadyPoint => self.send_ready(point(reply)?),

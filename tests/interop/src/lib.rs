@@ -135,6 +135,7 @@ impl Ldk {
             .new_address()
             .map_err(|e| anyhow!("{e}"))?;
         bitcoind.fund(&address.to_string(), satoshi)?;
+        bitcoind.mine(6)?;
         self.wait_for("its coins", |ldk| {
             Ok(
                 (ldk.node().list_balances().spendable_onchain_balance_sats >= satoshi)
@@ -290,6 +291,11 @@ impl Ldk {
 
 impl Drop for Ldk {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("LDK's last words:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
         let _ = self.stop();
     }
 }

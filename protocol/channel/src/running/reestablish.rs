@@ -16,8 +16,21 @@ pub(super) enum Resend {
 }
 
 impl Running {
+    /// The newest secret of the peer is told to the signer again first: it may have been written
+    /// there without being synced when the power went.
     pub(super) fn connected(&mut self) -> Vec<Action> {
         self.link = Link::Reestablishing;
+        let revoked = self.next_remote_revocation().prev();
+        match (revoked, self.live.last_remote_secret) {
+            (Some(n), Some(secret)) => {
+                vec![self.ask(Asked::RepeatedRevocation, Request::RemoteRevoked { n, secret })]
+            }
+            (Some(_) | None, _) => self.ask_point(),
+        }
+    }
+
+    /// Our newest point, for channel_reestablish.
+    pub(super) fn ask_point(&mut self) -> Vec<Action> {
         let n = self
             .live
             .local_next
