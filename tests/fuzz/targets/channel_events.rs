@@ -558,7 +558,21 @@ fn running_seeds() -> Vec<Vec<u8>> {
         [&[0, 90, 0, 60][..], &[140, 0, 40, 0, 0, 0, 1], &settle].concat(),
         [&[0][..], &[160, 31, 20], &[0; 20], &settle].concat(),
         all,
+        // Each message of a payment, changed on its way.
+        [&[0, 90, 0, 60, 140, 0, 40, 0, 1], &settle[..]].concat(),
+        [&[0, 90, 0, 60, 1, 141, 0, 40, 1], &settle[..]].concat(),
+        [&[0, 90, 0, 60, 1, 1, 61, 140, 0, 40, 1], &settle[..]].concat(),
+        [&[0][..], &pay, &[204, 140, 0, 40, 1], &settle].concat(),
+        made_up(&pay, 0..20),
+        made_up(&pay, 20..50),
     ]
+}
+
+/// Messages of these types that nobody sent, after a payment, about the HTLC with id 0.
+fn made_up(before: &[u8], types: std::ops::Range<u8>) -> Vec<u8> {
+    let message = |type_index: u8| [&[160, type_index, 40][..], &[0; 40]].concat();
+    let messages: Vec<u8> = types.flat_map(message).collect();
+    [&[0], before, &messages].concat()
 }
 
 fn opening_seeds() -> Vec<Vec<u8>> {
@@ -583,6 +597,11 @@ fn opening_seeds() -> Vec<Vec<u8>> {
         [&[0][..], &both, &funded, &[212, 204], &both].concat(),
         [&[0][..], &both, &funded, &[1], &[213, 204], &both].concat(),
         [&[0][..], &both, &[218, 206]].concat(),
+        // Each message, changed on its way.
+        [&[0][..], &[141, 0, 40, 0, 1], &both].concat(),
+        [&[0][..], &[1, 140, 0, 40, 0, 1], &both, &funded, &both].concat(),
+        [&[0][..], &both, &funded, &[141, 0, 40, 1], &both].concat(),
+        [&[0][..], &both, &funded, &[1, 140, 0, 40, 1], &both].concat(),
     ]
 }
 
