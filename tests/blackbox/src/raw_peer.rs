@@ -8,10 +8,13 @@ use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+use wire::Message;
 use wire::noise::{ACT_TWO_LEN, Initiator, LENGTH_LEN, TAG_LEN, Transport, key_step};
 
 /// An encrypted connection to a node, under a key made for it.
 pub struct RawPeer {
+    /// Its node id.
+    pub id: PublicKey,
     stream: TcpStream,
     transport: Transport,
 }
@@ -32,10 +35,14 @@ impl RawPeer {
         stream.read_exact(&mut act_two)?;
         let (initiator, step) = initiator.act2(&act_two)?;
         let reply = key_step(&step, |point| SharedSecret::new(point, &own).secret_bytes())?;
-        let (act_three, transport) =
-            initiator.finish(reply, PublicKey::from_secret_key(SECP256K1, &own))?;
+        let id = PublicKey::from_secret_key(SECP256K1, &own);
+        let (act_three, transport) = initiator.finish(reply, id)?;
         stream.write_all(&act_three)?;
-        Ok(RawPeer { stream, transport })
+        Ok(RawPeer {
+            id,
+            stream,
+            transport,
+        })
     }
 
     /// Connects and answers the node's `init` with the same, so that both agree on everything.
@@ -96,6 +103,19 @@ impl RawPeer {
             return Ok(None);
         }
         Ok(Some(self.transport.decrypt_body(&mut sealed)?.to_vec()))
+    }
+
+    /// The node's next message that `wanted` takes; all before it are dropped.
+    ///
+    /// # Errors
+    /// Where it hangs up or stays silent before that.
+    pub fn receive_until<T>(&mut self, mut wanted: impl FnMut(Message) -> Option<T>) -> Result<T> {
+        loop {
+            let message = self.receive()?.context("the node hung up")?;
+            if let Some(found) = wanted(Message::decode(&message)?) {
+                return Ok(found);
+            }
+        }
     }
 
     /// Reads until the node hangs up; the types of what it still said.

@@ -1,0 +1,191 @@
+//! Openings that come to nothing, at each point until the peer's signature is there: the opener knows
+//! of no channel afterwards, its coins are free, and it starts again as if nothing had been.
+
+use blackbox::raw_peer::RawPeer;
+use blackbox::{Bitcoind, Client, Node, RpcError};
+use secp256k1::{PublicKey, SECP256K1, SecretKey};
+use serde_json::{Value, json};
+use std::thread::JoinHandle;
+use wire::{
+    AcceptChannel, BlockDelta, ChannelId, Error, FundingCreated, FundingSigned, Message,
+    MilliSatoshi, OpenChannel, Satoshi,
+};
+
+const FUNDED: u64 = 500_000;
+const CHANNEL: u64 = 400_000;
+
+/// A node that opens a channel with a peer that we are.
+struct Opening {
+    bitcoind: Bitcoind,
+    alice: Node,
+    peer: RawPeer,
+    result: JoinHandle<Result<Value, RpcError>>,
+}
+
+fn opening() -> Opening {
+    let bitcoind = Bitcoind::start().unwrap();
+    let alice = Node::start(&bitcoind, "alice").unwrap();
+    alice.fund(&bitcoind, FUNDED).unwrap();
+    let peer = RawPeer::connect_and_greet(&alice).unwrap();
+    let result = fundchannel(alice.client(), peer.id);
+    Opening {
+        bitcoind,
+        alice,
+        peer,
+        result,
+    }
+}
+
+fn fundchannel(client: Client, id: PublicKey) -> JoinHandle<Result<Value, RpcError>> {
+    let params = json!({"id": id.to_string(), "amount": CHANNEL});
+    std::thread::spawn(move || client.call("fundchannel", params))
+}
+
+/// What an accepter would say.
+fn accept(open: &OpenChannel) -> Message {
+    let key = |number: u8| {
+        let secret = SecretKey::from_slice(&[number; 32]).unwrap();
+        PublicKey::from_secret_key(SECP256K1, &secret)
+    };
+    Message::AcceptChannel(AcceptChannel {
+        temporary_channel_id: open.temporary_channel_id,
+        dust_limit_satoshis: Satoshi(546),
+        max_htlc_value_in_flight_msat: MilliSatoshi(CHANNEL * 1000),
+        channel_reserve_satoshis: Satoshi(4_000),
+        htlc_minimum_msat: MilliSatoshi(0),
+        minimum_depth: 1,
+        to_self_delay: BlockDelta(6),
+        max_accepted_htlcs: 30,
+        funding_pubkey: key(1),
+        revocation_basepoint: key(2),
+        payment_basepoint: key(3),
+        delayed_payment_basepoint: key(4),
+        htlc_basepoint: key(5),
+        first_per_commitment_point: key(6),
+        upfront_shutdown_script: Some(Default::default()),
+        channel_type: open.channel_type.clone(),
+    })
+}
+
+fn open_channel(peer: &mut RawPeer) -> OpenChannel {
+    let open = peer.receive_until(|message| match message {
+        Message::OpenChannel(open) => Some(open),
+        _ => None,
+    });
+    open.unwrap()
+}
+
+/// Plays the accepter until alice has signed for us; the channel's id.
+fn funding_created(peer: &mut RawPeer) -> (FundingCreated, ChannelId) {
+    let open = open_channel(peer);
+    peer.send(&accept(&open).encode()).unwrap();
+    let created = peer.receive_until(|message| match message {
+        Message::FundingCreated(created) => Some(created),
+        _ => None,
+    });
+    let created = created.unwrap();
+    // BOLT 2, Definition of channel_id.
+    let mut id: [u8; 32] = *created.funding_txid.as_ref();
+    let [high, low] = created.funding_output_index.to_be_bytes();
+    id[30] ^= high;
+    id[31] ^= low;
+    (created, ChannelId(id))
+}
+
+fn error(channel_id: ChannelId) -> Vec<u8> {
+    let data = b"no, thanks".to_vec();
+    Message::Error(Error { channel_id, data }).encode()
+}
+
+impl Opening {
+    /// `fundchannel` failed with these words, and nothing is left of it, now and after a restart.
+    fn came_to_nothing(mut self, words: &str) {
+        let failed = self.result.join().unwrap().unwrap_err().to_string();
+        assert!(failed.contains(words), "{failed}");
+        drop(self.peer);
+        nothing_is_left(&self.alice);
+        self.alice.restart().unwrap();
+        nothing_is_left(&self.alice);
+        let bob = Node::start(&self.bitcoind, "bob").unwrap();
+        self.alice.connect(&bob).unwrap();
+        self.alice
+            .open_channel(&self.bitcoind, &bob, CHANNEL, 0)
+            .unwrap();
+    }
+}
+
+fn nothing_is_left(alice: &Node) {
+    alice
+        .wait_for("it knows of no channel", |alice| {
+            let channels = alice.rpc("listpeerchannels", json!({}))?;
+            Ok((channels["channels"] == json!([])).then_some(()))
+        })
+        .unwrap();
+    let funds = alice.rpc("listfunds", json!({})).unwrap();
+    assert_eq!(funds["channels"], json!([]));
+    let outputs = funds["outputs"].as_array().unwrap();
+    assert_eq!(outputs.len(), 1, "{funds}");
+    assert_eq!(outputs[0]["reserved"], false, "{funds}");
+    assert_eq!(outputs[0]["amount_msat"], FUNDED * 1000);
+}
+
+#[test]
+fn a_peer_that_refuses_at_once() {
+    let mut opening = opening();
+    let open = open_channel(&mut opening.peer);
+    let error = error(open.temporary_channel_id);
+    opening.peer.send(&error).unwrap();
+    opening.came_to_nothing("no, thanks");
+}
+
+#[test]
+fn a_peer_that_refuses_when_it_could_already_close() {
+    let mut opening = opening();
+    let (_, id) = funding_created(&mut opening.peer);
+    opening.peer.send(&error(id)).unwrap();
+    opening.came_to_nothing("no, thanks");
+}
+
+#[test]
+fn a_peer_that_leaves_without_signing() {
+    let mut opening = opening();
+    funding_created(&mut opening.peer);
+    // Its connection ends; alice must not wait for it.
+    let gone = RawPeer::connect(&opening.alice).unwrap();
+    drop(std::mem::replace(&mut opening.peer, gone));
+    opening.came_to_nothing("disconnected");
+}
+
+#[test]
+fn a_peer_that_signs_something_else() {
+    let mut opening = opening();
+    let (created, channel_id) = funding_created(&mut opening.peer);
+    let signed = FundingSigned {
+        channel_id,
+        signature: created.signature,
+    };
+    opening
+        .peer
+        .send(&Message::FundingSigned(signed).encode())
+        .unwrap();
+    opening.came_to_nothing("signature");
+}
+
+#[test]
+fn a_node_that_dies_while_the_peer_hesitates() {
+    let mut opening = opening();
+    funding_created(&mut opening.peer);
+    opening.alice.kill_all().unwrap();
+    opening.alice.launch().unwrap();
+    assert!(opening.result.join().unwrap().is_err());
+    opening
+        .alice
+        .wait_for("it knows of no channel", |alice| {
+            let channels = alice.rpc("listpeerchannels", json!({}))?;
+            Ok((channels["channels"] == json!([])).then_some(()))
+        })
+        .unwrap();
+    let funds = opening.alice.rpc("listfunds", json!({})).unwrap();
+    assert_eq!(funds["outputs"][0]["amount_msat"], FUNDED * 1000);
+    assert_eq!(funds["channels"], json!([]));
+}
