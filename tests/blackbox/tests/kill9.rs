@@ -6,15 +6,17 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::node::{ChannelState, settled};
-use blackbox::payments::{Load, audit};
-use blackbox::{Network, Node, Pid, until};
+use blackbox::payments::{Attempt, Load, audit};
+use blackbox::{Client, Network, Node, Pid, until};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHANNEL: u64 = 5_000_000;
 const MSAT: u64 = 1_000;
+/// Payers at the same time, each way.
+const AT_ONCE: usize = 4;
 
 /// What dies in a round.
 #[derive(Debug, Clone, Copy)]
@@ -72,26 +74,42 @@ fn one_round(
     random: &mut StdRng,
 ) -> Result<ChannelState> {
     let [alice, bob] = [&network.nodes[0], &network.nodes[1]].map(Node::client);
-    let there = Load::start(&format!("there-{round}"), alice.clone(), bob.clone(), MSAT);
-    let back = Load::start(&format!("back-{round}"), bob, alice, MSAT);
-    flows(&there, 2)?;
-    flows(&back, 2)?;
+    let start = Instant::now();
+    let there = loads(&format!("there-{round}"), &alice, &bob);
+    let back = loads(&format!("back-{round}"), &bob, &alice);
+    flow(&there, 8)?;
+    flow(&back, 8)?;
     std::thread::sleep(Duration::from_micros(random.gen_range(0..30_000)));
     strike(network, victim)?;
-    flows(&there, 2).context("after the kill")?;
-    flows(&back, 2).context("after the kill")?;
-    let (there, back) = (there.finish()?, back.finish()?);
+    flow(&there, 8).context("after the kill")?;
+    flow(&back, 8).context("after the kill")?;
+    let (there, back) = (finish(there)?, finish(back)?);
     println!(
-        "round {round}: {victim:?}, {} payments",
-        there.len() + back.len()
+        "round {round}: {victim:?}, {} payments, {:.1} s",
+        there.len() + back.len(),
+        start.elapsed().as_secs_f64()
     );
     check(network, before, &there, &back)
 }
 
-fn flows(load: &Load, more: usize) -> Result<()> {
-    let before = load.paid();
+fn loads(name: &str, payer: &Client, payee: &Client) -> Vec<Load> {
+    let one = |number| {
+        let name = format!("{name}-{number}");
+        Load::start(&name, payer.clone(), payee.clone(), MSAT)
+    };
+    (0..AT_ONCE).map(one).collect()
+}
+
+fn finish(loads: Vec<Load>) -> Result<Vec<Attempt>> {
+    let ended: Result<Vec<_>> = loads.into_iter().map(Load::finish).collect();
+    Ok(ended?.concat())
+}
+
+fn flow(loads: &[Load], more: usize) -> Result<()> {
+    let paid = || loads.iter().map(Load::paid).sum::<usize>();
+    let before = paid();
     until("payments flow", || {
-        Ok((load.paid() >= before + more).then_some(()))
+        Ok((paid() >= before + more).then_some(()))
     })
 }
 
@@ -155,8 +173,8 @@ fn replaced(node: &mut Node, role: &str) -> Result<()> {
 fn check(
     network: &Network,
     before: &ChannelState,
-    there: &[blackbox::payments::Attempt],
-    back: &[blackbox::payments::Attempt],
+    there: &[Attempt],
+    back: &[Attempt],
 ) -> Result<ChannelState> {
     let [alice, bob] = &network.nodes[..] else {
         anyhow::bail!("two nodes")

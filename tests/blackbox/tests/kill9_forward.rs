@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHANNEL: u64 = 2_000_000;
 const MSAT: u64 = 100_000;
@@ -86,6 +86,7 @@ fn one_round(
     round: usize,
     random: &mut StdRng,
 ) -> Result<Balances> {
+    let start = Instant::now();
     let there = loads(network, ALICE, CAROL, &format!("there-{round}"))?;
     let back = loads(network, CAROL, ALICE, &format!("back-{round}"))?;
     flow(&there, 4)?;
@@ -96,8 +97,9 @@ fn one_round(
     flow(&back, 4).context("after the kill")?;
     let (there, back) = (finish(there)?, finish(back)?);
     println!(
-        "round {round}: {victim:?}, {} payments",
-        there.len() + back.len()
+        "round {round}: {victim:?}, {} payments, {:.1} s",
+        there.len() + back.len(),
+        start.elapsed().as_secs_f64()
     );
     check(network, before, &there, &back)
 }
