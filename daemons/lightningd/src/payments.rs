@@ -276,7 +276,8 @@ struct Attempts<'a> {
 
 /// What to do after a failed attempt.
 enum Next {
-    TryAgain,
+    /// On another way, if there is one.
+    TryAgain(Option<PayError>),
     GiveUp(PayError),
 }
 
@@ -284,6 +285,7 @@ impl Attempts<'_> {
     async fn run(&mut self) -> Result<Paid, PayError> {
         self.begin()?;
         let mut last = String::from("no attempt was made");
+        let mut failed = None;
         loop {
             if Instant::now() >= self.deadline {
                 return Err(PayError::TimedOut(last));
@@ -296,7 +298,7 @@ impl Attempts<'_> {
                     continue;
                 }
                 // A channel may come back while there is time.
-                Err(PayError::NoRoute(NoRoute::NoChannels | NoRoute::Excluded))
+                Err(PayError::NoRoute(NoRoute::NoChannels))
                     if self.deadline - Instant::now() > RETRY_PAUSE && self.may_come_back() =>
                 {
                     last = "no channel is usable now".to_owned();
@@ -311,6 +313,10 @@ impl Attempts<'_> {
                     self.pause_for(SETTLE_PAUSE).await?;
                     continue;
                 }
+                // Every way has been tried: how the last one failed says more.
+                Err(PayError::NoRoute(NoRoute::Excluded)) if failed.is_some() => {
+                    return Err(failed.unwrap_or(PayError::NoRoute(NoRoute::Excluded)));
+                }
                 Err(error) => return Err(error),
             };
             let end = match self.attempt(&routed).await? {
@@ -322,9 +328,12 @@ impl Attempts<'_> {
                     let parts = records::parts_of(&self.node.db, self.request.payment_hash)?;
                     return completed(&parts).ok_or(PayError::Stopping);
                 }
-                failed => match self.after(&routed, failed).await? {
+                ended => match self.after(&routed, ended).await? {
                     Next::GiveUp(error) => return Err(error),
-                    Next::TryAgain => last = "the last attempt failed".to_owned(),
+                    Next::TryAgain(why) => {
+                        last = "the last attempt failed".to_owned();
+                        failed = why.or(failed);
+                    }
                 },
             }
         }
@@ -507,12 +516,12 @@ impl Attempts<'_> {
                 | AddRefusal::TooMuchInFlight(_),
             ) => {
                 self.pause().await?;
-                return Ok(Next::TryAgain);
+                return Ok(Next::TryAgain(None));
             }
             PartEnd::Refused(why) => {
                 tracing::debug!("our own channel does not take the HTLC: {why}");
                 self.excluded.push(routed.route.first_channel);
-                return Ok(Next::TryAgain);
+                return Ok(Next::TryAgain(None));
             }
             PartEnd::Ended(Removal::Fail { reason }) => self.read_error(routed, reason).await?,
             PartEnd::Ended(Removal::Malformed {
@@ -535,15 +544,16 @@ impl Attempts<'_> {
         // The erring hop could not use the channel after it: the next route avoids that one.
         let next = hops.get(hop + 1).map(|hop| hop.scid);
         let may_try = !destination && (!failure.is_permanent() || hops.len() > 2);
-        if let (Some(scid), true) = (next, may_try) {
-            self.excluded.push(scid);
-            return Ok(Next::TryAgain);
-        }
-        Ok(Next::GiveUp(PayError::Failed {
+        let failed = PayError::Failed {
             failure_hop: hop + 1,
             destination,
             failure: Some(failure),
-        }))
+        };
+        if let (Some(scid), true) = (next, may_try) {
+            self.excluded.push(scid);
+            return Ok(Next::TryAgain(Some(failed)));
+        }
+        Ok(Next::GiveUp(failed))
     }
 }
 
