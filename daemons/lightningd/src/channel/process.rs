@@ -181,7 +181,11 @@ pub(super) fn close_fees(node: &Node) -> CloseFees {
         .for_purpose(lightningd_wallet::Purpose::MutualClose)
         .unwrap_or(FeeratePerKw::FLOOR)
         .max(FeeratePerKw::FLOOR);
-    let max = rates.max_acceptable(feerates::MAX_MULTIPLIER).max(ideal);
+    // The peer may pick the top of our range: no more than a close without it would cost.
+    let max = rates
+        .for_purpose(lightningd_wallet::Purpose::UnilateralClose)
+        .unwrap_or(ideal)
+        .max(ideal);
     CloseFees {
         ideal,
         min: FeeratePerKw::FLOOR,
