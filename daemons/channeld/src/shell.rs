@@ -86,7 +86,8 @@ impl Shell {
             waiting: VecDeque::new(),
             sequence: 0,
             connection,
-            more: false,
+            // What the start read with the messages that it waited for.
+            more: true,
         }
     }
 
