@@ -34,8 +34,18 @@ mod tests {
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");
         }
-        let named = SCHEMA_TEXT.split_once("edges!{").unwrap().1.split_once('}').unwrap().0;
-        assert_eq!(named.matches('"').count(), 2 * edges.len(), "an edge is missing in this test");
+        let named = SCHEMA_TEXT
+            .split_once("edges!{")
+            .unwrap()
+            .1
+            .split_once('}')
+            .unwrap()
+            .0;
+        assert_eq!(
+            named.matches('"').count(),
+            2 * edges.len(),
+            "an edge is missing in this test"
+        );
     }
 
     #[test]

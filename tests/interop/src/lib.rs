@@ -294,7 +294,10 @@ impl Drop for Ldk {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("LDK's last words:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+            eprintln!(
+                "LDK's last words:\n{}",
+                lines[lines.len().saturating_sub(30)..].join("\n")
+            );
         }
         let _ = self.stop();
     }

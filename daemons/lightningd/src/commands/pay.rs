@@ -98,6 +98,10 @@ fn payable(node: &Node, text: &str, description: Option<&str>) -> Result<Invoice
     if parsed.is_expired(Duration::from_secs(now())) {
         return Err(error(code::PAY_INVOICE_EXPIRED, "Invoice expired"));
     }
+    if parsed.payee == node.id {
+        let text = "the invoice is this node's own, and paying oneself is not supported";
+        return Err(error(code::PAY_ROUTE_NOT_FOUND, text));
+    }
     Ok(parsed)
 }
 

@@ -23,7 +23,10 @@ impl Running {
         let revoked = self.next_remote_revocation().prev();
         match (revoked, self.live.last_remote_secret) {
             (Some(n), Some(secret)) => {
-                vec![self.ask(Asked::RepeatedRevocation, Request::RemoteRevoked { n, secret })]
+                vec![self.ask(
+                    Asked::RepeatedRevocation,
+                    Request::RemoteRevoked { n, secret },
+                )]
             }
             (Some(_) | None, _) => self.ask_point(),
         }
