@@ -2,9 +2,10 @@
 //! what is wrong and what to do, makes nothing new beside the old, and starts again once it is put right.
 
 use anyhow::Result;
-use blackbox::{Bitcoind, Node};
+use blackbox::{Bitcoind, Network, Node, Options};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A stopped node that has a state worth keeping: an invoice.
 struct Kept {
@@ -33,19 +34,7 @@ impl Kept {
 
     /// It refuses and its words hold each of these.
     fn refuses(&mut self, naming: &[&str]) {
-        let refusal = self.node.launch_refused().unwrap();
-        let words = refusal.words.to_lowercase();
-        for name in naming {
-            assert!(
-                words.contains(name),
-                "no word of {name} in:\n{}",
-                refusal.words
-            );
-        }
-        let advice = ["restore", "put back", "backup"]
-            .iter()
-            .any(|word| words.contains(word));
-        assert!(advice, "it does not say what to do:\n{}", refusal.words);
+        refuses(&mut self.node, naming);
     }
 
     /// Once put right, it is the node that it was.
@@ -60,6 +49,22 @@ impl Kept {
             .wait_for_height(self.bitcoind.height().unwrap())
             .unwrap();
     }
+}
+
+fn refuses(node: &mut Node, naming: &[&str]) {
+    let refusal = node.launch_refused().unwrap();
+    let words = refusal.words.to_lowercase();
+    for name in naming {
+        assert!(
+            words.contains(name),
+            "no word of {name} in:\n{}",
+            refusal.words
+        );
+    }
+    let advice = ["restore", "put back", "backup"]
+        .iter()
+        .any(|word| words.contains(word));
+    assert!(advice, "it does not say what to do:\n{}", refusal.words);
 }
 
 fn away(path: &Path) -> PathBuf {
@@ -156,4 +161,47 @@ fn a_missing_seed_is_refused_and_none_is_made() {
     );
     fs::rename(away, seed).unwrap();
     kept.goes_on();
+}
+
+#[test]
+fn a_missing_journal_is_refused_and_none_is_made() {
+    let mut kept = kept();
+    let journal = kept.node.network_dir().join("hsm-journal");
+    let away = away(&journal);
+    kept.refuses(&["hsm-journal"]);
+    assert!(
+        !journal.exists(),
+        "a new journal was made beside the old database"
+    );
+    fs::rename(away, journal).unwrap();
+    kept.goes_on();
+}
+
+#[test]
+fn a_journal_from_before_a_channel_is_refused() {
+    let mut network = Network::start(&["alice", "bob"]).unwrap();
+    let journal = network.nodes[0].network_dir().join("hsm-journal");
+    let before = fs::read(&journal).unwrap();
+    let channel = network.open(0, 1, 1_000_000, 0).unwrap();
+    network.nodes[0].stop().unwrap();
+    let newest = fs::read(&journal).unwrap();
+    fs::write(&journal, &before).unwrap();
+    refuses(&mut network.nodes[0], &["hsm-journal", "channel"]);
+    assert_eq!(fs::read(&journal).unwrap(), before);
+    fs::write(&journal, newest).unwrap();
+    network.nodes[0].launch().unwrap();
+    let after = network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    assert_eq!(after.channel_id, channel.channel_id);
+}
+
+#[test]
+fn a_first_start_that_is_killed_is_not_taken_for_a_loss() {
+    let bitcoind = Bitcoind::start().unwrap();
+    for moment in (0..120).step_by(6) {
+        let mut node = Node::prepare(&bitcoind, "alice", Options::default()).unwrap();
+        node.launch_and_kill9(Duration::from_millis(moment))
+            .unwrap();
+        node.launch()
+            .unwrap_or_else(|error| panic!("killed after {moment} ms: {error:#}"));
+    }
 }

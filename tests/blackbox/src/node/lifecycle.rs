@@ -9,6 +9,7 @@ use serde_json::json;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// How a node that would not start said so.
 #[derive(Debug)]
@@ -37,6 +38,16 @@ impl Node {
             Ok(self.rpc("getinfo", json!({})).ok())
         });
         answered.map(drop).with_context(|| self.last_words())
+    }
+
+    /// Starts it and kills it with everything below it before it can have come far.
+    ///
+    /// # Errors
+    /// Where it cannot be started or killed.
+    pub fn launch_and_kill9(&mut self, after: Duration) -> Result<()> {
+        self.child = Some(self.spawn()?);
+        std::thread::sleep(after);
+        self.kill_all()
     }
 
     /// Starts it where it must refuse: waits for its end.
