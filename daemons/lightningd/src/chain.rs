@@ -143,6 +143,9 @@ impl Handle {
     }
 }
 
+/// A transaction that chaind has not answered for, whether high fees are allowed, and who waits.
+type Broadcasting = (Transaction, bool, oneshot::Sender<Result<(), String>>);
+
 /// The follower itself.
 struct Follower {
     node: Arc<Node>,
@@ -150,7 +153,7 @@ struct Follower {
     link: chaind::Link,
     channels: HashMap<OutPoint, (ChannelDbid, ScriptBuf)>,
     scripts: Vec<ScriptBuf>,
-    broadcasts: HashMap<u64, (Transaction, bool, oneshot::Sender<Result<(), String>>)>,
+    broadcasts: HashMap<u64, Broadcasting>,
     next_request: u64,
     restarts: Restarts,
 }

@@ -73,6 +73,7 @@ impl Mail {
 }
 
 /// Before and after there is something to lose.
+#[allow(clippy::large_enum_variant)] // one for each channel, moved once
 pub enum Stage {
     /// No state is persisted yet. The job is ours if we open.
     Opening(Option<OpenJob>),

@@ -30,6 +30,7 @@ pub struct View {
     pub listening: Vec<SocketAddr>,
 }
 
+#[allow(clippy::large_enum_variant)] // short-lived: sent, matched, taken apart
 enum Ask {
     Connect {
         peer: NodeId,
