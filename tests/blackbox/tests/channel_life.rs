@@ -60,6 +60,8 @@ fn open_pay_close(closer: usize) {
         (&json!("complete"), Some(300_000_000))
     );
     assert_eq!(paid["payment_hash"], there.payment_hash.as_str());
+    // What has arrived can be spent once both commitments hold it.
+    settled(alice, bob).unwrap();
     let back = alice.invoice(50_000_000, "back").unwrap();
     bob.pay(&back.bolt11).unwrap();
     let (ours, theirs) = settled(alice, bob).unwrap();

@@ -37,6 +37,12 @@ fn opening() -> Opening {
 }
 
 fn fundchannel(client: Client, id: PublicKey) -> JoinHandle<Result<Value, RpcError>> {
+    // The handshake may be over here before the node has heard of it.
+    blackbox::until("the node counts the peer as connected", || {
+        let peers = client.call("listpeers", json!([id.to_string()]))?;
+        Ok((peers["peers"][0]["connected"] == true).then_some(()))
+    })
+    .unwrap();
     let params = json!({"id": id.to_string(), "amount": CHANNEL});
     std::thread::spawn(move || client.call("fundchannel", params))
 }
