@@ -384,34 +384,3 @@ async fn what_a_channel_missed_while_it_did_not_read_is_told_in_order_and_at_mos
     })
     .await;
 }
-
-/// `cargo test --release -- --ignored --nocapture throughput`
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn throughput() {
-    local(async {
-        let (a, b) = two(LIMITS).await;
-        let mut near = a.attach(b.id, &[1]).await;
-        let mut far = b.attach(a.id, &[1]).await;
-        near.connected().await;
-        far.connected().await;
-        let count = 500_000;
-        let begun = std::time::Instant::now();
-        let connection = near.connection;
-        let to = near.to.clone();
-        spawn_local(async move {
-            for n in 0..count {
-                let data = message(1, n);
-                to.send(&FromChannel::Send { connection, data })
-                    .await
-                    .unwrap();
-            }
-        });
-        for n in 0..count {
-            assert_eq!(far.message().await, message(1, n));
-        }
-        let rate = f64::from(count) / begun.elapsed().as_secs_f64();
-        println!("{rate:.0} messages a second, both ends and their channels on one thread");
-    })
-    .await;
-}
