@@ -103,7 +103,7 @@ impl Handle {
     }
 
     /// # Errors
-    /// One line for each address that was tried.
+    /// One line for each address that was tried; none where none is known.
     pub async fn connect(&self, peer: NodeId, addresses: Vec<String>) -> Result<Peer, Vec<String>> {
         let (done, answer) = oneshot::channel();
         let _ = self.asks.send(Ask::Connect {
@@ -263,6 +263,10 @@ impl Peers {
                     self.addresses.insert(peer, addresses);
                 }
                 let addresses = self.addresses.get(&peer).cloned().unwrap_or_default();
+                if addresses.is_empty() && !self.view.borrow().connected.contains_key(&peer) {
+                    let _ = done.send(Err(Vec::new()));
+                    return;
+                }
                 self.connects.insert(request, done);
                 ToConnectd::Connect {
                     request,

@@ -113,6 +113,21 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// What its log has of disagreements about a channel: warnings and errors of either side, and
+    /// refusals of the signer. Peers of our own kind have no reason for any.
+    pub fn disagreements(&self) -> Vec<String> {
+        const WORDS: [&str; 5] = [
+            "got a warning",
+            "the peer warns",
+            "the peer says",
+            "the channel failed",
+            "refused by rule",
+        ];
+        let log = self.log();
+        let told = |line: &&str| WORDS.iter().any(|word| line.contains(word));
+        log.lines().filter(told).map(str::to_string).collect()
+    }
+
     /// Where peers reach it on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

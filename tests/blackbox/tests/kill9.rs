@@ -64,6 +64,14 @@ fn kill_9_of_anything_at_any_moment_loses_nothing() {
         channel = one_round(&mut network, &channel, victim, round, &mut random)
             .unwrap_or_else(|error| panic!("round {round}, {victim:?}, seed {seed}: {error:#}"));
     }
+    for node in &network.nodes {
+        let disagreements = node.disagreements();
+        assert!(
+            disagreements.is_empty(),
+            "seed {seed}, {}: {disagreements:#?}",
+            node.name()
+        );
+    }
 }
 
 fn one_round(

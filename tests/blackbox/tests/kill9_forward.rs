@@ -77,6 +77,14 @@ fn kill_9_of_the_node_in_the_middle_loses_nothing() {
         balances = one_round(&mut network, balances, victim, round, &mut random)
             .unwrap_or_else(|error| panic!("round {round}, {victim:?}, seed {seed}: {error:#}"));
     }
+    for node in &network.nodes {
+        let disagreements = node.disagreements();
+        assert!(
+            disagreements.is_empty(),
+            "seed {seed}, {}: {disagreements:#?}",
+            node.name()
+        );
+    }
 }
 
 fn one_round(

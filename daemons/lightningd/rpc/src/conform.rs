@@ -186,6 +186,8 @@ fn check_object(
         // A later case may say more about a member than the object does.
         match fields().rfind(|(n, _)| *n == name) {
             Some((_, field)) => check_value(&field.shape, value, &path, wrong),
+            // A case may ask for a member of any shape.
+            None if branches.iter().any(|b| b.also_required.contains(name)) => {}
             None if object.open || (top && name.starts_with("warning_") && value.is_string()) => {}
             None => wrong.push(format!("{path} is not in the table")),
         }

@@ -62,14 +62,9 @@ impl Channel {
     async fn spent(&mut self, tx: &Transaction, height: BlockHeight) {
         let txid = tx.compute_txid();
         tracing::info!("funding output spent by {txid} in block {height}");
-        let mutual = self.record().is_some_and(|record| {
-            let closing = record
-                .facts
-                .closing_tx
-                .as_ref()
-                .map(Transaction::compute_txid);
-            closing == Some(txid)
-        });
+        // The peer may have had both signatures of a mutual close before us.
+        let Some(record) = self.record() else { return };
+        let mutual = tx::commitment::number_of(&record.live.setup, tx).is_none();
         self.change_facts("funding spent", |facts| {
             facts.spent_by = Some((txid, height));
             if !mutual {
@@ -81,7 +76,7 @@ impl Channel {
         });
         self.command(Command::FundingSpent).await;
         self.node.peers.keep(self.peer, false);
-        self.closed_on_chain(tx);
+        self.closed_on_chain(tx, mutual);
     }
 
     async fn disconnected(&mut self, from: BlockHeight) {

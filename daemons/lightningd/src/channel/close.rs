@@ -146,8 +146,12 @@ impl Channel {
     }
 
     /// Somebody spent the funding output: whoever waits for a close has one.
-    pub(super) fn closed_on_chain(&mut self, tx: &Transaction) {
-        self.answer_closers(&Closed::Unilateral(tx.clone()));
+    pub(super) fn closed_on_chain(&mut self, tx: &Transaction, mutual: bool) {
+        let closed = match mutual {
+            true => Closed::Mutual(tx.clone()),
+            false => Closed::Unilateral(tx.clone()),
+        };
+        self.answer_closers(&closed);
     }
 
     fn answer_closers(&mut self, closed: &Closed) {

@@ -185,9 +185,9 @@ pub async fn listconfigs(node: Arc<Node>, _: Context, args: Args) -> Outcome {
 pub async fn feerates(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let style: String = args.required("style")?;
     let estimates = crate::feerates::estimates(&node);
-    let scale: fn(FeeratePerKw) -> u64 = match style.as_str() {
-        "perkw" => |rate| u64::from(rate.0),
-        _ => |rate| u64::from(rate.0) * 4,
+    let scale: fn(FeeratePerKw) -> u32 = match style.as_str() {
+        "perkw" => |rate| rate.0,
+        _ => |rate| rate.0.saturating_mul(4),
     };
     let mut rates = json!({
         "min_acceptable": scale(estimates.min_acceptable()),

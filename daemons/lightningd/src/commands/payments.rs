@@ -83,12 +83,12 @@ fn sendpay(part: &Part, payment: Option<&Payment>) -> Value {
     put("amount_msat", json!(part.amount.0));
     put("amount_sent_msat", json!(part.amount_sent.0));
     put("created_at", json!(part.created_at));
-    if let Some(at) = part.completed_at {
-        put("completed_at", json!(at));
-    }
     put("status", json!(part_status(&part.status)));
     if let PartStatus::Complete { preimage } = &part.status {
         put("payment_preimage", json!(hex::encode(preimage.0)));
+        if let Some(at) = part.completed_at {
+            put("completed_at", json!(at));
+        }
     }
     if let PartStatus::Failed { reason } = &part.status
         && !reason.is_empty()

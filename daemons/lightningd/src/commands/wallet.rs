@@ -78,7 +78,8 @@ fn output(node: &Node, fund: &Fund) -> Value {
     if let Some(address) = address(node, &fund.script) {
         object.insert("address".to_owned(), json!(address));
     }
-    if let (Some(height), true) = (fund.height, fund.status != FundStatus::Unconfirmed) {
+    let in_block = matches!(fund.status, FundStatus::Confirmed | FundStatus::Immature);
+    if let (Some(height), true) = (fund.height, in_block) {
         object.insert("blockheight".to_owned(), json!(height.0));
     }
     if let Some(until) = fund.reserved_until {

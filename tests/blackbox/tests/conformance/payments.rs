@@ -1,0 +1,125 @@
+//! Payments under way, and payments through another node.
+
+use super::interface::{Interface, bolt11, refused, waiting};
+use blackbox::{Network, Node, Process};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+fn channels(tables: &Interface, node: &Node) -> Vec<Value> {
+    let all = tables.ask(node, "listpeerchannels", json!({}));
+    all["channels"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_payment_under_way_is_shown_as_pending_until_it_arrives() {
+    let (network, _) = Network::pair(1_000_000).unwrap();
+    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
+    let tables = Interface::load();
+    let text = bolt11(bob, json!(5_000_000), "slow");
+    let frozen = Process::get(bob.pid().unwrap()).unwrap();
+    frozen.signal(Signal::SIGSTOP);
+    let first = waiting(alice.client(), "pay", json!({"bolt11": text}));
+    alice
+        .wait_for("the HTLC is offered", |node| {
+            let channels = node.rpc("listpeerchannels", json!({}))?;
+            Ok((channels["channels"][0]["htlcs"] != json!([])).then_some(()))
+        })
+        .unwrap();
+    let htlc = &channels(&tables, alice)[0]["htlcs"][0];
+    assert_eq!(
+        (&htlc["direction"], &htlc["id"]),
+        (&json!("out"), &json!(0))
+    );
+    assert_eq!(htlc["amount_msat"], 5_000_000);
+    let message = refused(alice, "pay", json!({"bolt11": text}), 200);
+    assert!(message.contains("under way"), "{message}");
+    let pending = tables.ask(alice, "listpays", json!({"status": "pending"}));
+    assert_eq!(pending["pays"][0]["bolt11"], text);
+    assert_eq!(pending["pays"][0]["amount_sent_msat"], 5_000_000);
+    let parts = tables.ask(alice, "listsendpays", json!({"status": "pending"}));
+    assert_eq!(parts["payments"].as_array().unwrap().len(), 1);
+    frozen.signal(Signal::SIGCONT);
+    let paid = first.join().unwrap().unwrap();
+    tables.check("pay", &paid);
+    assert_eq!(paid["status"], "complete");
+    let complete = tables.ask(alice, "listpays", json!([text]));
+    assert_eq!(complete["pays"][0]["preimage"], paid["payment_preimage"]);
+    alice.wait_for_quiet(bob).unwrap();
+    let channel = &channels(&tables, alice)[0];
+    for (member, value) in [
+        ("out_payments_offered", 1),
+        ("out_payments_fulfilled", 1),
+        ("out_fulfilled_msat", 5_000_000),
+        ("in_payments_offered", 0),
+        ("to_us_msat", 495_000_000),
+    ] {
+        assert_eq!(channel[member], value, "{member}");
+    }
+}
+
+#[test]
+fn a_payment_that_takes_too_long_is_given_up_but_not_forgotten() {
+    let (network, _) = Network::pair(1_000_000).unwrap();
+    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
+    let tables = Interface::load();
+    let text = bolt11(bob, json!(1000), "late");
+    let frozen = Process::get(bob.pid().unwrap()).unwrap();
+    frozen.signal(Signal::SIGSTOP);
+    refused(
+        alice,
+        "pay",
+        json!({"invstring": text, "retry_for": 1}),
+        210,
+    );
+    let pending = tables.ask(alice, "listpays", json!([text]));
+    assert_eq!(pending["pays"][0]["status"], "pending");
+    frozen.signal(Signal::SIGCONT);
+    alice
+        .wait_for("it arrives after all", |node| {
+            let pays = node.rpc("listpays", json!([text]))?;
+            Ok((pays["pays"][0]["status"] == "complete").then_some(()))
+        })
+        .unwrap();
+    let again = tables.ask(alice, "pay", json!([text]));
+    assert_eq!(again["status"], "complete");
+    assert_eq!(bob.invoice_status("late").unwrap().as_deref(), Some("paid"));
+}
+
+#[test]
+fn a_payment_through_another_node_keeps_to_the_fees_allowed() {
+    let network = Network::start(&["alice", "bob", "carol"]).unwrap();
+    let [alice, bob, carol] = network.nodes.as_slice() else {
+        unreachable!()
+    };
+    network.open(0, 1, 1_000_000, 0).unwrap();
+    network.open(1, 2, 1_000_000, 0).unwrap();
+    carol
+        .wait_for("bob's channel_update", |node| {
+            let all = node.rpc("listpeerchannels", json!({}))?;
+            let update = &all["channels"][0]["updates"]["remote"];
+            Ok(update.is_object().then_some(()))
+        })
+        .unwrap();
+    let tables = Interface::load();
+    let text = bolt11(carol, json!(100_000_000), "through bob");
+    let hops = tables.ask(alice, "decode", json!([text]))["routes"][0].clone();
+    assert_eq!(hops[0]["pubkey"], bob.id().unwrap());
+    let fee = 1 + 100_000_000 * 10 / 1_000_000; // CLN's default of 1 msat and 10 ppm
+    for tight in [
+        json!({"bolt11": text, "maxfee": fee - 1}),
+        json!({"bolt11": text, "maxfeepercent": 0.0001, "exemptfee": fee - 1}),
+    ] {
+        refused(alice, "pay", tight, 206);
+    }
+    let around = json!({"bolt11": text, "exclude": [bob.id().unwrap()], "retry_for": 1});
+    let refusal = super::interface::refusal(alice, "pay", around);
+    assert!([205, 210].contains(&refusal.code), "{refusal:?}");
+    let paid = tables.ask(alice, "pay", json!({"bolt11": text, "maxfee": fee}));
+    assert_eq!(paid["amount_sent_msat"], 100_000_000 + fee);
+    assert_eq!(paid["destination"], carol.id().unwrap());
+    bob.wait_for("the fee is earned", |node| {
+        let earned = node.rpc("getinfo", json!({}))?["fees_collected_msat"].clone();
+        Ok((earned == fee).then_some(()))
+    })
+    .unwrap();
+}
