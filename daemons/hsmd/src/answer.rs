@@ -5,7 +5,7 @@ use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use hsm::{Coin, Hsm, Rule, WalletKey};
-use ipc_messages::hsm::{Refused, ctl, gossip, invoice, noise, wallet};
+use hsm_messages::{Refused, ctl, gossip, invoice, noise, wallet};
 use secp256k1::ecdsa::Signature;
 use tx::signer;
 use wire::{ChainHash, ChannelDbid, ChannelUpdate, NodeId};

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hsm::Hsm;
-use ipc_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
-use ipc_messages::hello;
-use ipc_messages::hsm::Role;
+use hsm_messages::Role;
+use hsm_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
+use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Conn, Edge, Error, Limits};
 use serde::Serialize;

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hsm::{Hsm, JournalError, Rule};
-use ipc_messages::edges::HsmCtl;
-use ipc_messages::hello;
-use ipc_messages::hsm::{Role, ctl};
+use hsm_messages::edges::HsmCtl;
+use hsm_messages::hello;
+use hsm_messages::{Role, ctl};
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Conn, Error};
 use nix::errno::Errno;

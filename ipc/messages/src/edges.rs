@@ -1,27 +1,12 @@
-//! The edges as types: which enum goes down, which comes up.
-
-use ipc_transport::edge::{Edge, EdgeHello};
+//! The edges as types: which enum goes down, which comes up. Those of hsmd are in hsm-messages.
 
 use crate::{
-    SCHEMA, channeld_connectd, hsm, lightningd_chaind, lightningd_channeld, lightningd_connectd,
-    lightningd_payd,
+    channeld_connectd, lightningd_chaind, lightningd_channeld, lightningd_connectd, lightningd_payd,
 };
 
-macro_rules! edges {
-    ($($(#[$doc:meta])* $edge:ident = $name:literal, $down:ty, $up:ty;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $edge;
+pub use hsm_messages::edges::*;
 
-        impl Edge for $edge {
-            const NAME: &'static str = $name;
-            type Down = $down;
-            type Up = $up;
-        }
-    )*};
-}
-
-edges! {
+ipc_transport::edges! {
     LightningdChanneld = "lightningd_channeld",
         lightningd_channeld::ToChanneld, lightningd_channeld::ToLightningd;
     LightningdConnectd = "lightningd_connectd",
@@ -32,17 +17,4 @@ edges! {
     /// Down is connectd to channeld.
     ConnectdChanneld = "connectd_channeld",
         channeld_connectd::ToChanneld, channeld_connectd::ToConnectd;
-    /// On hsmd's edges, requests go down and replies come up.
-    HsmCtl = "hsm_ctl", hsm::ctl::Request, hsm::ctl::Reply;
-    HsmNoise = "hsm_noise", hsm::noise::Request, hsm::noise::Reply;
-    HsmChan = "hsm_chan", hsm::chan::Request, hsm::chan::Reply;
-    HsmWallet = "hsm_wallet", hsm::wallet::Request, hsm::wallet::Reply;
-    HsmGossip = "hsm_gossip", hsm::gossip::Request, hsm::gossip::Reply;
-    HsmInvoice = "hsm_invoice", hsm::invoice::Request, hsm::invoice::Reply;
-}
-
-/// What an end of edge `E` says first.
-#[must_use]
-pub fn hello<E: Edge>() -> EdgeHello {
-    EdgeHello::of::<E>(*SCHEMA)
 }

@@ -15,13 +15,10 @@
 
 pub mod channeld_connectd;
 pub mod edges;
-pub mod hsm;
 pub mod lightningd_chaind;
 pub mod lightningd_channeld;
 pub mod lightningd_connectd;
 pub mod lightningd_payd;
 
-mod schema;
-
-pub use edges::hello;
-pub use schema::{SCHEMA, SCHEMA_TEXT};
+pub use hsm_messages as hsm;
+pub use hsm_messages::{SCHEMA, SCHEMA_TEXT, hello};

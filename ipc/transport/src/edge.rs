@@ -84,6 +84,22 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Edges as types: `Name = "name", what goes down, what comes up;`.
+#[macro_export]
+macro_rules! edges {
+    ($($(#[$doc:meta])* $edge:ident = $name:literal, $down:ty, $up:ty;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $edge;
+
+        impl $crate::Edge for $edge {
+            const NAME: &'static str = $name;
+            type Down = $down;
+            type Up = $up;
+        }
+    )*};
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

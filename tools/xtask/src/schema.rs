@@ -21,13 +21,14 @@ use crate::paths;
 use crate::run::say;
 
 /// The crates whose types can be in a message, lowest first; ipc-messages itself is last.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "wire/src",
     "protocol/tx/src",
     "protocol/onion/src",
     "protocol/invoice/src",
     "protocol/routing/src",
     "protocol/channel/src",
+    "ipc/messages/hsm/src",
     "ipc/messages/src",
 ];
 

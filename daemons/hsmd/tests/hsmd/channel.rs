@@ -2,9 +2,9 @@
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Transaction, Txid};
-use ipc_messages::edges::HsmChan;
-use ipc_messages::hsm::chan::{Reply, Request};
-use ipc_messages::hsm::ctl;
+use hsm_messages::chan::{Reply, Request};
+use hsm_messages::ctl;
+use hsm_messages::edges::HsmChan;
 use ipc_transport::blocking::UpperConn;
 use secp256k1::PublicKey;
 use secp256k1::ecdh::SharedSecret;

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use ipc_messages::edges::{HsmChan, HsmCtl};
-use ipc_messages::hello;
-use ipc_messages::hsm::{Refused, Role, ctl};
+use hsm_messages::edges::{HsmChan, HsmCtl};
+use hsm_messages::hello;
+use hsm_messages::{Refused, Role, ctl};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, Edge, pair};
 use subd::{Child, Level, Spawn, spawn};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bitcoin::hashes::{Hash, sha256d};
 use bitcoin::{OutPoint, Txid};
+use hsm_messages::edges::{HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
+use hsm_messages::{Role, gossip, noise, wallet};
 use invoice::{Bolt11Fields, DescriptionOrHash};
-use ipc_messages::edges::{HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
-use ipc_messages::hsm::{Role, gossip, noise, wallet};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use wire::noise::{Initiator, Responder};
 use wire::{
@@ -108,7 +108,7 @@ fn the_wallet_signs_what_it_is_told_in_facts() {
 
 #[test]
 fn an_invoice_names_the_node_that_signed_it() {
-    use ipc_messages::hsm::invoice::{Reply, Request};
+    use hsm_messages::invoice::{Reply, Request};
     let mut node = Node::new();
     let node_id = node.kill_and_restart().node_id;
     let mut conn = node.mint::<HsmInvoice>(Role::Invoice, None);

@@ -1,8 +1,8 @@
 //! Who may speak, and what a bad end costs.
 
-use ipc_messages::edges::{HsmChan, HsmNoise, HsmWallet};
-use ipc_messages::hello;
-use ipc_messages::hsm::{Role, chan, ctl, wallet};
+use hsm_messages::edges::{HsmChan, HsmNoise, HsmWallet};
+use hsm_messages::hello;
+use hsm_messages::{Role, chan, ctl, wallet};
 use ipc_transport::{Conn, pair};
 use subd::Exit;
 use wire::{ChannelDbid, CommitmentNumber};

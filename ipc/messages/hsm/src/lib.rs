@@ -2,13 +2,29 @@
 //!
 //! Replies come in the order of the requests. No message carries a digest, a transaction to sign,
 //! a merkle root or a derivation path (D1); none names a channel that its socket is bound to (D3).
+//!
+//! A crate of its own, so that hsmd links no message of the other edges and nothing that those need.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod chan;
 pub mod ctl;
+pub mod edges;
 pub mod gossip;
 pub mod invoice;
 pub mod noise;
+mod schema;
 pub mod wallet;
+
+pub use edges::hello;
+pub use schema::{SCHEMA, SCHEMA_TEXT};
 
 use serde::{Deserialize, Serialize};
 

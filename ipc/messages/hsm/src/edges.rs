@@ -1,0 +1,20 @@
+//! hsmd's edges as types: requests go down, replies come up.
+
+use ipc_transport::edge::EdgeHello;
+
+use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, wallet};
+
+ipc_transport::edges! {
+    HsmCtl = "hsm_ctl", ctl::Request, ctl::Reply;
+    HsmNoise = "hsm_noise", noise::Request, noise::Reply;
+    HsmChan = "hsm_chan", chan::Request, chan::Reply;
+    HsmWallet = "hsm_wallet", wallet::Request, wallet::Reply;
+    HsmGossip = "hsm_gossip", gossip::Request, gossip::Reply;
+    HsmInvoice = "hsm_invoice", invoice::Request, invoice::Reply;
+}
+
+/// What an end of edge `E` says first.
+#[must_use]
+pub fn hello<E: ipc_transport::Edge>() -> EdgeHello {
+    EdgeHello::of::<E>(*SCHEMA)
+}
