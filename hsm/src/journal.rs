@@ -28,7 +28,7 @@ use wire::ChainHash;
 use self::format::{Chain, Parsed};
 use crate::folder::Folder;
 use crate::record::Record;
-use crate::secret::Secret;
+use crate::secret::{Secret, fill_random};
 use crate::state::{Misfit, State};
 
 pub(crate) const FILE: &str = "hsm-journal";
@@ -100,7 +100,8 @@ impl Journal {
         chain_hash: ChainHash,
         key: &Secret<32>,
     ) -> Result<(), JournalError> {
-        let before = format::random();
+        let mut before = [0; 32];
+        fill_random(&mut before).map_err(doing("draw random bytes for"))?;
         let (header, _) = format::header(chain_hash, before, key);
         folder
             .create_whole(FILE, TEMPORARY, 0o600, &header)

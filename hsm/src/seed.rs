@@ -6,12 +6,10 @@
 use std::io;
 
 use bip39::Mnemonic;
-use rand::RngCore;
-use rand::rngs::OsRng;
 use zeroize::Zeroizing;
 
 use crate::folder::Folder;
-use crate::secret::Secret;
+use crate::secret::{Secret, fill_random};
 
 pub(crate) const FILE: &str = "hsm_secret";
 const TEMPORARY: &str = "hsm_secret.new";
@@ -61,14 +59,12 @@ impl Seed {
 
     /// A new file with a new seed, durably.
     pub(crate) fn create(folder: &Folder) -> Result<Seed, SeedError> {
+        let doing = |doing| move |error| SeedError::Io { doing, error };
         let mut seed = Secret([0; PLAIN]);
-        OsRng.fill_bytes(&mut seed.0);
+        fill_random(&mut seed.0).map_err(doing("draw random bytes for"))?;
         folder
             .create_whole(FILE, TEMPORARY, 0o400, &seed.0)
-            .map_err(|error| SeedError::Io {
-                doing: "create",
-                error,
-            })?;
+            .map_err(doing("create"))?;
         Ok(Seed::Plain(seed))
     }
 

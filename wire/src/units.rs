@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bitcoin::hex::FromHex;
 use serde::{Deserialize, Serialize};
 
 /// Largest number of satoshi that can exist.
@@ -381,9 +382,7 @@ impl Side {
 pub struct ParseUnitError(pub(crate) &'static str);
 
 fn hex32(s: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    hex::decode_to_slice(s, &mut out).ok()?;
-    Some(out)
+    FromHex::from_hex(s).ok()
 }
 
 #[cfg(test)]

@@ -21,11 +21,8 @@ mod port;
 mod serve;
 
 fn main() -> ExitCode {
-    subd::run(
-        subd::Role::Hsmd,
-        |mut fds: subd::Fds| -> anyhow::Result<()> {
-            let (lightningd, folder) = (fds.take("lightningd")?, fds.take("folder")?);
-            Ok(serve::serve(lightningd, folder)?)
-        },
-    )
+    subd::run(subd::Role::Hsmd, |mut fds| {
+        let (lightningd, folder) = (fds.take("lightningd")?, fds.take("folder")?);
+        serve::serve(lightningd, folder)
+    })
 }

@@ -29,6 +29,8 @@ const CTL_TURN: usize = 16;
 /// Why hsmd ends before it is asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    #[error(transparent)]
+    Fd(#[from] subd::MissingFd),
     #[error("the edge to lightningd: {0}")]
     Ctl(#[from] Error),
     #[error(transparent)]

@@ -20,10 +20,9 @@ use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::log::LogSink;
 use lightningd_db::{Batch, Db, Identity, SCHEMA};
 use lightningd_options::{Host, Options};
-use subd::LogLayer;
+use subd::LogSubscriber;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::layer::SubscriberExt;
 use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
 
 use crate::hsm::{Asker, Hsm, mint};
@@ -82,23 +81,10 @@ fn start_log(log: &LogBook) -> anyhow::Result<Arc<LogSink>> {
     let (ours, theirs) = ipc_transport::pair()?;
     log.listen("lightningd".to_owned(), ours)?;
     let sink = Arc::new(LogSink::new(theirs)?);
-    let filter = tracing_subscriber::filter::Targets::new()
-        .with_target("lightningd", tracing_level(log.wanted()));
-    let layer = LogLayer::new(sink.clone());
-    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    // Of what others in this process say by `tracing` there is no end.
+    let subscriber = LogSubscriber::new(sink.clone(), log.wanted(), "lightningd");
     tracing::subscriber::set_global_default(subscriber)?;
     Ok(sink)
-}
-
-fn tracing_level(level: subd::Level) -> tracing_subscriber::filter::LevelFilter {
-    use tracing_subscriber::filter::LevelFilter;
-    match level {
-        subd::Level::Error => LevelFilter::ERROR,
-        subd::Level::Warn => LevelFilter::WARN,
-        subd::Level::Info => LevelFilter::INFO,
-        subd::Level::Debug => LevelFilter::DEBUG,
-        subd::Level::Trace => LevelFilter::TRACE,
-    }
 }
 
 /// hsmd, and who it says we are.

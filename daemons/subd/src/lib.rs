@@ -25,13 +25,14 @@ mod role;
 mod run;
 mod spawn;
 mod steps;
+mod subscriber;
 
 pub use child::{Child, Exit};
 pub use fds::{Fds, MissingFd};
 pub use ipc_transport::hardening::Hardening;
 pub use ipc_transport::log::Level;
-pub use log::LogLayer;
 pub use manifest::{LOG, ManifestError};
 pub use role::Role;
 pub use run::{START_FAILED, StartError, run};
 pub use spawn::{Spawn, SpawnError, spawn};
+pub use subscriber::LogSubscriber;

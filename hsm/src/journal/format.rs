@@ -12,8 +12,6 @@
 
 use hmac::{Hmac, Mac};
 use ipc_transport::codec::{self, EncodeError};
-use rand::RngCore;
-use rand::rngs::OsRng;
 use sha2::{Digest, Sha256};
 use wire::ChainHash;
 use zeroize::Zeroizing;
@@ -45,12 +43,6 @@ pub(super) enum Parsed {
         record: Box<Record>,
         len: usize,
     },
-}
-
-pub(super) fn random() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    OsRng.fill_bytes(&mut bytes);
-    bytes
 }
 
 pub(super) fn header(

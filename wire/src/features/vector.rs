@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bitcoin::hex::{DisplayHex, FromHex};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Feature};
@@ -200,7 +201,7 @@ impl FromStr for Features {
 
     /// Hex, as in the RPC.
     fn from_str(s: &str) -> Result<Features, ParseUnitError> {
-        hex::decode(s)
+        FromHex::from_hex(s)
             .map(Features)
             .map_err(|_| ParseUnitError("feature vector"))
     }
@@ -208,7 +209,7 @@ impl FromStr for Features {
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.trimmed()))
+        write!(f, "{:x}", self.trimmed().as_hex())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Connection setup, control and errors (BOLT 1, Setup & Control messages).
 
+use bitcoin::hex::DisplayHex;
+
 use super::message;
 use crate::features::Features;
 use crate::units::{ChainHash, ChannelId};
@@ -76,6 +78,6 @@ pub(super) fn printable(data: &[u8]) -> String {
     if data.iter().all(|b| matches!(b, 32..=126)) {
         String::from_utf8_lossy(data).into_owned()
     } else {
-        hex::encode(data)
+        data.to_lower_hex_string()
     }
 }
