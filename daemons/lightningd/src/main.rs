@@ -33,6 +33,7 @@ mod verify;
 mod wallet;
 
 fn main() -> ExitCode {
+    abort_on_panic();
     match process::prepare() {
         Ok(Some(ready)) => boot::run(ready),
         Ok(None) => ExitCode::SUCCESS,
@@ -41,4 +42,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A node that went wrong does not unwind through its state: what is durable is what the next start
+/// goes on from.
+fn abort_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        say(info);
+        tracing::error!("lightningd panicked: {info}");
+        std::process::abort();
+    }));
 }
