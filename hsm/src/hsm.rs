@@ -24,6 +24,7 @@ use crate::refused::Refused;
 use crate::secret::{Key, Secret};
 use crate::seed::{self, Seed, SeedError};
 use crate::state::State;
+use crate::time::UnixTime;
 use crate::wallet::{Address, Coin, Wallet, check_amounts, check_coins};
 
 /// Most points in one batch (K2).
@@ -81,6 +82,8 @@ pub struct NewChannel {
 pub struct Hsm {
     folder: Folder,
     chain_hash: ChainHash,
+    /// As [`Hsm::set_now`] last said; 0 until then.
+    now: UnixTime,
     pub(crate) node: NodeKeys,
     pub(crate) wallet: Wallet,
     pub(crate) state: State,
@@ -114,6 +117,7 @@ impl Hsm {
         let hsm = Hsm {
             folder,
             chain_hash,
+            now: UnixTime::default(),
             wallet: Wallet::derive(&seed)?,
             node,
             state,
@@ -134,6 +138,17 @@ impl Hsm {
     #[must_use]
     pub fn chain_hash(&self) -> ChainHash {
         self.chain_hash
+    }
+
+    /// What time it is for all that is asked from now on. The clock may jump: rules that count time
+    /// must bear that.
+    pub fn set_now(&mut self, now: UnixTime) {
+        self.now = now;
+    }
+
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.now
     }
 
     /// All channels with a funding output.

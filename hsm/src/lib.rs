@@ -34,10 +34,12 @@ mod seed;
 mod state;
 #[cfg(test)]
 mod tests;
+mod time;
 mod wallet;
 
 pub use hsm::{Hsm, NewChannel, OpenError};
 pub use journal::JournalError;
 pub use refused::{Phase, Refused, Rule};
 pub use seed::SeedError;
+pub use time::UnixTime;
 pub use wallet::{Address, AddressKind, Coin, WalletKey};

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use hsm::{Hsm, JournalError, Rule};
+use hsm::{Hsm, JournalError, Rule, UnixTime};
 use hsm_messages::edges::HsmCtl;
 use hsm_messages::hello;
 use hsm_messages::{Role, ctl};
@@ -106,6 +106,9 @@ impl Server {
 
     fn round(&mut self) -> Result<Then, ServeError> {
         let ready = self.wait()?;
+        if let Some(hsm) = &mut self.hsm {
+            hsm.set_now(UnixTime::from(SystemTime::now()));
+        }
         let mut then = Then::GoOn;
         for id in &ready {
             match *id {
@@ -293,6 +296,7 @@ impl Server {
         match Hsm::open(folder, chain_hash, new_node) {
             Ok(hsm) => {
                 let hsm = self.hsm.insert(hsm);
+                hsm.set_now(UnixTime::from(SystemTime::now()));
                 ctl::Reply::Init(ctl::Init {
                     node_id: hsm.node_id(),
                     channels: hsm.channels(),
