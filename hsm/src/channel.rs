@@ -18,6 +18,7 @@ use tx::signer::{Reply, Request};
 use wire::{CommitmentNumber, NodeId, Satoshi, Side};
 
 use crate::derive::ChannelKeys;
+use crate::msgs::Msg;
 use crate::record::Change;
 use crate::refused::{Phase, Refused};
 use crate::state::Misfit;
@@ -230,28 +231,6 @@ impl Channel {
         }
     }
 
-    /// D4: what may be asked in which phase. All else is refused before it is looked at.
-    fn check_phase(&self, request: &Request) -> Result<(), Refused> {
-        use Phase::{Active, Closing, Onchain, Opening, Stub};
-        let (request, phases): (_, &[Phase]) = match request {
-            Request::Setup { .. } => ("Setup", &[Stub, Opening, Active, Closing]),
-            Request::SetFunding { .. } => ("SetFunding", &[Opening, Active, Closing]),
-            Request::SignRemote { .. } => ("SignRemote", &[Opening, Active, Closing]),
-            Request::ValidateLocal { .. } => ("ValidateLocal", &[Opening, Active, Closing]),
-            Request::RemoteRevoked { .. } => ("RemoteRevoked", &[Active, Closing, Onchain]),
-            Request::Point { .. } => ("Point", &[Stub, Opening, Active, Closing, Onchain]),
-            Request::RevokedSecret { .. } => ("RevokedSecret", &[Active, Closing, Onchain]),
-            Request::SignClose { .. } => ("SignClose", &[Active, Closing]),
-            Request::CompleteClose { .. } => ("CompleteClose", &[Active, Closing]),
-            Request::EcdhBatch { .. } => ("EcdhBatch", &[Active, Closing]),
-        };
-        let phase = self.phase();
-        match phases.contains(&phase) {
-            true => Ok(()),
-            false => Err(Refused::Phase { request, phase }),
-        }
-    }
-
     /// What a request comes to; `ecdh` is for EcdhBatch alone.
     pub(crate) fn decide(
         &self,
@@ -260,7 +239,8 @@ impl Channel {
         ours: &dyn ShutdownScripts,
         ecdh: &dyn Fn(&[PublicKey]) -> Result<Reply, Refused>,
     ) -> Result<Decision, Refused> {
-        self.check_phase(&request)?;
+        // D4
+        Msg::of_chan(&request).check_phase(self.phase())?;
         match request {
             Request::Setup { setup } => self.fix_setup(setup, keys, ours),
             Request::SetFunding { funding } => self.fix_funding(funding),

@@ -20,7 +20,7 @@ use crate::folder::Folder;
 use crate::journal;
 use crate::journal::{Journal, JournalError};
 use crate::record::{Change, Record};
-use crate::refused::Refused;
+use crate::refused::{Phase, Refused};
 use crate::secret::{Key, Secret};
 use crate::seed::{self, Seed, SeedError};
 use crate::state::State;
@@ -172,6 +172,12 @@ impl Hsm {
     /// D3: there is no such channel.
     pub fn check_channel(&self, dbid: ChannelDbid) -> Result<(), Refused> {
         self.channel(dbid).map(drop)
+    }
+
+    /// # Errors
+    /// D3: there is no such channel.
+    pub fn phase(&self, dbid: ChannelDbid) -> Result<Phase, Refused> {
+        self.channel(dbid).map(Channel::phase)
     }
 
     /// Writes what was done since the last time and makes it durable, but for what may wait for

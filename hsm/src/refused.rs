@@ -32,6 +32,8 @@ pub enum Rule {
     G1,
     /// Invoices are of our chain.
     I1,
+    /// The handshake's key step is done here.
+    K1,
     /// Batches are bounded.
     K2,
     /// Mutual close: no HTLCs, our script, a capped fee.
@@ -78,6 +80,17 @@ pub enum Refused {
     HasFunding(ChannelDbid),
     #[error("{request} is not for a channel in phase {phase:?}")]
     Phase { request: &'static str, phase: Phase },
+    #[error("{request} is not for the role {role}")]
+    OtherRole {
+        request: &'static str,
+        role: &'static str,
+    },
+    #[error("{0} comes before the keys are open")]
+    NotOpen(&'static str),
+    #[error("{0} comes when the keys are open already")]
+    AlreadyOpen(&'static str),
+    #[error("{0} names no channel")]
+    NoChannelNamed(&'static str),
     #[error("{0} of the setup is not what this signer gave out")]
     NotOurKey(&'static str),
     #[error("the channel's terms were fixed before and differ")]
@@ -165,8 +178,12 @@ impl Refused {
     #[must_use]
     pub fn rule(&self) -> Rule {
         match self {
-            Refused::NoChannel(_) => Rule::D3,
-            Refused::Phase { .. } | Refused::HasFunding(_) => Rule::D4,
+            Refused::NoChannel(_) | Refused::NoChannelNamed(_) => Rule::D3,
+            Refused::Phase { .. }
+            | Refused::HasFunding(_)
+            | Refused::OtherRole { .. }
+            | Refused::NotOpen(_)
+            | Refused::AlreadyOpen(_) => Rule::D4,
             Refused::NotOurKey(_)
             | Refused::SetupChanged
             | Refused::FundingChanged

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod journal;
+mod msgs;
 mod pair;
 mod rules;
 mod spend;

@@ -23,9 +23,9 @@ pub fn refused_by(who: &str, rule: Rule, reason: String) -> Refused {
     }
 }
 
-pub fn noise(hsm: &Hsm, request: &noise::Request) -> noise::Reply {
+pub fn noise(hsm: &mut Hsm, request: noise::Request) -> noise::Reply {
     let noise::Request::Step { step } = request;
-    match hsm.noise_step(step) {
+    match hsm.noise_step(&step) {
         Ok(keys) => noise::Reply::Step { keys },
         Err(_) => noise::Reply::BadAct,
     }
@@ -61,9 +61,9 @@ pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> wallet::Reply {
     }
 }
 
-pub fn gossip(hsm: &Hsm, request: &gossip::Request) -> gossip::Reply {
+pub fn gossip(hsm: &mut Hsm, request: gossip::Request) -> gossip::Reply {
     let gossip::Request::SignChannelUpdate { update } = request;
-    let Some(update) = channel_update(update) else {
+    let Some(update) = channel_update(&update) else {
         let reason = "fee_base does not fit into a channel_update".to_owned();
         return gossip::Reply::Refused(refused_by("gossip", Rule::G1, reason));
     };
@@ -73,7 +73,7 @@ pub fn gossip(hsm: &Hsm, request: &gossip::Request) -> gossip::Reply {
     }
 }
 
-pub fn invoice(hsm: &Hsm, request: &invoice::Request) -> invoice::Reply {
+pub fn invoice(hsm: &mut Hsm, request: invoice::Request) -> invoice::Reply {
     let invoice::Request::SignBolt11 { fields } = request;
     let hash = match fields.signing_hash() {
         Ok(hash) => hash,

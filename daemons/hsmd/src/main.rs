@@ -17,6 +17,7 @@
 use std::process::ExitCode;
 
 mod answer;
+mod listed;
 mod port;
 mod serve;
 

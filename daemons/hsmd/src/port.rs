@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use wire::ChannelDbid;
 
 use crate::answer;
+use crate::listed::{Reply, Request};
 
 /// Most requests of one socket in one round.
 const TURN: usize = 16;
@@ -82,13 +83,16 @@ impl Port {
     /// The end is closed, at fault, or does not read.
     pub fn turn(&mut self, hsm: &mut Hsm, answered: &mut u64) -> Result<Turn, Error> {
         match self {
-            Port::Noise(conn) => turn(conn, answered, |request| answer::noise(hsm, &request)),
-            Port::Chan(channel, conn) => turn(conn, answered, |request| {
-                answer::chan(hsm, *channel, request)
-            }),
-            Port::Wallet(conn) => turn(conn, answered, |request| answer::wallet(hsm, request)),
-            Port::Gossip(conn) => turn(conn, answered, |request| answer::gossip(hsm, &request)),
-            Port::Invoice(conn) => turn(conn, answered, |request| answer::invoice(hsm, &request)),
+            Port::Noise(conn) => turn(conn, None, hsm, answered, answer::noise),
+            Port::Chan(channel, conn) => {
+                let dbid = *channel;
+                turn(conn, Some(dbid), hsm, answered, |hsm, request| {
+                    answer::chan(hsm, dbid, request)
+                })
+            }
+            Port::Wallet(conn) => turn(conn, None, hsm, answered, answer::wallet),
+            Port::Gossip(conn) => turn(conn, None, hsm, answered, answer::gossip),
+            Port::Invoice(conn) => turn(conn, None, hsm, answered, answer::invoice),
         }
     }
 
@@ -123,17 +127,23 @@ fn conn<E: Edge>(fd: OwnedFd) -> Result<LowerConn<E>, Error> {
     Conn::with_limits(fd, hello::<E>(), LIMITS)
 }
 
-fn turn<Tx: Serialize, Rx: DeserializeOwned>(
+fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(
     conn: &mut Conn<Tx, Rx>,
+    channel: Option<ChannelDbid>,
+    hsm: &mut Hsm,
     answered: &mut u64,
-    mut answer: impl FnMut(Rx) -> Tx,
+    answer: impl Fn(&mut Hsm, Rx) -> Tx,
 ) -> Result<Turn, Error> {
     conn.fill()?;
     for _ in 0..TURN {
         match conn.recv_buffered()? {
             Some(request) => {
                 *answered += 1;
-                conn.queue(&answer(request))?;
+                let reply = match request.msg().check(Rx::ROLE, Some(hsm), channel) {
+                    Ok(()) => answer(hsm, request),
+                    Err(refused) => Tx::refuse(answer::refused(Rx::ROLE.name(), &refused)),
+                };
+                conn.queue(&reply)?;
             }
             None => return Ok(Turn::Done),
         }

@@ -15,6 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use wire::{ChainHash, ChannelDbid};
 
 use crate::answer;
+use crate::listed::{Reply, Request};
 use crate::port::{LIMITS, Port, Seat, Turn};
 
 /// CTL's number; the others count from 1.
@@ -255,6 +256,10 @@ impl Server {
 
     /// `None` for Stop.
     fn answer_ctl(&mut self, request: ctl::Request) -> Option<ctl::Reply> {
+        let (hsm, channel) = (self.hsm.as_ref(), request.channel());
+        if let Err(refused) = request.msg().check(ctl::Request::ROLE, hsm, channel) {
+            return Some(ctl::Reply::refuse(answer::refused("lightningd", &refused)));
+        }
         let reply = match (request, &mut self.hsm) {
             (ctl::Request::Stop, _) => return None,
             (

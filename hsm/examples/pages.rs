@@ -1,0 +1,211 @@
+//! What `cargo xtask docs` writes for the auditor, from the tables that the signer itself obeys:
+//! `boundary` prints docs/hsm-boundary.md, `rules` a line for each rule of docs/policy-rules.md.
+
+use hsm::Rule;
+use hsm::msgs::{MSGS, Msg, Role, When};
+use hsm::rules::RULES;
+
+const BEFORE: &str = "\
+# The hsm boundary on one page
+
+Written by `cargo xtask docs` from `hsm/src/msgs.rs`, the table that hsmd's dispatcher obeys. Do not edit.
+
+## What hsmd holds
+
+- The seed (`hsm_secret`), and every key that comes from it: the node key, the wallet, each channel's
+  funding key, basepoints and revocation seed. No other process has any of them.
+- For each channel its own ledger: what was agreed, what was signed, what was revoked. It believes
+  nothing that it is told about balances, numbers or earlier signatures.
+- The journal (`hsm-journal`), which it writes before it answers, and its audit log (`hsm-audit`).
+- No network, no other file, no other process's descriptors, no clock but the system's.
+
+Who asks is the socket: lightningd hands out one for each role and channel, the newest alone counts, and
+no message names a role, nor a channel but those of CTL. What a role may not do is not in its messages.
+
+A refusal signs nothing and changes nothing. It names its rule; [policy-rules.md](policy-rules.md) has the
+rules with the file that keeps each and the tests that show it. No option, feature or environment turns one off.
+
+## Phases of a channel
+
+| phase | what happened |
+|---|---|
+| Stub | its keys exist |
+| Opening | its terms are fixed; not both first commitments are signed |
+| Active | both first commitments are signed |
+| Closing | a mutual close was signed |
+| Onchain | our own commitment was signed |
+
+## Who may ask what
+
+\"Open\" is: once the keys are open. \"Before the reply\" is what the journal holds, on disk, when the reply leaves.
+";
+
+/// Rules of the design that nothing keeps in this version, with what they say. One that hsm gets is
+/// left out from then on.
+const PLANNED: [(&str, &str); 28] = [
+    (
+        "A1",
+        "A payment or withdrawal above the limits needs the owner's approval.",
+    ),
+    (
+        "A2",
+        "What was spent in a day is remembered across restarts.",
+    ),
+    (
+        "B1",
+        "The journal is append-only, chained, authenticated and durable before the reply.",
+    ),
+    (
+        "B3",
+        "A peer that proves a newer state than ours makes the channel stale: our commitment is never signed again.",
+    ),
+    (
+        "B4",
+        "The journal's head is anchored at peers (peer storage).",
+    ),
+    (
+        "C3",
+        "The opener pays the fee; dust limits and reserves hold.",
+    ),
+    (
+        "D1",
+        "No message carries a digest, a transaction to sign, a merkle root, a label or a derivation path.",
+    ),
+    ("D2", "Each key signs hashes of a closed list of domains."),
+    (
+        "G2",
+        "Timestamps of announcements increase and are not in the future.",
+    ),
+    (
+        "G3",
+        "Fees of announcements are in bounds, and their number is limited.",
+    ),
+    (
+        "H1",
+        "An outgoing HTLC needs a ticket: an incoming one that is locked in, or an approved payment.",
+    ),
+    (
+        "H2",
+        "An incoming HTLC fails only when what it paid for is dead.",
+    ),
+    (
+        "H3",
+        "An outgoing HTLC leaves as paid only with its preimage.",
+    ),
+    (
+        "H4",
+        "Preimages of our invoices are made here, and released once the incoming amount is committed.",
+    ),
+    (
+        "I2",
+        "BOLT 12 invoices are parsed and hashed here. This version has no BOLT 12.",
+    ),
+    (
+        "R1",
+        "A rune's MAC is computed here alone. This version has no runes in hsmd.",
+    ),
+    ("R2", "Secrets for other uses are a closed list per role."),
+    (
+        "S3",
+        "All pending fundings are signed at the same number. This version has no splicing.",
+    ),
+    (
+        "T1",
+        "Headers are checked from a checkpoint. This version's hsmd sees no chain.",
+    ),
+    (
+        "W1",
+        "Every output of the wallet's is ours, a channel's, allowlisted, or approved.",
+    ),
+    ("W4", "What the wallet spends in a day is limited."),
+    ("W5", "Wallet signatures commit to the whole transaction."),
+    (
+        "W7",
+        "Our inputs are our change, our contribution and our share of the fee.",
+    ),
+    (
+        "W8",
+        "Replacements of a funding share an input of ours. This version has no dual funding.",
+    ),
+    (
+        "X1",
+        "A sweep is built here, to our own script. This version has no claims on chain.",
+    ),
+    (
+        "X2",
+        "The fee of a claim has an absolute and a relative cap.",
+    ),
+    ("X3", "A penalty's secret comes from our own store."),
+    (
+        "X4",
+        "The budget of anchors is a share of what is at stake.",
+    ),
+];
+
+const AFTER: &str = "
+## What no signer can stop
+
+- Withholding: a transaction that is not broadcast, a reply that is not passed on, a peer that is not answered.
+- Refusing to run: whoever controls lightningd can stop the node.
+- Force-closing: our newest commitment may always be asked for.
+- What the rules allow: fees within their caps, payments within their budgets.
+";
+
+fn main() {
+    let text = match std::env::args().nth(1).as_deref() {
+        Some("boundary") => boundary(),
+        Some("rules") => rules(),
+        Some(_) | None => "say `boundary` or `rules`\n".to_owned(),
+    };
+    print!("{text}");
+}
+
+fn boundary() -> String {
+    let mut page = BEFORE.to_owned();
+    for role in Role::ALL {
+        page += &format!("\n### {}\n\n{}.\n\n", role.name(), role.who());
+        page += "| message | reply | when | key | rules | before the reply |\n|---|---|---|---|---|---|\n";
+        for msg in MSGS.iter().filter(|msg| msg.row().role == role) {
+            page += &row(*msg);
+        }
+    }
+    page + AFTER
+}
+
+fn row(msg: Msg) -> String {
+    let row = msg.row();
+    let or_dash = |text: &str| match text {
+        "" => "-".to_owned(),
+        text => text.to_owned(),
+    };
+    let when = match row.when {
+        When::Always => "always".to_owned(),
+        When::BeforeInit => "before the keys are open".to_owned(),
+        When::Open => "Open".to_owned(),
+        When::Phases(phases) => {
+            let names: Vec<String> = phases.iter().map(|phase| format!("{phase:?}")).collect();
+            names.join(", ")
+        }
+    };
+    let rules: Vec<String> = row.rules.iter().map(Rule::to_string).collect();
+    format!(
+        "| {} | {} | {when} | {} | {} | {} |\n",
+        row.name,
+        or_dash(row.reply),
+        or_dash(row.key),
+        or_dash(&rules.join(" ")),
+        or_dash(row.journal),
+    )
+}
+
+fn rules() -> String {
+    let line = |rule: &Rule| {
+        let said = rule.said();
+        format!("{rule}\t{}\t{}\n", said.says, said.place)
+    };
+    let planned = PLANNED
+        .iter()
+        .filter(|(id, _)| Rule::from_id(id).is_none())
+        .map(|(id, says)| format!("{id}\t{says}\n"));
+    RULES.iter().map(line).chain(planned).collect()
+}

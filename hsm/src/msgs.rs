@@ -1,0 +1,249 @@
+//! Everything that can be asked of hsmd: by whom, when, with which key it is answered, which rules are
+//! checked, and what the journal holds before the reply leaves.
+//!
+//! This table is what hsmd's dispatcher obeys (D4): it answers nothing that has no row here, nothing on
+//! a socket of another role, and nothing in another phase. docs/hsm-boundary.md is written from it.
+//!
+//! A new message: a row here, under its role; and an arm in hsmd's `listed.rs` (for CHAN in
+//! [`Msg::of_chan`]), without which neither compiles. Then `cargo xtask docs` writes the page anew.
+
+use tx::signer;
+use wire::ChannelDbid;
+
+use crate::Hsm;
+use crate::refused::Phase::{Active, Closing, Onchain, Opening, Stub};
+use crate::refused::Rule::*;
+use crate::refused::{Phase, Refused, Rule};
+use When::{Always, BeforeInit, Open, Phases};
+
+/// Whose socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    Ctl,
+    Noise,
+    Chan,
+    Wallet,
+    Gossip,
+    Invoice,
+}
+
+impl Role {
+    /// As hsmd's page has them.
+    pub const ALL: [Role; 6] = [
+        Role::Ctl,
+        Role::Noise,
+        Role::Chan,
+        Role::Wallet,
+        Role::Gossip,
+        Role::Invoice,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Ctl => "CTL",
+            Role::Noise => "NOISE",
+            Role::Chan => "CHAN",
+            Role::Wallet => "WALLET",
+            Role::Gossip => "GOSSIP",
+            Role::Invoice => "INVOICE",
+        }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn who(self) -> &'static str {
+        match self {
+            Role::Ctl => {
+                "lightningd: starts the signer and hands out the sockets of the other roles"
+            }
+            Role::Noise => "connectd: the handshakes of BOLT 8",
+            Role::Chan => "one channel's channeld; the socket names the channel",
+            Role::Wallet => "lightningd's wallet: coins on chain",
+            Role::Gossip => "lightningd: announcements",
+            Role::Invoice => "lightningd: invoices",
+        }
+    }
+}
+
+/// When it may be asked (D4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// Only while no keys are open.
+    BeforeInit,
+    /// Once the keys are open.
+    Open,
+    /// While the channel that it is about is in one of these.
+    Phases(&'static [Phase]),
+}
+
+/// What the table says of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub role: Role,
+    pub name: &'static str,
+    pub reply: &'static str,
+    pub when: When,
+    /// Which keys the answer is made with.
+    pub key: &'static str,
+    /// What is checked first.
+    pub rules: &'static [Rule],
+    /// What the journal holds before the reply leaves; empty if nothing changes.
+    pub journal: &'static str,
+}
+
+macro_rules! msgs {
+    ($($role:ident {
+        $($msg:ident $name:literal -> $reply:literal, $when:expr,
+            key $key:literal, rules [$($rule:ident),*], journal $journal:literal;)*
+    })*) => {
+        /// A message that has a row.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Msg { $($($msg,)*)* }
+
+        /// The table's rows, role by role.
+        pub const MSGS: &[Msg] = &[$($(Msg::$msg,)*)*];
+
+        impl Msg {
+            #[must_use]
+            pub fn row(self) -> Row {
+                match self {
+                    $($(Msg::$msg => Row {
+                        role: Role::$role,
+                        name: $name,
+                        reply: $reply,
+                        when: $when,
+                        key: $key,
+                        rules: &[$($rule),*],
+                        journal: $journal,
+                    },)*)*
+                }
+            }
+        }
+    };
+}
+
+msgs! {
+    Ctl {
+        Init "Init" -> "node id, channels", BeforeInit,
+            key "", rules [B2], journal "its header, on a first start";
+        NewChannel "NewChannel" -> "channel, basepoints, points 0 and 1, closing address", Open,
+            key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
+        Mint "Mint" -> "done", Open,
+            key "", rules [D3, D4], journal "";
+        ForceClose "ForceClose" -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
+            key "funding", rules [C1, C6], journal "phase Onchain";
+        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain]),
+            key "", rules [D4], journal "that the channel is gone";
+        Stop "Stop" -> "", Always,
+            key "", rules [], journal "all of it";
+    }
+    Noise {
+        NoiseStep "Step" -> "derived keys", Open,
+            key "node", rules [K1], journal "";
+    }
+    Chan {
+        Setup "Setup" -> "done", Phases(&[Stub, Opening, Active, Closing]),
+            key "", rules [S1, S2], journal "the terms";
+        SetFunding "SetFunding" -> "done", Phases(&[Opening, Active, Closing]),
+            key "", rules [S1], journal "the funding output";
+        SignRemote "SignRemote" -> "signatures of the peer's commitment and its HTLC transactions",
+            Phases(&[Opening, Active, Closing]),
+            key "funding, htlc", rules [C1, C2, C4, C6, C7], journal "number, point, deltas";
+        ValidateLocal "ValidateLocal" -> "our secret before, our next point", Phases(&[Opening, Active, Closing]),
+            key "revocation seed", rules [C1, C2, C4, C5, C6, C7], journal "number, deltas, the peer's signatures";
+        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain]),
+            key "", rules [C4], journal "the peer's secret (written; on disk with the next record that is waited for)";
+        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain]),
+            key "revocation seed", rules [C5], journal "";
+        RevokedSecret "RevokedSecret" -> "our revoked secret", Phases(&[Active, Closing, Onchain]),
+            key "revocation seed", rules [C5], journal "";
+        SignClose "SignClose" -> "signature of the mutual close", Phases(&[Active, Closing]),
+            key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
+        CompleteClose "CompleteClose" -> "the mutual close, signed by both", Phases(&[Active, Closing]),
+            key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
+        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing]),
+            key "node", rules [K2], journal "";
+    }
+    Wallet {
+        GetAddress "GetAddress" -> "index, scripts", Open,
+            key "wallet", rules [W3], journal "the index";
+        SignSpend "Sign" -> "witnesses of all inputs", Open,
+            key "wallet", rules [W2, W3, W6], journal "amounts of coins seen first";
+    }
+    Gossip {
+        SignChannelUpdate "SignChannelUpdate" -> "signature", Open,
+            key "node", rules [G1], journal "";
+    }
+    Invoice {
+        SignBolt11 "SignBolt11" -> "signature", Open,
+            key "node", rules [I1], journal "";
+    }
+}
+
+impl Msg {
+    /// The row of a channel's request.
+    #[must_use]
+    pub fn of_chan(request: &signer::Request) -> Msg {
+        match request {
+            signer::Request::Setup { .. } => Msg::Setup,
+            signer::Request::SetFunding { .. } => Msg::SetFunding,
+            signer::Request::SignRemote { .. } => Msg::SignRemote,
+            signer::Request::ValidateLocal { .. } => Msg::ValidateLocal,
+            signer::Request::RemoteRevoked { .. } => Msg::RemoteRevoked,
+            signer::Request::Point { .. } => Msg::Point,
+            signer::Request::RevokedSecret { .. } => Msg::RevokedSecret,
+            signer::Request::SignClose { .. } => Msg::SignClose,
+            signer::Request::CompleteClose { .. } => Msg::CompleteClose,
+            signer::Request::EcdhBatch { .. } => Msg::EcdhBatch,
+        }
+    }
+
+    /// Whether this may be asked by `role` now, of `channel` if it is about one. `hsm` is `None`
+    /// before its keys are open.
+    ///
+    /// # Errors
+    /// D4; D3: there is no such channel.
+    pub fn check(
+        self,
+        role: Role,
+        hsm: Option<&Hsm>,
+        channel: Option<ChannelDbid>,
+    ) -> Result<(), Refused> {
+        let row = self.row();
+        if row.role != role {
+            return Err(Refused::OtherRole {
+                request: row.name,
+                role: role.name(),
+            });
+        }
+        let open = hsm.ok_or(Refused::NotOpen(row.name));
+        match row.when {
+            Always => Ok(()),
+            BeforeInit => match hsm {
+                None => Ok(()),
+                Some(_) => Err(Refused::AlreadyOpen(row.name)),
+            },
+            Open => open.map(drop),
+            Phases(_) => {
+                let hsm = open?;
+                let dbid = channel.ok_or(Refused::NoChannelNamed(row.name))?;
+                self.check_phase(hsm.phase(dbid)?)
+            }
+        }
+    }
+
+    pub(crate) fn check_phase(self, phase: Phase) -> Result<(), Refused> {
+        let row = self.row();
+        match row.when {
+            Always | Open => Ok(()),
+            BeforeInit => Err(Refused::AlreadyOpen(row.name)),
+            Phases(phases) if phases.contains(&phase) => Ok(()),
+            Phases(_) => Err(Refused::Phase {
+                request: row.name,
+                phase,
+            }),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What each rule says and where it is kept: the one source of docs/policy-rules.md, of the reasons
+//! that `lightning-hsmtool` gives, and of the policy's hash.
+//!
+//! A new rule: a variant of [`Rule`], a row here (without one it does not compile), a negative test
+//! whose name begins with its id (`c4_...`), and a mutation in tests/mutations (`cargo xtask policy`).
+
+use crate::refused::Rule;
+
+/// A rule in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    pub says: &'static str,
+    /// The file that keeps it.
+    pub place: &'static str,
+}
+
+macro_rules! rules {
+    ($($rule:ident: $says:literal, in $place:literal;)*) => {
+        /// All of them, by id.
+        pub const RULES: &[Rule] = &[$(Rule::$rule,)*];
+
+        impl Rule {
+            #[must_use]
+            pub fn said(self) -> Said {
+                match self {
+                    $(Rule::$rule => Said { says: $says, place: $place },)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    B2: "Seed, journal and database belong together and to this chain; nothing is created beside something old.",
+        in "hsm/src/hsm.rs";
+    C1: "What is signed is a transaction that hsmd has built itself.",
+        in "hsm/src/channel/commit.rs";
+    C2: "Balances follow from the changes since the last commitment, never from what is said of them, and their sum stays.",
+        in "hsm/src/channel.rs";
+    C4: "The peer has at most two commitments that are not revoked, numbers neither skip nor go back, and at each number there is one.",
+        in "hsm/src/channel/commit.rs";
+    C5: "A secret of ours leaves only when the next commitment is verified and durable.",
+        in "hsm/src/channel/commit.rs";
+    C6: "Our own commitment is signed only if it is the newest, verified and not revoked; a close cannot be undone.",
+        in "hsm/src/channel/commit.rs";
+    C7: "A commitment holds no more HTLCs of a side than its transaction can.",
+        in "hsm/src/channel/commit.rs";
+    D3: "Who asks, and of which channel, is the socket.",
+        in "hsm/src/hsm.rs";
+    D4: "What may be asked is a table of role, phase and message; nothing else is answered.",
+        in "hsm/src/msgs.rs";
+    G1: "An announcement is made of typed fields and is for our chain.",
+        in "hsm/src/hsm.rs";
+    I1: "An invoice is encoded here and is for our chain.",
+        in "hsm/src/hsm.rs";
+    K1: "The step of a BOLT 8 handshake that needs the node key is done here, for genuine acts alone; derived keys leave, the shared secret does not.",
+        in "hsm/src/hsm.rs";
+    K2: "A batch of onions has at most 64 points.",
+        in "hsm/src/hsm.rs";
+    M1: "A mutual close has no HTLCs, pays our balance to our script, and its fee is capped and comes from the opener.",
+        in "hsm/src/channel/close.rs";
+    S1: "A channel's terms and funding output are fixed once and are in range.",
+        in "hsm/src/channel/setup.rs";
+    S2: "The script that a close pays us to is this wallet's, and the one fixed at opening if one was.",
+        in "hsm/src/channel/close.rs";
+    W2: "A transaction of the wallet's pays no more than it spends.",
+        in "hsm/src/wallet.rs";
+    W3: "A coin is at one of our addresses, comes once, and has the amount that was first said.",
+        in "hsm/src/wallet.rs";
+    W6: "An output to a channel is its funding output, and is paid only when our commitment 0 is verified.",
+        in "hsm/src/hsm.rs";
+}
+
+impl Rule {
+    /// The rule of this id.
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Rule> {
+        RULES.iter().copied().find(|rule| rule.to_string() == id)
+    }
+}
