@@ -4,9 +4,12 @@ mod documents;
 mod layers;
 mod sources;
 
+use crate::pages;
 use crate::paths;
+use crate::policy;
 use crate::run::{cargo, check, say};
 use crate::schema;
+use crate::tcb;
 use anyhow::{Result, bail};
 
 /// Layers, sources, documents, format, clippy: all of the cheap ones first, then the slow.
@@ -20,6 +23,11 @@ pub fn all() -> Result<()> {
     violations.extend(documents::violations(&repository)?);
     say("lint: schema (ipc/schema.lock is what the sources say)");
     violations.extend(schema::violation(&repository)?);
+    say("lint: trusted part (lines and crates of hsmd, unsafe)");
+    violations.extend(tcb::violations(&repository)?);
+    say("lint: rules (each has a test and a mutation) and the pages written from the sources");
+    violations.extend(policy::violations(&repository)?);
+    violations.extend(pages::violations(&repository)?);
     say("lint: cargo fmt --check");
     if check(&mut cargo(&["fmt", "--all", "--check"])).is_err() {
         violations.push("not formatted: run `cargo fmt --all`".into());
@@ -31,9 +39,12 @@ pub fn all() -> Result<()> {
     deny()
 }
 
-/// Each path that a document names exists.
+/// The pages are what the sources say, and each path that a document names exists.
 pub fn docs() -> Result<()> {
-    report(documents::violations(&paths::repository())?)?;
+    let repository = paths::repository();
+    let mut violations = pages::violations(&repository)?;
+    violations.extend(documents::violations(&repository)?);
+    report(violations)?;
     say("each path that a document names exists");
     Ok(())
 }

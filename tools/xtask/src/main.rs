@@ -4,10 +4,13 @@
 
 mod commands;
 mod lint;
+mod pages;
 mod paths;
+mod policy;
 mod run;
 mod schema;
 mod setup;
+mod tcb;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,8 +43,12 @@ enum Verb {
     Schema(schema::SchemaArgs),
     /// Measure: builds the node and runs tools/bench with the arguments that follow.
     Bench(commands::BenchArgs),
-    /// Check that each path named in a document exists.
-    Docs,
+    /// Write the pages that come from the sources; check that each path named in a document exists.
+    Docs(pages::DocsArgs),
+    /// Each rule of the signer has a test and a mutation; with --mutate, each mutation is caught.
+    Policy(policy::PolicyArgs),
+    /// Count what has to be trusted with the keys: lines, crates, unsafe.
+    Tcb,
 }
 
 fn main() -> ExitCode {
@@ -53,7 +60,9 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => commands::fuzz(&args),
         Verb::Schema(args) => schema::schema(&args),
         Verb::Bench(args) => commands::bench(&args),
-        Verb::Docs => lint::docs(),
+        Verb::Docs(args) => pages::docs(&args),
+        Verb::Policy(args) => policy::policy(&args),
+        Verb::Tcb => tcb::tcb(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
