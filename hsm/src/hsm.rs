@@ -18,7 +18,7 @@ use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::folder::Folder;
 use crate::journal;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Database, Journal, JournalError, Mark};
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
 use crate::secret::{Key, Secret};
@@ -58,12 +58,16 @@ pub enum OpenError {
         seed::FILE
     )]
     JournalWithoutSeed,
-    #[error(
-        "there is no database, but {} knows {channels} funded channels: restore the database from \
-         the same moment, or recover the channels from a static backup",
-        journal::FILE
-    )]
-    NoDatabase { channels: usize },
+}
+
+/// A channel with a funding output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub channel: ChannelDbid,
+    /// Our newest commitment that was verified.
+    pub local: Option<CommitmentNumber>,
+    /// The peer's newest commitment that was signed.
+    pub remote: Option<CommitmentNumber>,
 }
 
 /// The public half of a new channel's keys.
@@ -93,13 +97,18 @@ pub struct Hsm {
 }
 
 impl Hsm {
-    /// Opens seed and journal in `folder`. With `new_node` (there is no database yet) whichever of
-    /// the two is missing is created; without it, nothing ever is.
+    /// Opens seed and journal in `folder`. Without a database whichever of the two is missing is
+    /// created; beside one, nothing ever is.
     ///
     /// # Errors
     /// Seed, journal and database do not belong together, or one is damaged: each says what to do.
-    pub fn open(folder: OwnedFd, chain_hash: ChainHash, new_node: bool) -> Result<Hsm, OpenError> {
+    pub fn open(
+        folder: OwnedFd,
+        chain_hash: ChainHash,
+        database: Database,
+    ) -> Result<Hsm, OpenError> {
         let folder = Folder::new(folder);
+        let new_node = database == Database::Absent;
         let has_journal = Journal::exists(&folder)?;
         let seed = match (Seed::read(&folder)?, new_node) {
             (Some(seed), _) => seed,
@@ -113,8 +122,9 @@ impl Hsm {
             (false, true) => Journal::create(&folder, chain_hash, &node.journal)?,
             (false, false) => return Err(OpenError::NoJournal),
         }
-        let (journal, state) = Journal::open(&folder, chain_hash, Secret(node.journal.0))?;
-        let hsm = Hsm {
+        let (journal, state) =
+            Journal::open(&folder, chain_hash, Secret(node.journal.0), database)?;
+        let mut hsm = Hsm {
             folder,
             chain_hash,
             now: UnixTime::default(),
@@ -124,10 +134,15 @@ impl Hsm {
             journal,
             channel_keys: HashMap::new(),
         };
-        match hsm.channels().len() {
-            channels if new_node && channels > 0 => Err(OpenError::NoDatabase { channels }),
-            _ => Ok(hsm),
-        }
+        hsm.record(hsm.journal.start());
+        hsm.sync()?;
+        Ok(hsm)
+    }
+
+    /// How far all that was recorded is durable: what the database is to remember with each batch.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.journal.mark()
     }
 
     #[must_use]
@@ -153,13 +168,16 @@ impl Hsm {
 
     /// All channels with a funding output.
     #[must_use]
-    pub fn channels(&self) -> Vec<ChannelDbid> {
-        let funded = |channel: &Channel| channel.funded().is_ok();
-        let channels = self.state.channels.iter();
-        channels
-            .filter(|(_, channel)| funded(channel))
-            .map(|(dbid, _)| *dbid)
-            .collect()
+    pub fn channels(&self) -> Vec<Known> {
+        let known = |(dbid, channel): (&ChannelDbid, &Channel)| {
+            let funded = channel.funded().ok()?;
+            Some(Known {
+                channel: *dbid,
+                local: funded.local.as_ref().map(|local| local.newest.n),
+                remote: funded.remote.as_ref().map(|remote| remote.newest.n),
+            })
+        };
+        self.state.channels.iter().filter_map(known).collect()
     }
 
     /// The wallet address that is handed out next.

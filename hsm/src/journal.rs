@@ -13,10 +13,18 @@
 //!
 //! When it has grown long, a new file is begun with the state itself ([`Journal::compact`]).
 //!
-//! What this cannot see: a whole file that was replaced by an older one, or cut between two records.
-//! That is rule B2's other half, which compares the head with what the database last saw.
+//! What the chain cannot see: a whole file that was replaced by an older one, or cut between two
+//! records. That is rule B2, which compares the heads with what the database last saw: see [`heads`].
+//!
+//! After an error of the disk nothing is written or synced again: what it then holds is not known, and
+//! a second try may succeed without having written anything. hsmd ends, and the next start finds what
+//! was acknowledged, at least.
 
 mod format;
+mod heads;
+mod replay;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,11 +33,15 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use wire::ChainHash;
 
-use self::format::{Chain, Parsed};
+use self::format::{Begin, Chain};
 use crate::folder::Folder;
 use crate::record::Record;
 use crate::secret::{Secret, fill_random};
-use crate::state::{Misfit, State};
+use crate::state::State;
+
+pub(crate) use self::heads::Heads;
+pub use self::heads::{Database, Mark};
+pub(crate) use self::replay::{Replayed, replay};
 
 pub(crate) const FILE: &str = "hsm-journal";
 const TEMPORARY: &str = "hsm-journal.new";
@@ -41,7 +53,10 @@ const COMPACT_RATIO: u64 = 4;
 /// The journal cannot be used. Nothing more may be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("cannot {doing} {FILE}: {error}")]
+    #[error(
+        "cannot {doing} {FILE}: {error}. Nothing that was confirmed is lost: free or check the disk, \
+         then start the node again"
+    )]
     Io {
         doing: &'static str,
         #[source]
@@ -61,8 +76,36 @@ pub enum JournalError {
          the channels from a static backup"
     )]
     Damaged { at: u64, what: &'static str },
-    #[error("a bug: a change could not be recorded: {0}")]
-    Bug(String),
+    #[error(
+        "{FILE} is an older copy: the database has seen record {sequence} of start {epoch}, which it \
+         does not have (it ends with record {journal}). With it a revoked commitment could be signed, \
+         so nothing is signed and nothing was changed. Put back the newest {FILE}; if that is lost, \
+         recover the channels from a static backup"
+    )]
+    Older {
+        epoch: u64,
+        sequence: u64,
+        journal: u64,
+    },
+    #[error(
+        "there is no database, but {FILE} has come to record {journal}: put the folder db back, the \
+         one of the same moment, or recover the channels from a static backup; nothing was created"
+    )]
+    NoDatabase { journal: u64 },
+    #[error(
+        "the database is an older copy: it has seen record {sequence} of start {epoch}, but {FILE} \
+         has come to record {journal} of start {journal_epoch}. Its channels could be at states that \
+         are revoked, so nothing is signed and nothing was changed. Put back the newest folder db, \
+         the one of the same moment as {FILE}"
+    )]
+    DatabaseOlder {
+        epoch: u64,
+        sequence: u64,
+        journal_epoch: u64,
+        journal: u64,
+    },
+    #[error("nothing more can be recorded: {0}")]
+    Failed(String),
 }
 
 fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
@@ -72,6 +115,9 @@ fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
 pub(crate) struct Journal {
     file: Flock<File>,
     chain: Chain,
+    heads: Heads,
+    /// How far all is durable.
+    settled: Mark,
     /// Written bytes of the file.
     len: u64,
     /// Bytes of header and snapshot.
@@ -102,58 +148,46 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let mut before = [0; 32];
         fill_random(&mut before).map_err(doing("draw random bytes for"))?;
-        let (header, _) = format::header(chain_hash, before, key);
+        let (header, _) = format::header(Begin::Nothing, chain_hash, before, key);
         folder
             .create_whole(FILE, TEMPORARY, 0o600, &header)
             .map_err(doing("create"))
     }
 
-    /// Opens it, cuts a torn tail, and gives the state that it amounts to.
+    /// Opens it, cuts a torn tail, and gives the state that it amounts to. What is refused stays as
+    /// it is.
     pub(crate) fn open(
         folder: &Folder,
         chain_hash: ChainHash,
         key: Secret<32>,
+        database: Database,
     ) -> Result<(Journal, State), JournalError> {
         let file = folder.open(FILE, OFlag::O_RDWR).map_err(doing("open"))?;
         let file = file.ok_or_else(|| doing("open")(io::ErrorKind::NotFound.into()))?;
         let mut file = lock(file)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(doing("read"))?;
-        let mut chain = format::read_header(&bytes, chain_hash, key)?;
-        let mut at = format::HEADER;
-        let mut base = at;
-        let mut state = State::new();
-        loop {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let damaged = |what| JournalError::Damaged {
-                at: at as u64,
-                what,
-            };
-            match chain.parse(rest).map_err(damaged)? {
-                Parsed::End => break,
-                Parsed::Torn => {
-                    file.set_len(at as u64).map_err(doing("cut"))?;
-                    file.sync_all().map_err(doing("sync"))?;
-                    break;
-                }
-                Parsed::Record { record, len } => {
-                    let snapshot = matches!(
-                        *record,
-                        Record::SnapshotCounters { .. } | Record::SnapshotChannel { .. }
-                    );
-                    state.apply(*record).map_err(|Misfit(what)| damaged(what))?;
-                    at = at.saturating_add(len);
-                    if snapshot {
-                        base = at;
-                    }
-                }
-            }
+        let Replayed {
+            state,
+            heads,
+            chain,
+            len,
+            base,
+        } = replay(&bytes, chain_hash, key)?;
+        heads.check(database, state.channels.len())?;
+        if len < bytes.len() as u64 {
+            file.set_len(len).map_err(doing("cut"))?;
+            file.sync_all().map_err(doing("sync"))?;
         }
+        // A compaction that a crash or a full disk ended before it counted.
+        folder.remove(TEMPORARY).map_err(doing("clean up beside"))?;
         let journal = Journal {
             file,
             chain,
-            len: at as u64,
-            base: base as u64,
+            settled: heads.newest(),
+            heads,
+            len,
+            base,
             pending: Vec::new(),
             urgent: false,
             unsettled: false,
@@ -163,11 +197,25 @@ impl Journal {
         Ok((journal, state))
     }
 
+    /// The record of this start.
+    pub(crate) fn start(&self) -> Record {
+        Record::Start {
+            epoch: self.heads.next_epoch(),
+        }
+    }
+
+    /// The newest of what is durable, for the database.
+    pub(crate) fn mark(&self) -> Mark {
+        self.settled
+    }
+
     /// Adds a record to those that [`Journal::sync`] writes.
     pub(crate) fn append(&mut self, record: &Record) {
         self.urgent |= !record.may_wait();
         if let Err(error) = self.chain.append(record, &mut self.pending) {
             self.fail(error.to_string());
+        } else if let Err(misfit) = self.heads.push(record, self.chain.head()) {
+            self.fail(misfit.to_string());
         }
     }
 
@@ -180,9 +228,7 @@ impl Journal {
     /// error nothing that was appended since the last sync may be acted on, and the journal is of no
     /// more use.
     pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
-        if let Some(why) = &self.failed {
-            return Err(JournalError::Bug(why.clone()));
-        }
+        self.check()?;
         if !self.pending.is_empty() {
             let written = self.file.write_all_at(&self.pending, self.len);
             self.or_fail(written, "write")?;
@@ -198,10 +244,12 @@ impl Journal {
 
     /// Waits until all that was written is durable.
     pub(crate) fn settle(&mut self) -> Result<(), JournalError> {
+        self.check()?;
         if self.unsettled {
             let synced = self.file.sync_data();
             self.or_fail(synced, "sync")?;
             self.syncs = self.syncs.saturating_add(1);
+            self.settled = self.heads.newest();
         }
         (self.urgent, self.unsettled) = (false, false);
         Ok(())
@@ -213,6 +261,13 @@ impl Journal {
 
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        match &self.failed {
+            Some(why) => Err(JournalError::Failed(why.clone())),
+            None => Ok(()),
+        }
     }
 
     /// What the disk holds after an error is not known, and no second try makes it known.
@@ -229,7 +284,7 @@ impl Journal {
         self.len > COMPACT_FROM && self.len > self.base.saturating_mul(COMPACT_RATIO)
     }
 
-    /// Begins a new file with the state. Everything appended must be synced.
+    /// Begins a new file with the state, durably.
     pub(crate) fn compact(
         &mut self,
         folder: &Folder,
@@ -237,29 +292,40 @@ impl Journal {
         state: &State,
     ) -> Result<(), JournalError> {
         self.sync()?;
-        let file = folder.create(TEMPORARY, 0o600).map_err(doing("create"))?;
-        let mut file = lock(file)?;
-        let (header, mut chain) = self.chain.successor(chain_hash);
-        let (mut buffer, mut len) = (header, 0u64);
-        let mut write = |buffer: &mut Vec<u8>| {
-            file.write_all(buffer).map_err(doing("write"))?;
-            len = len.saturating_add(buffer.len() as u64);
-            buffer.clear();
-            Ok::<_, JournalError>(())
-        };
-        for record in state.snapshot() {
-            let appended = chain.append(&record, &mut buffer);
-            appended.map_err(|error| JournalError::Bug(error.to_string()))?;
-            if buffer.len() > 1 << 20 {
-                write(&mut buffer)?;
-            }
-        }
-        write(&mut buffer)?;
-        file.sync_all().map_err(doing("sync"))?;
-        folder.rename(TEMPORARY, FILE).map_err(doing("replace"))?;
+        let compacted = self.write_snapshot(folder, chain_hash, state);
+        // Which of the two files the next start would find is not known.
+        let (file, chain, len) = compacted.inspect_err(|error| self.fail(error.to_string()))?;
         (self.file, self.chain, self.len, self.base) = (file, chain, len, len);
+        self.settled = self.heads.newest();
         self.unsettled = false;
         Ok(())
+    }
+
+    fn write_snapshot(
+        &self,
+        folder: &Folder,
+        chain_hash: ChainHash,
+        state: &State,
+    ) -> Result<(Flock<File>, Chain, u64), JournalError> {
+        let file = folder.create(TEMPORARY, 0o600).map_err(doing("create"))?;
+        let mut file = lock(file)?;
+        let (mut buffer, mut chain) = self.chain.successor(chain_hash);
+        let mut len = 0u64;
+        let heads = Record::SnapshotHeads(self.heads.clone());
+        for record in state.snapshot().chain(std::iter::once(heads)) {
+            let appended = chain.append(&record, &mut buffer);
+            appended.map_err(|error| JournalError::Failed(error.to_string()))?;
+            if buffer.len() > 1 << 20 {
+                file.write_all(&buffer).map_err(doing("write"))?;
+                len = len.saturating_add(buffer.len() as u64);
+                buffer.clear();
+            }
+        }
+        file.write_all(&buffer).map_err(doing("write"))?;
+        len = len.saturating_add(buffer.len() as u64);
+        file.sync_all().map_err(doing("sync"))?;
+        folder.rename(TEMPORARY, FILE).map_err(doing("replace"))?;
+        Ok((file, chain, len))
     }
 }
 

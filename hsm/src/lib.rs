@@ -39,8 +39,8 @@ mod tests;
 mod time;
 mod wallet;
 
-pub use hsm::{Hsm, NewChannel, OpenError};
-pub use journal::JournalError;
+pub use hsm::{Hsm, Known, NewChannel, OpenError};
+pub use journal::{Database, JournalError, Mark};
 pub use refused::{Phase, Refused, Rule};
 pub use seed::SeedError;
 pub use time::UnixTime;

@@ -126,8 +126,8 @@ macro_rules! msgs {
 
 msgs! {
     Ctl {
-        Init "Init" -> "node id, channels", BeforeInit,
-            key "", rules [B2], journal "its header, on a first start";
+        Init "Init" -> "node id, channels, the block for marks", BeforeInit,
+            key "", rules [B2], journal "the start (its header, on a first one)";
         NewChannel "NewChannel" -> "channel, basepoints, points 0 and 1, closing address", Open,
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
         Mint "Mint" -> "done", Open,

@@ -13,6 +13,7 @@ use tx::signer::RevocationSecret;
 use wire::{ChannelDbid, CommitmentNumber, NodeId, Satoshi};
 
 use crate::channel::Channel;
+use crate::journal::Heads;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
@@ -47,6 +48,12 @@ pub(crate) enum Record {
         dbid: ChannelDbid,
         channel: Box<Channel>,
     },
+    /// hsmd was started, for the `epoch`th time.
+    Start {
+        epoch: u64,
+    },
+    /// Last record of a compacted journal's snapshot: how far the journal before it had come.
+    SnapshotHeads(Heads),
 }
 
 impl Record {
@@ -73,7 +80,9 @@ impl Record {
             | Record::Forget { .. }
             | Record::Coins { .. }
             | Record::SnapshotCounters { .. }
-            | Record::SnapshotChannel { .. } => false,
+            | Record::SnapshotChannel { .. }
+            | Record::Start { .. }
+            | Record::SnapshotHeads(_) => false,
         }
     }
 }

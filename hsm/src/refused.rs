@@ -10,6 +10,8 @@ use wire::{ChannelDbid, CommitmentNumber, Satoshi};
 /// Ids as in docs/policy-rules.md. None can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
+    /// What is answered is on the disk first, and nothing on it can be changed.
+    B1,
     /// The files belong together and to this node, and nothing is created beside something old.
     B2,
     /// What is signed is built here.

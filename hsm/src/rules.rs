@@ -31,8 +31,10 @@ macro_rules! rules {
 }
 
 rules! {
-    B2: "Seed, journal and database belong together and to this chain; nothing is created beside something old.",
-        in "hsm/src/hsm.rs";
+    B1: "What was decided is in the journal and on the disk before anybody hears of it; a crash at any byte loses nothing of that, and a byte changed anywhere is refused. After an error of the disk nothing is written or answered any more.",
+        in "hsm/src/journal.rs";
+    B2: "Seed, journal and database belong together, to this chain and to one moment: an older copy of the journal or of the database is refused; nothing is created beside something old.",
+        in "hsm/src/journal/heads.rs";
     C1: "What is signed is a transaction that hsmd has built itself.",
         in "hsm/src/channel/commit.rs";
     C2: "Balances follow from the changes since the last commitment, never from what is said of them, and their sum stays.",

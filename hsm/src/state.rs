@@ -85,6 +85,8 @@ impl State {
                 }
                 Ok(())
             }
+            // They are about the journal itself.
+            Record::Start { .. } | Record::SnapshotHeads(_) => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whole signers against each other, and against what breaks them.
 
-mod fixture;
+pub(crate) mod fixture;
 mod journal;
 mod msgs;
 mod pair;

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 mod answer;
 mod listed;
+mod marks;
 mod port;
 mod serve;
 

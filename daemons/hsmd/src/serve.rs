@@ -1,6 +1,7 @@
 //! The loop: what is ready is answered, one sync, then the replies go.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +17,7 @@ use wire::{ChainHash, ChannelDbid};
 
 use crate::answer;
 use crate::listed::{Reply, Request};
+use crate::marks::{self, Marks};
 use crate::port::{LIMITS, Port, Seat, Turn};
 
 /// CTL's number; the others count from 1.
@@ -38,6 +40,8 @@ pub enum ServeError {
     Journal(#[from] JournalError),
     #[error("cannot wait for requests: {0}")]
     Epoll(#[from] Errno),
+    #[error("cannot tell how far the journal is: {0}")]
+    Marks(#[from] io::Error),
 }
 
 /// Answers until lightningd says Stop or closes its end.
@@ -68,6 +72,7 @@ struct Server {
     folder: OwnedFd,
     /// From Init on.
     hsm: Option<Hsm>,
+    marks: Option<Marks>,
     ports: HashMap<u64, Seated>,
     by_seat: HashMap<Seat, u64>,
     last: u64,
@@ -96,6 +101,7 @@ impl Server {
             ctl,
             folder,
             hsm: None,
+            marks: None,
             ports: HashMap::new(),
             by_seat: HashMap::new(),
             last: CTL,
@@ -122,6 +128,7 @@ impl Server {
         if let Some(hsm) = &mut self.hsm {
             hsm.sync()?;
         }
+        self.write_mark()?;
         for id in ready {
             match id {
                 CTL => self.flush_ctl()?,
@@ -132,7 +139,7 @@ impl Server {
         Ok(then)
     }
 
-    fn settle_in_time(&mut self) -> Result<(), JournalError> {
+    fn settle_in_time(&mut self) -> Result<(), ServeError> {
         match self.hsm.as_ref().is_none_or(Hsm::is_settled) {
             true => self.unsettled = None,
             false => {
@@ -145,11 +152,19 @@ impl Server {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), JournalError> {
+    fn settle(&mut self) -> Result<(), ServeError> {
         self.unsettled = None;
-        match &mut self.hsm {
-            Some(hsm) => hsm.settle(),
-            None => Ok(()),
+        if let Some(hsm) = &mut self.hsm {
+            hsm.settle()?;
+        }
+        self.write_mark()
+    }
+
+    /// Before a reply leaves, so that a batch that holds what came of it names its record too.
+    fn write_mark(&mut self) -> Result<(), ServeError> {
+        match (&mut self.marks, &self.hsm) {
+            (Some(marks), Some(hsm)) => Ok(marks.write(hsm.mark())?),
+            (Some(_) | None, _) => Ok(()),
         }
     }
 
@@ -233,7 +248,13 @@ impl Server {
             };
             self.answered += 1;
             match self.answer_ctl(request) {
-                Some(reply) => self.ctl.queue(&reply)?,
+                Some(reply) => {
+                    let fds = match (&reply, &self.marks) {
+                        (ctl::Reply::Init(_), Some(marks)) => vec![marks.share()?],
+                        (_, _) => Vec::new(),
+                    };
+                    self.ctl.queue_with_fds(&reply, fds)?;
+                }
                 None => return Ok(Then::End),
             }
         }
@@ -265,10 +286,10 @@ impl Server {
             (
                 ctl::Request::Init {
                     chain_hash,
-                    new_node,
+                    database,
                 },
                 None,
-            ) => self.init(chain_hash, new_node),
+            ) => self.init(chain_hash, database),
             (ctl::Request::Init { .. }, Some(_)) => out_of_order("a second Init"),
             (ctl::Request::NewChannel { peer }, Some(hsm)) => answer::new_channel(hsm, peer),
             (ctl::Request::Mint { role, channel }, Some(_)) => self.mint(role, channel),
@@ -293,23 +314,31 @@ impl Server {
         Some(reply)
     }
 
-    fn init(&mut self, chain_hash: ChainHash, new_node: bool) -> ctl::Reply {
+    fn init(&mut self, chain_hash: ChainHash, database: ctl::Database) -> ctl::Reply {
         let folder = match self.folder.try_clone() {
             Ok(folder) => folder,
             Err(error) => return cannot_open(&format!("cannot use the folder: {error}")),
         };
-        match Hsm::open(folder, chain_hash, new_node) {
-            Ok(hsm) => {
-                let hsm = self.hsm.insert(hsm);
-                hsm.set_now(UnixTime::from(SystemTime::now()));
-                ctl::Reply::Init(ctl::Init {
-                    node_id: hsm.node_id(),
-                    channels: hsm.channels(),
-                    next_address: hsm.next_address(),
-                })
-            }
-            Err(error) => cannot_open(&error.to_string()),
+        let hsm = match Hsm::open(folder, chain_hash, marks::database(database)) {
+            Ok(hsm) => hsm,
+            Err(error) => return cannot_open(&error.to_string()),
+        };
+        match Marks::new(hsm.mark()) {
+            Ok(marks) => self.marks = Some(marks),
+            Err(error) => return cannot_open(&format!("cannot make a memfd: {error}")),
         }
+        let hsm = self.hsm.insert(hsm);
+        hsm.set_now(UnixTime::from(SystemTime::now()));
+        let known = |known: hsm::Known| ctl::Known {
+            channel: known.channel,
+            local: known.local,
+            remote: known.remote,
+        };
+        ctl::Reply::Init(ctl::Init {
+            node_id: hsm.node_id(),
+            channels: hsm.channels().into_iter().map(known).collect(),
+            next_address: hsm.next_address(),
+        })
     }
 
     fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> ctl::Reply {

@@ -2,6 +2,8 @@
 
 #[path = "hsmd/channel.rs"]
 mod channel;
+#[path = "hsmd/disk.rs"]
+mod disk;
 #[path = "hsmd/node.rs"]
 mod node;
 #[path = "hsmd/roles.rs"]

@@ -18,7 +18,7 @@ use bitcoin::hashes::Hash;
 use ipc_messages::edges::HsmCtl;
 use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::log::LogSink;
-use lightningd_db::{Batch, Db, Identity, SCHEMA};
+use lightningd_db::{Batch, Db, Found, Identity, SCHEMA};
 use lightningd_options::{Host, Options};
 use subd::LogSubscriber;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +31,7 @@ use crate::node::{Node, Parts, Stop};
 use crate::process::{Ready, VERSION};
 use crate::store::channels::Stored;
 use crate::subdaemons::{Launcher, Process};
-use crate::{chain, channels, commands, invoices, payd, payments, peers, store, wallet};
+use crate::{chain, channels, commands, invoices, moment, payd, payments, peers, store, wallet};
 
 /// How long commands and tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -91,6 +91,8 @@ fn start_log(log: &LogBook) -> anyhow::Result<Arc<LogSink>> {
 struct Signer {
     ctl: Asker<HsmCtl>,
     init: ctl::Init,
+    /// Where it says how far its journal is durable.
+    marks: Arc<File>,
     process: Process,
 }
 
@@ -101,10 +103,13 @@ async fn up_and_down(options: Options, log: LogBook) -> anyhow::Result<Stop> {
     let (stop, stopping) = watch::channel(None);
     let launcher = Launcher::new(log.clone())?;
     let db_path = options.network_dir.join("db");
-    let new_node = !Db::exists(&db_path)?;
-    let first = FirstStart::of(&options.network_dir, new_node)?;
-    let signer = start_hsmd(&options, &launcher, new_node, stop.clone()).await?;
-    let db = open_db(&db_path, &options, new_node, signer.init.node_id)?;
+    let found = match Db::exists(&db_path)? {
+        true => Some(Db::find(&db_path, options.network.name())?),
+        false => None,
+    };
+    let first = FirstStart::of(&options.network_dir, found.is_none())?;
+    let signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
+    let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
     let stored = load_channels(&db, &signer).await?;
     let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
@@ -141,7 +146,7 @@ async fn up_and_down(options: Options, log: LogBook) -> anyhow::Result<Stop> {
 async fn start_hsmd(
     options: &Options,
     launcher: &Launcher,
-    new_node: bool,
+    found: Option<&Found>,
     stop: watch::Sender<Option<Stop>>,
 ) -> anyhow::Result<Signer> {
     let folder: OwnedFd = File::open(&options.network_dir)?.into();
@@ -159,19 +164,25 @@ async fn start_hsmd(
         });
     })?;
     let chain_hash = chain_hash(options.network.bitcoin());
-    let init = match ctl
-        .ask(ctl::Request::Init {
-            chain_hash,
-            new_node,
-        })
-        .await
-    {
-        Ok(ctl::Reply::Init(init)) => init,
-        Ok(ctl::Reply::Refused(refused)) => bail!("{}", refused.reason),
+    let database = moment::database(found)?;
+    let init = ctl::Request::Init {
+        chain_hash,
+        database,
+    };
+    let (init, fds) = match ctl.ask_with_fds(init, Vec::new()).await {
+        Ok((ctl::Reply::Init(init), fds)) => (init, fds),
+        Ok((ctl::Reply::Refused(refused), _)) => bail!("{}", refused.reason),
         Ok(_) => bail!("hsmd answered something else than it was asked"),
         Err(error) => bail!("{error}: {}", process.ended().await),
     };
-    Ok(Signer { ctl, init, process })
+    let marks = fds.into_iter().next();
+    let marks = marks.context("hsmd did not say where its marks are")?;
+    Ok(Signer {
+        ctl,
+        init,
+        marks: Arc::new(marks.into()),
+        process,
+    })
 }
 
 /// Tells a node's first start, which a crash may interrupt, from a node that has lost its database:
@@ -207,34 +218,28 @@ impl FirstStart {
 }
 
 /// Never beside what stands there: a database is created only for a node that had none.
-fn open_db(path: &Path, options: &Options, new_node: bool, id: NodeId) -> anyhow::Result<Db> {
+fn open_db(path: &Path, options: &Options, found: Option<Found>, id: NodeId) -> anyhow::Result<Db> {
     let identity = Identity {
         node_id: id.0.serialize(),
         network: options.network.name().to_owned(),
         schema: SCHEMA,
     };
-    if new_node {
-        tracing::info!("creating a new database for node {id}");
-        Ok(Db::create(path, &identity)?)
-    } else {
-        Ok(Db::open(path, &identity)?)
+    match found {
+        Some(found) => Ok(found.open(&identity)?),
+        None => {
+            tracing::info!("creating a new database for node {id}");
+            Ok(Db::create(path, &identity)?)
+        }
     }
 }
 
 /// Every channel of ours must be known to hsmd, or its journal is an older copy.
 async fn load_channels(db: &Db, signer: &Signer) -> anyhow::Result<Vec<Stored>> {
-    let init = &signer.init;
     let mut stored = store::channels::all(db)?;
     for (record, _) in &stored {
-        let dbid = record.live.dbid;
-        if !init.channels.contains(&dbid) {
-            bail!(
-                "the database has channel {dbid}, but hsm-journal does not know it: the journal is \
-                 an older copy or belongs to another node. Put back the newest hsm-journal from a \
-                 backup; do not go on with this one"
-            );
-        }
+        moment::compare(&record.live, &signer.init.channels)?;
     }
+    moment::stamp(db, signer.marks.clone()).await?;
     forget_openings(db, signer, &mut stored).await?;
     let orphans = payments::settle_orphans(db, &stored)?;
     if orphans > 0 {
@@ -258,7 +263,7 @@ async fn forget_openings(db: &Db, signer: &Signer, stored: &mut Vec<Stored>) -> 
     });
     db.commit(batch).await?;
     let here = |dbid: ChannelDbid| stored.iter().any(|(record, _)| record.live.dbid == dbid);
-    for channel in signer.init.channels.iter().copied() {
+    for ctl::Known { channel, .. } in signer.init.channels.iter().copied() {
         if !here(channel) && !store::channels::is_closed(db, channel)? {
             match signer.ctl.ask(ctl::Request::Forget { channel }).await? {
                 ctl::Reply::Refused(refused) => tracing::info!(

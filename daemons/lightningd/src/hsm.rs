@@ -33,7 +33,7 @@ pub struct Asker<E: Edge>(mpsc::Sender<Asked<E>>);
 struct Asked<E: Edge> {
     request: E::Down,
     fds: Vec<OwnedFd>,
-    reply: oneshot::Sender<E::Up>,
+    reply: oneshot::Sender<(E::Up, Vec<OwnedFd>)>,
 }
 
 impl<E: Edge> Clone for Asker<E> {
@@ -58,7 +58,8 @@ where
     ) -> Result<Asker<E>, ipc_transport::Error> {
         let conn = AsyncConn::<E::Down, E::Up>::new(socket, hello::<E>())?;
         let (send, mut asked) = mpsc::channel::<Asked<E>>(QUEUE);
-        let (pending_in, mut pending) = mpsc::channel::<oneshot::Sender<E::Up>>(QUEUE);
+        let (pending_in, mut pending) =
+            mpsc::channel::<oneshot::Sender<(E::Up, Vec<OwnedFd>)>>(QUEUE);
         let (to, mut from) = conn.split();
         tokio::spawn(async move {
             while let Some(Asked {
@@ -76,7 +77,7 @@ where
         });
         tokio::spawn(async move {
             let why = loop {
-                match from.recv().await {
+                match from.recv_with_fds().await {
                     Ok(reply) => match pending.recv().await {
                         // Who asked may have given up: its answer goes nowhere.
                         Some(waiting) => drop(waiting.send(reply)),
@@ -93,10 +94,18 @@ where
     /// # Errors
     /// `Gone` if hsmd is.
     pub async fn ask(&self, request: E::Down) -> Result<E::Up, HsmError> {
-        self.ask_with_fds(request, Vec::new()).await
+        Ok(self.ask_with_fds(request, Vec::new()).await?.0)
     }
 
-    async fn ask_with_fds(&self, request: E::Down, fds: Vec<OwnedFd>) -> Result<E::Up, HsmError> {
+    /// With descriptors that go along, and those that come back.
+    ///
+    /// # Errors
+    /// As [`Asker::ask`].
+    pub async fn ask_with_fds(
+        &self,
+        request: E::Down,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(E::Up, Vec<OwnedFd>), HsmError> {
         let (reply, answer) = oneshot::channel();
         let asked = Asked {
             request,
@@ -127,10 +136,8 @@ pub async fn mint(
     channel: Option<ChannelDbid>,
 ) -> Result<OwnedFd, HsmError> {
     let (ours, theirs) = ipc_transport::pair().map_err(|_| HsmError::Gone)?;
-    match ctl
-        .ask_with_fds(ctl::Request::Mint { role, channel }, vec![theirs])
-        .await?
-    {
+    let request = ctl::Request::Mint { role, channel };
+    match ctl.ask_with_fds(request, vec![theirs]).await?.0 {
         ctl::Reply::Minted => Ok(ours),
         ctl::Reply::Refused(refused) => Err(refused.into()),
         ctl::Reply::Init(_)

@@ -22,6 +22,7 @@ mod forwards;
 mod hsm;
 mod invoices;
 mod logbook;
+mod moment;
 mod node;
 mod payd;
 mod payments;

@@ -1,11 +1,11 @@
 //! The bytes of the journal.
 //!
 //! ```text
-//! header  "bulkhsm1" | chain hash 32 | before 32 | tag 32
+//! header  "bulkhsm1" or "bulksnap" | chain hash 32 | before 32 | tag 32
 //! record  length 4, little endian | check 8 | payload | tag 32
 //! ```
-//! `before` is random in a first journal, and in a compacted one the head of the journal that it
-//! replaces. The head after the header is SHA-256 of its first 72 bytes, and after a record
+//! A first journal ("bulkhsm1") begins with nothing and its `before` is random; a compacted one
+//! ("bulksnap") begins with a snapshot, and `before` is the head of the journal that it replaces. The head after the header is SHA-256 of its first 72 bytes, and after a record
 //! SHA-256(head before | length | payload). A tag is HMAC-SHA256 over "tag" and the head after; a
 //! check is the first 8 bytes of HMAC-SHA256 over "len", the head before and the length: a length
 //! that a disk has spoilt is not believed.
@@ -20,18 +20,35 @@ use super::JournalError;
 use crate::record::Record;
 use crate::secret::Secret;
 
-const MAGIC: &[u8; 8] = b"bulkhsm1";
 const SIGNED_HEADER: usize = 8 + 32 + 32;
 const TAG: usize = 32;
 pub(super) const HEADER: usize = SIGNED_HEADER + TAG;
 const LENGTH: usize = 4;
 const CHECK: usize = 8;
 const HEAD: usize = LENGTH + CHECK;
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR: usize = 512;
 
 /// Where a journal has come to.
 pub(super) struct Chain {
     head: [u8; 32],
     key: Secret<32>,
+}
+
+/// What a journal's records come after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    Nothing,
+    Snapshot,
+}
+
+impl Begin {
+    fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Begin::Nothing => b"bulkhsm1",
+            Begin::Snapshot => b"bulksnap",
+        }
+    }
 }
 
 /// What stands at a place of the file.
@@ -46,12 +63,13 @@ pub(super) enum Parsed {
 }
 
 pub(super) fn header(
+    begin: Begin,
     chain_hash: ChainHash,
     before: [u8; 32],
     key: &Secret<32>,
 ) -> (Vec<u8>, Chain) {
     let mut bytes = Vec::with_capacity(HEADER);
-    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(begin.magic());
     bytes.extend_from_slice(&chain_hash.0);
     bytes.extend_from_slice(&before);
     let chain = Chain {
@@ -67,14 +85,15 @@ pub(super) fn read_header(
     bytes: &[u8],
     chain_hash: ChainHash,
     key: Secret<32>,
-) -> Result<Chain, JournalError> {
+) -> Result<(Begin, Chain), JournalError> {
     let header = bytes.get(..HEADER).ok_or(JournalError::NotAJournal)?;
     let (signed, tag) = header
         .split_at_checked(SIGNED_HEADER)
         .ok_or(JournalError::NotAJournal)?;
-    if signed.get(..8) != Some(MAGIC) {
-        return Err(JournalError::NotAJournal);
-    }
+    let begin = [Begin::Nothing, Begin::Snapshot]
+        .into_iter()
+        .find(|begin| signed.starts_with(begin.magic()))
+        .ok_or(JournalError::NotAJournal)?;
     let chain = Chain {
         head: Sha256::digest(signed).into(),
         key,
@@ -85,13 +104,13 @@ pub(super) fn read_header(
     if signed.get(8..40) != Some(&chain_hash.0) {
         return Err(JournalError::OtherChain);
     }
-    Ok(chain)
+    Ok((begin, chain))
 }
 
 impl Chain {
     /// Header and chain of the journal that replaces this one.
     pub(super) fn successor(&self, chain_hash: ChainHash) -> (Vec<u8>, Chain) {
-        header(chain_hash, self.head, &self.key)
+        header(Begin::Snapshot, chain_hash, self.head, &self.key)
     }
 
     /// Appends the record's bytes to `out`, and goes on to the head after it.
@@ -120,8 +139,14 @@ impl Chain {
         Ok(())
     }
 
-    /// What stands at the beginning of `rest`, which goes to the end of the file.
-    pub(super) fn parse(&mut self, rest: &[u8]) -> Result<Parsed, &'static str> {
+    /// Head after the last record.
+    pub(super) fn head(&self) -> [u8; 32] {
+        self.head
+    }
+
+    /// What stands at byte `at` of the file.
+    pub(super) fn parse(&mut self, file: &[u8], at: usize) -> Result<Parsed, &'static str> {
+        let rest = file.get(at..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(Parsed::End);
         }
@@ -131,7 +156,7 @@ impl Chain {
         let (length, check) = head.split_at_checked(LENGTH).ok_or("no length")?;
         let length = <[u8; LENGTH]>::try_from(length).map_err(|_| "no length")?;
         if check != self.check(length) {
-            return match rest.iter().all(|byte| *byte == 0) {
+            return match is_torn(file, at, at.saturating_add(HEAD)) {
                 true => Ok(Parsed::Torn),
                 false => Err("the length of a record is not what was written"),
             };
@@ -140,14 +165,16 @@ impl Chain {
         let Some((payload, after)) = body.split_at_checked(len) else {
             return Ok(Parsed::Torn);
         };
-        let Some((tag, after)) = after.split_at_checked(TAG) else {
+        let Some(tag) = after.get(..TAG) else {
             return Ok(Parsed::Torn);
         };
         let before = self.head;
         self.advance(length, payload);
+        let tag_at = at.saturating_add(HEAD).saturating_add(len);
+        let end = tag_at.saturating_add(TAG);
         if !self.has_tag(tag) {
             self.head = before;
-            return match tag.iter().chain(after).all(|byte| *byte == 0) {
+            return match is_torn(file, tag_at, end) {
                 true => Ok(Parsed::Torn),
                 false => Err("a record is not what was written"),
             };
@@ -155,7 +182,7 @@ impl Chain {
         let record = codec::decode(payload).map_err(|_| "a record of an unknown kind")?;
         Ok(Parsed::Record {
             record: Box::new(record),
-            len: HEAD.saturating_add(len).saturating_add(TAG),
+            len: end.saturating_sub(at),
         })
     }
 
@@ -200,4 +227,13 @@ impl Chain {
         }
         check
     }
+}
+
+/// Whether a record that does not verify was never written to its end: from `seal` on, or from one of
+/// the disk's sectors within it on, there are zeros to the end of the file.
+fn is_torn(file: &[u8], seal: usize, end: usize) -> bool {
+    let zeros = file.iter().rev().take_while(|byte| **byte == 0).count();
+    let zeros_from = file.len().saturating_sub(zeros);
+    let sector = zeros_from.checked_next_multiple_of(SECTOR);
+    zeros_from <= seal || sector.is_some_and(|sector| sector < end.min(file.len()))
 }

@@ -16,7 +16,12 @@ use wire::{
     BlockDelta, ChainHash, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, Satoshi, Side,
 };
 
-use crate::{Hsm, NewChannel, OpenError};
+use crate::derive::NodeKeys;
+use crate::folder::Folder;
+use crate::journal::{Replayed, replay};
+use crate::secret::Secret;
+use crate::seed::Seed;
+use crate::{Database, Hsm, NewChannel, OpenError};
 
 pub const CHAIN: ChainHash = ChainHash([0x06; 32]);
 pub const VALUE: Satoshi = Satoshi(1_000_000);
@@ -26,8 +31,25 @@ pub fn folder(path: &Path) -> OwnedFd {
     File::open(path).unwrap().into()
 }
 
+/// For a new node, or beside the database that belongs to the journal there.
 pub fn open(path: &Path, new_node: bool) -> Result<Hsm, OpenError> {
-    Hsm::open(folder(path), CHAIN, new_node)
+    let database = match new_node {
+        true => Database::Absent,
+        false => Database::Present(replayed(path).map(|replayed| replayed.heads.newest())),
+    };
+    open_with(path, database)
+}
+
+pub fn open_with(path: &Path, database: Database) -> Result<Hsm, OpenError> {
+    Hsm::open(folder(path), CHAIN, database)
+}
+
+/// What the journal in a folder amounts to, if it is there and good.
+pub fn replayed(path: &Path) -> Option<Replayed> {
+    let seed = Seed::read(&Folder::new(folder(path))).ok()??;
+    let key = NodeKeys::derive(&seed).ok()?.journal;
+    let bytes = fs::read(path.join("hsm-journal")).ok()?;
+    replay(&bytes, CHAIN, Secret(key.0)).ok()
 }
 
 /// A signer with a folder of its own.

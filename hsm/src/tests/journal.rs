@@ -9,10 +9,10 @@ use wire::{ChainHash, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, PaymentHas
 
 use super::fixture::{CHAIN, Node, Pair, folder, open};
 use crate::folder::Folder;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Mark, replay};
 use crate::secret::Secret;
 use crate::state::State;
-use crate::{Hsm, OpenError};
+use crate::{Database, Hsm, OpenError};
 
 /// A journal with one of nearly everything, and the lengths and states after its last two records.
 struct Written {
@@ -59,7 +59,14 @@ fn written() -> Written {
 fn read(dir: &Path, bytes: &[u8], key: [u8; 32]) -> Result<State, JournalError> {
     fs::write(dir.join("hsm-journal"), bytes).unwrap();
     let folder = Folder::new(folder(dir));
-    Journal::open(&folder, CHAIN, Secret(key)).map(|(_, state)| state)
+    let database = Database::Present(newest(bytes, key));
+    Journal::open(&folder, CHAIN, Secret(key), database).map(|(_, state)| state)
+}
+
+/// What a database would know of it: all that is there.
+fn newest(bytes: &[u8], key: [u8; 32]) -> Option<Mark> {
+    let replayed = replay(bytes, CHAIN, Secret(key)).ok()?;
+    Some(replayed.heads.newest())
 }
 
 #[test]
@@ -156,7 +163,7 @@ fn another_seed_another_chain_and_no_journal_at_all_are_told_apart() {
     node.hsm().sync().unwrap();
     let dir = node.dir.path().to_owned();
     let keep = drop_hsm(node);
-    let other = Hsm::open(folder(&dir), ChainHash([9; 32]), false);
+    let other = Hsm::open(folder(&dir), ChainHash([9; 32]), Database::Present(None));
     assert!(matches!(
         other,
         Err(OpenError::Journal(JournalError::OtherChain))
@@ -179,7 +186,10 @@ fn b2_a_database_that_was_lost_is_noticed() {
     let pair = Pair::funded(CommitmentFormat::AnchorsZeroFeeHtlc);
     let keep = drop_hsm(pair.a.node);
     let again = open(keep.path(), true);
-    assert!(matches!(again, Err(OpenError::NoDatabase { channels: 1 })));
+    assert!(matches!(
+        again,
+        Err(OpenError::Journal(JournalError::NoDatabase { .. }))
+    ));
     assert!(open(keep.path(), false).is_ok());
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hsm_messages::edges::{HsmChan, HsmCtl};
 use hsm_messages::hello;
+use hsm_messages::mark::Mark;
 use hsm_messages::{Refused, Role, ctl};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, Edge, pair};
@@ -22,6 +23,8 @@ pub struct Node {
     pub dir: TempDir,
     pub child: Child,
     pub ctl: UpperConn<HsmCtl>,
+    /// Where hsmd says how far its journal is; from Init on.
+    pub marks: Option<File>,
 }
 
 pub fn start(dir: &Path) -> (Child, UpperConn<HsmCtl>) {
@@ -37,36 +40,67 @@ pub fn start(dir: &Path) -> (Child, UpperConn<HsmCtl>) {
     (child.unwrap(), ctl)
 }
 
+/// For a new node, or beside a database that was never written to.
 pub fn init(new_node: bool) -> ctl::Request {
+    init_with(match new_node {
+        true => ctl::Database::Absent,
+        false => ctl::Database::Present { mark: None },
+    })
+}
+
+pub fn init_with(database: ctl::Database) -> ctl::Request {
     ctl::Request::Init {
         chain_hash: CHAIN,
-        new_node,
+        database,
     }
 }
 
 impl Node {
     pub fn new() -> Node {
-        let dir = tempfile::tempdir().unwrap();
-        let (child, ctl) = start(dir.path());
-        let mut node = Node { dir, child, ctl };
-        node.init(true);
+        let mut node = Node::before_init(tempfile::tempdir().unwrap());
+        node.init(ctl::Database::Absent);
         node
     }
 
-    pub fn init(&mut self, new_node: bool) -> ctl::Init {
-        match self.ctl.call(&init(new_node)).unwrap() {
-            ctl::Reply::Init(init) => init,
+    /// A process that was asked nothing yet.
+    pub fn before_init(dir: TempDir) -> Node {
+        let (child, ctl) = start(dir.path());
+        Node {
+            dir,
+            child,
+            ctl,
+            marks: None,
+        }
+    }
+
+    pub fn init(&mut self, database: ctl::Database) -> ctl::Init {
+        match self.ctl.call(&init_with(database)).unwrap() {
+            ctl::Reply::Init(init) => {
+                self.marks = Some(self.ctl.take_fd().unwrap().into());
+                init
+            }
             other => panic!("no Init: {other:?}"),
         }
     }
 
-    /// kill -9, and a new process.
+    /// What a database would have in its next batch.
+    pub fn mark(&self) -> Option<Mark> {
+        let marks = self.marks.as_ref()?;
+        Some(Mark::read(marks).unwrap().expect("a mark"))
+    }
+
+    /// kill -9, and a new process beside a database that lacks nothing.
     pub fn kill_and_restart(&mut self) -> ctl::Init {
+        let mark = self.mark();
+        self.kill_and_start();
+        self.init(ctl::Database::Present { mark })
+    }
+
+    pub fn kill_and_start(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let (child, ctl) = start(self.dir.path());
-        (self.child, self.ctl) = (child, ctl);
-        self.init(false)
+        (self.child, self.ctl, self.marks) = (child, ctl, None);
     }
 
     pub fn new_channel(&mut self, peer: NodeId) -> ctl::NewChannel {

@@ -17,10 +17,8 @@ fn point(n: u64) -> chan::Request {
 
 #[test]
 fn the_same_seed_is_the_same_node_and_nothing_is_forgotten() {
-    let dir = tempfile::tempdir().unwrap();
-    let (child, ctl) = start(dir.path());
-    let mut node = Node { dir, child, ctl };
-    let first = node.init(true);
+    let mut node = Node::before_init(tempfile::tempdir().unwrap());
+    let first = node.init(ctl::Database::Absent);
     assert_eq!((first.channels.len(), first.next_address), (0, 0));
     let new = node.new_channel(somebody());
     let again = node.kill_and_restart();
@@ -37,20 +35,16 @@ fn the_same_seed_is_the_same_node_and_nothing_is_forgotten() {
 
 #[test]
 fn d4_init_comes_first_and_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (child, ctl) = start(dir.path());
-    let mut node = Node { dir, child, ctl };
+    let mut node = Node::before_init(tempfile::tempdir().unwrap());
     let peer = somebody();
     assert_eq!(node.refused(&ctl::Request::NewChannel { peer }).rule, "D4");
-    node.init(true);
+    node.init(ctl::Database::Absent);
     assert_eq!(node.refused(&init(true)).rule, "D4");
 }
 
 #[test]
 fn b2_a_seed_is_not_made_for_a_database_that_exists() {
-    let dir = tempfile::tempdir().unwrap();
-    let (child, ctl) = start(dir.path());
-    let mut node = Node { dir, child, ctl };
+    let mut node = Node::before_init(tempfile::tempdir().unwrap());
     let refused = node.refused(&init(false));
     assert_eq!(refused.rule, "B2");
     assert!(refused.reason.contains("hsm_secret"), "{}", refused.reason);
@@ -214,6 +208,7 @@ fn it_ends_when_lightningd_says_so_or_goes() {
         ctl,
         mut child,
         dir,
+        marks: _,
     } = Node::new();
     drop(ctl);
     assert_eq!(child.wait().unwrap(), Exit::Code(0));

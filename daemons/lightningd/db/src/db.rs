@@ -1,6 +1,6 @@
 //! The handle.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,13 +8,13 @@ use rocksdb::Direction;
 
 use crate::batch::Batch;
 use crate::error::DbError;
-use crate::identity::Identity;
+use crate::identity::{Identity, SCHEMA};
 use crate::key::{Key, Prefix};
 use crate::open::{self, Loss};
-use crate::queue::{Committed, Queue};
+use crate::queue::{Committed, Queue, Stamp};
 use crate::read::{self, Scan};
 use crate::record::Record;
-use crate::watermark::{self, Watermark};
+use crate::watermark;
 use crate::{create, options};
 
 /// What was written since the database was opened.
@@ -56,16 +56,15 @@ impl Db {
     /// # Errors
     /// See [`DbError`]; the folder is then as it was.
     pub fn open(path: &Path, expect: &Identity) -> Result<Db, DbError> {
-        let checked = open::check(path, expect)?;
-        let (acknowledged, found) = (checked.acknowledged.clone()?, checked.sequence);
-        if found < acknowledged {
-            return Err(DbError::LostCommits {
-                path: path.into(),
-                acknowledged,
-                found,
-            });
-        }
-        Db::start(path, expect, checked)
+        Found::look(path, &expect.network, expect.schema)?.open(expect)
+    }
+
+    /// Looks at a database that is there, before it is known whose node this is. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn find(path: &Path, network: &str) -> Result<Found, DbError> {
+        Found::look(path, network, SCHEMA)
     }
 
     /// As [`Db::open`], after the owner has confirmed a recovery: what is left is taken even if
@@ -75,14 +74,15 @@ impl Db {
     /// # Errors
     /// Anything but lost commits.
     pub fn open_after_loss(path: &Path, expect: &Identity) -> Result<(Db, Option<Loss>), DbError> {
-        let checked = open::check(path, expect)?;
+        let Found { checked, .. } = Found::look(path, &expect.network, expect.schema)?;
         let acknowledged = checked.acknowledged.clone().ok();
         let found = checked.sequence;
         if acknowledged.is_some_and(|acknowledged| acknowledged <= found) {
             return Ok((Db::start(path, expect, checked)?, None));
         }
-        let db = open::open(path, &options::options(), expect, &checked)?;
         let mark = |e| DbError::io("write", &path.join(watermark::FILE), e);
+        open::check_node(&checked.identity, path, expect)?;
+        let db = open::open(path, &options::options(), expect, &checked)?;
         checked.watermark.reset(found).map_err(mark)?;
         tracing::warn!(
             ?acknowledged,
@@ -90,7 +90,7 @@ impl Db {
             "commits were lost, as the owner has accepted"
         );
         Ok((
-            Db::run(db, checked.watermark, found),
+            Db::run(db, checked),
             Some(Loss {
                 acknowledged,
                 found,
@@ -107,12 +107,19 @@ impl Db {
     }
 
     fn start(path: &Path, expect: &Identity, checked: open::Checked) -> Result<Db, DbError> {
+        open::check_node(&checked.identity, path, expect)?;
         let db = open::open(path, &options::options(), expect, &checked)?;
-        Ok(Db::run(db, checked.watermark, checked.sequence))
+        Ok(Db::run(db, checked))
     }
 
-    fn run(db: rocksdb::DB, watermark: Watermark, sequence: u64) -> Db {
-        let queue = Arc::new(Queue::new(db, watermark, sequence));
+    fn run(db: rocksdb::DB, checked: open::Checked) -> Db {
+        let open::Checked {
+            watermark,
+            sequence,
+            stamped,
+            ..
+        } = checked;
+        let queue = Arc::new(Queue::new(db, watermark, sequence, stamped));
         let thread = {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || queue.run())
@@ -227,6 +234,13 @@ impl Db {
         self.queue.write(batch)
     }
 
+    /// From now on each batch takes along what `stamp` gives, if it is something new, and a while
+    /// without a batch ends with one that has nothing else. [`Found::stamp`] gives it back. The first
+    /// call counts.
+    pub fn stamp_with(&self, stamp: Stamp) {
+        self.queue.stamp_with(stamp);
+    }
+
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.queue.stats()
@@ -255,6 +269,45 @@ impl Db {
     /// Something is not durable.
     pub fn close(self) -> Result<(), DbError> {
         self.writer.stop()
+    }
+}
+
+/// A database that passed all checks but whose node it is of. It is locked until it is opened or
+/// dropped.
+pub struct Found {
+    path: PathBuf,
+    checked: open::Checked,
+}
+
+impl Found {
+    fn look(path: &Path, network: &str, schema: u32) -> Result<Found, DbError> {
+        Ok(Found {
+            path: path.into(),
+            checked: open::check(path, network, schema)?,
+        })
+    }
+
+    /// What the last batch was stamped with, see [`Db::stamp_with`]; `None` if none was.
+    #[must_use]
+    pub fn stamp(&self) -> Option<&[u8]> {
+        let bytes = self.checked.stamped.0.as_slice();
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Opens it, if it is of this node.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open(self, expect: &Identity) -> Result<Db, DbError> {
+        let (acknowledged, found) = (self.checked.acknowledged.clone()?, self.checked.sequence);
+        if found < acknowledged {
+            return Err(DbError::LostCommits {
+                path: self.path,
+                acknowledged,
+                found,
+            });
+        }
+        Db::start(&self.path, expect, self.checked)
     }
 }
 

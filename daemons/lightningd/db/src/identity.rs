@@ -87,3 +87,19 @@ impl Record for Sequence {
     const VERSION: u8 = 1;
     type Key = String;
 }
+
+/// What the stamp gave for the last batch that it had something new for, under `db/stamp` in `meta`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamped(pub Vec<u8>);
+
+impl Stamped {
+    pub(crate) fn key() -> String {
+        "db/stamp".into()
+    }
+}
+
+impl Record for Stamped {
+    const CF: Cf = Cf::Meta;
+    const VERSION: u8 = 1;
+    type Key = String;
+}

@@ -31,11 +31,11 @@ mod watermark;
 
 pub use batch::Batch;
 pub use cf::Cf;
-pub use db::{Db, Stats};
+pub use db::{Db, Found, Stats};
 pub use error::DbError;
 pub use identity::{Identity, SCHEMA};
 pub use key::{Key, Path, Prefix};
 pub use open::Loss;
-pub use queue::Committed;
+pub use queue::{Committed, Stamp};
 pub use read::Scan;
 pub use record::{NotReadable, Record};

@@ -12,7 +12,7 @@ use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteOptions};
 use crate::batch::Batch;
 use crate::cf::Cf;
 use crate::error::DbError;
-use crate::identity::{Identity, Sequence, Stored};
+use crate::identity::{Identity, Sequence, Stamped, Stored};
 use crate::options::options;
 use crate::read;
 use crate::watermark::Watermark;
@@ -36,8 +36,10 @@ pub(crate) struct Checked {
     pub sequence: u64,
     /// Number of the last batch that was known to be durable.
     pub acknowledged: Result<u64, DbError>,
-    /// Schema that it is in.
-    schema: u32,
+    /// What the last batch was stamped with; empty if none was.
+    pub stamped: Stamped,
+    /// Whose it is, and its schema.
+    pub identity: Identity,
 }
 
 /// Whether anything is at `path`.
@@ -51,7 +53,7 @@ pub(crate) fn stands(path: &Path) -> Result<bool, DbError> {
 }
 
 /// Reads all that the node cannot run without, and changes nothing.
-pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, DbError> {
+pub(crate) fn check(path: &Path, network: &str, schema: u32) -> Result<Checked, DbError> {
     if !stands(path)? {
         return Err(DbError::Missing { path: path.into() });
     }
@@ -67,24 +69,27 @@ pub(crate) fn check(path: &Path, expect: &Identity) -> Result<Checked, DbError> 
         return Err(missing(path, &[Cf::Meta]));
     }
     let view = DB::open_cf_for_read_only(&options(), path, &names, false).map_err(damaged)?;
-    let schema = check_identity(&view, path, expect)?;
-    check_families(&names, schema, path)?;
+    let identity = identity(&view, path)?;
+    check_identity(&identity, path, network, schema)?;
+    check_families(&names, identity.schema, path)?;
     check_tables(&view, path)?;
     let sequence = match read::get::<Sequence>(&view, &Sequence::key())? {
         Some(Sequence(sequence)) => sequence,
         None => return Err(DbError::NotOurs { path: path.into() }),
     };
     for cf in Cf::ALL {
-        if cf.checked_on_start() && cf.since() <= schema {
+        if cf.checked_on_start() && cf.since() <= identity.schema {
             read::check(&view, cf)?;
         }
     }
+    let stamped = read::get::<Stamped>(&view, &Stamped::key())?;
     let acknowledged = watermark.read(path);
     Ok(Checked {
         watermark,
         sequence,
         acknowledged,
-        schema,
+        stamped: stamped.unwrap_or_default(),
+        identity,
     })
 }
 
@@ -118,36 +123,41 @@ fn check_manifest(path: &Path) -> Result<(), DbError> {
     }
 }
 
-/// Whose it is; its schema.
-fn check_identity(view: &DB, path: &Path, expect: &Identity) -> Result<u32, DbError> {
-    let path = path.to_path_buf();
+fn identity(view: &DB, path: &Path) -> Result<Identity, DbError> {
     let stored = read::get::<Stored>(view, &Stored::key())?;
-    let Some(Ok(found)) = stored.map(Identity::try_from) else {
-        return Err(DbError::NotOurs { path });
-    };
-    if found.schema > expect.schema {
+    match stored.map(Identity::try_from) {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(_)) | None => Err(DbError::NotOurs { path: path.into() }),
+    }
+}
+
+fn check_identity(found: &Identity, path: &Path, network: &str, known: u32) -> Result<(), DbError> {
+    if found.schema > known {
         return Err(DbError::NewerSchema {
-            path,
+            path: path.into(),
             found: found.schema,
-            known: expect.schema,
+            known,
         });
     }
-    if found.network != expect.network {
-        let expected = expect.network.clone();
+    if found.network != network {
         return Err(DbError::OtherNetwork {
-            path,
-            found: found.network,
-            expected,
+            path: path.into(),
+            found: found.network.clone(),
+            expected: network.into(),
         });
     }
-    if found.node_id != expect.node_id {
-        return Err(DbError::OtherNode {
-            path,
-            found: found.shown(),
-            expected: expect.shown(),
-        });
+    Ok(())
+}
+
+pub(crate) fn check_node(found: &Identity, path: &Path, expect: &Identity) -> Result<(), DbError> {
+    if found.node_id == expect.node_id {
+        return Ok(());
     }
-    Ok(found.schema)
+    Err(DbError::OtherNode {
+        path: path.into(),
+        found: found.shown(),
+        expected: expect.shown(),
+    })
 }
 
 fn check_families(names: &BTreeSet<&str>, schema: u32, path: &Path) -> Result<(), DbError> {
@@ -231,7 +241,7 @@ pub(crate) fn open(
             db.create_cf(cf.name(), options).map_err(damaged)?;
         }
     }
-    if checked.schema < expect.schema {
+    if checked.identity.schema < expect.schema {
         let mut batch = Batch::new();
         batch.put(&Stored::key(), &Stored::from(expect));
         let mut sync = WriteOptions::default();

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::batch::{Batch, handle};
 use crate::cf::Cf;
 use crate::db::Stats;
 use crate::error::DbError;
-use crate::identity::Sequence;
+use crate::identity::{Sequence, Stamped};
 use crate::key::Key;
 use crate::record;
 use crate::watermark::Watermark;
@@ -28,6 +28,12 @@ const MAX_WAITING: usize = 16_384;
 const MAX_UNSYNCED: usize = 16 << 20;
 /// What was written without waiting is durable after this long even if nobody commits.
 const LATEST_SYNC: Duration = Duration::from_secs(1);
+/// How long a new stamp waits for a batch that takes it along.
+const LATEST_STAMP: Duration = Duration::from_secs(5);
+
+/// Gives a few bytes that go into each batch with the state that they belong to; `None` if there are
+/// none to be had. Called in the order of the batches, and must not block.
+pub type Stamp = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
 /// A batch on its way to the disk. It has taken effect; wait for this before you promise anything
 /// that it says. Dropping it changes nothing but that you do not learn whether it is durable.
@@ -76,6 +82,8 @@ struct Pending {
     durable: u64,
     unsynced: usize,
     waiters: Vec<Waiter>,
+    /// What the last batch with a stamp has.
+    stamped: Stamped,
     closing: bool,
     stats: Stats,
 }
@@ -89,11 +97,12 @@ pub(crate) struct Queue {
     /// There is room again.
     room: Condvar,
     watermark: Mutex<Watermark>,
+    stamp: OnceLock<Stamp>,
     failure: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Queue {
-    pub fn new(db: DB, watermark: Watermark, sequence: u64) -> Queue {
+    pub fn new(db: DB, watermark: Watermark, sequence: u64, stamped: Stamped) -> Queue {
         Queue {
             db,
             pending: Mutex::new(Pending {
@@ -101,14 +110,21 @@ impl Queue {
                 durable: sequence,
                 unsynced: 0,
                 waiters: Vec::new(),
+                stamped,
                 closing: false,
                 stats: Stats::default(),
             }),
             work: Condvar::new(),
             room: Condvar::new(),
             watermark: Mutex::new(watermark),
+            stamp: OnceLock::new(),
             failure: watch::Sender::new(None),
         }
+    }
+
+    pub fn stamp_with(&self, stamp: Stamp) {
+        // There is one for the life of the database.
+        drop(self.stamp.set(stamp));
     }
 
     pub fn write(&self, batch: Batch) -> Result<(), DbError> {
@@ -139,6 +155,7 @@ impl Queue {
 
     /// Tells the writer to finish.
     pub fn close(&self) {
+        self.stamp_alone();
         self.lock().closing = true;
         self.work.notify_all();
         self.room.notify_all();
@@ -170,11 +187,17 @@ impl Queue {
         }
         let sequence = pending.sequence + 1;
         batch.put_cf(meta, sequence_key, record::encode(&Sequence(sequence))?);
+        // Under the lock: what a batch came of is in its stamp, and no stamp goes back.
+        let stamped = self.new_stamp(&pending);
+        if let Some(stamped) = &stamped {
+            batch.put_cf(meta, Stamped::key().to_bytes(), record::encode(stamped)?);
+        }
         // Under the lock: the order of the lock is the order in the log.
         if let Err(e) = self.db.write_opt(batch, &WriteOptions::default()) {
             return Err(self.fail(format!("batch {sequence} could not be written: {e}")));
         }
         pending.sequence = sequence;
+        pending.stamped = stamped.unwrap_or_else(|| std::mem::take(&mut pending.stamped));
         pending.unsynced += size.max(1);
         pending.stats.batches += 1;
         let wake = waiter.is_some() || pending.unsynced == size.max(1);
@@ -184,6 +207,20 @@ impl Queue {
             self.work.notify_one();
         }
         Ok(())
+    }
+
+    /// The stamp, if it is another than the last batch has.
+    fn new_stamp(&self, pending: &Pending) -> Option<Stamped> {
+        let stamp = self.stamp.get()?().map(Stamped);
+        stamp.filter(|stamp| *stamp != pending.stamped)
+    }
+
+    /// A new stamp that no batch has taken along becomes a batch of its own.
+    fn stamp_alone(&self) {
+        let new = self.new_stamp(&self.lock()).is_some();
+        if new && let Err(error) = self.write(Batch::new()) {
+            tracing::debug!("the stamp was not written: {error}");
+        }
     }
 
     /// Nothing is written from here on.
@@ -245,18 +282,24 @@ impl Queue {
             if pending.closing {
                 return None;
             }
-            let wait = if pending.unsynced > 0 {
-                LATEST_SYNC
-            } else {
-                Duration::MAX
+            let idle = pending.unsynced == 0;
+            let wait = match (idle, self.stamp.get()) {
+                (false, _) => LATEST_SYNC,
+                (true, Some(_)) => LATEST_STAMP,
+                (true, None) => Duration::from_secs(3600),
             };
             let (woken, timeout) = self
                 .work
-                .wait_timeout(pending, wait.min(Duration::from_secs(3600)))
+                .wait_timeout(pending, wait)
                 .unwrap_or_else(PoisonError::into_inner);
             pending = woken;
             if timeout.timed_out() && pending.unsynced > 0 {
                 break;
+            }
+            if timeout.timed_out() && idle && !failed {
+                drop(pending);
+                self.stamp_alone();
+                pending = self.lock();
             }
         }
         Some((

@@ -4,18 +4,20 @@ use bitcoin::ScriptBuf;
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use tx::setup::Basepoints;
-use wire::{ChainHash, ChannelDbid, NodeId};
+use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 
+use super::mark::Mark;
 use super::{Refused, Role};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// First request. Effect: none; who we are.
-    /// Refused if: the seed file or the journal is missing or damaged, or belongs to another network.
-    /// `new_node`: lightningd has no database. Only then are a missing seed and journal created.
+    /// First request. Effect: records the start; who we are. With the reply comes the descriptor of the
+    /// block that [`crate::mark`] tells of.
+    /// Refused if: the seed file or the journal is missing or damaged, or belongs to another network; the
+    /// journal or the database is an older copy than the other (B2). Then nothing is created or changed.
     Init {
         chain_hash: ChainHash,
-        new_node: bool,
+        database: Database,
     },
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
@@ -38,6 +40,15 @@ pub enum Request {
     Stop,
 }
 
+/// What lightningd has of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Database {
+    /// None: this is a node's first start. Only now are a missing seed and journal created.
+    Absent,
+    /// One, and the mark in its last batch; none if it was made and never written to.
+    Present { mark: Option<Mark> },
+}
+
 #[allow(clippy::large_enum_variant)] // short-lived: decoded, matched, taken apart
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
@@ -56,10 +67,20 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Init {
     pub node_id: NodeId,
-    /// Channels that the journal knows, to be compared with the database.
-    pub channels: Vec<ChannelDbid>,
+    /// Channels with a funding output that the journal knows, to be compared with the database.
+    pub channels: Vec<Known>,
     /// Highest wallet address index handed out, and its script kinds' watch list is derived by GetAddress alone.
     pub next_address: u32,
+}
+
+/// A channel with a funding output, as the journal knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    pub channel: ChannelDbid,
+    /// Our newest commitment that was verified; all before it are revoked. `None` before the first.
+    pub local: Option<CommitmentNumber>,
+    /// The peer's newest commitment that was signed. `None` before the first.
+    pub remote: Option<CommitmentNumber>,
 }
 
 /// The public half of a new channel's keys.

@@ -19,6 +19,7 @@ pub mod ctl;
 pub mod edges;
 pub mod gossip;
 pub mod invoice;
+pub mod mark;
 pub mod noise;
 mod schema;
 pub mod wallet;
