@@ -2,6 +2,8 @@
 //!
 //! A table for people, `--json` for programs. Timings decide nothing here.
 
+mod hsm;
+mod journal;
 mod ldk;
 mod machine;
 mod ours;
@@ -9,6 +11,8 @@ mod table;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::journal::Place;
 
 /// Measures Bulkhead beside other nodes.
 #[derive(Parser)]
@@ -22,6 +26,8 @@ struct Arguments {
 enum What {
     /// Payments over one channel between two nodes: ours, then two ldk-node nodes.
     Payments(Payments),
+    /// Requests to hsmd: its journal on a disk, then on a RAM disk.
+    Hsm(hsm::Asked),
 }
 
 /// How much to measure.
@@ -39,6 +45,9 @@ struct Payments {
     /// Without the ldk-node pair.
     #[arg(long)]
     only_ours: bool,
+    /// Our nodes alone, with hsmd's journal on the disk and on a RAM disk.
+    #[arg(long)]
+    journal: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -47,11 +56,15 @@ struct Payments {
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Payments(payments) => run(&payments),
+        What::Hsm(asked) => hsm::run(&asked),
     }
 }
 
 fn run(asked: &Payments) -> Result<()> {
-    let ours = ours::measure(asked)?;
+    if asked.journal {
+        return journal::run(asked);
+    }
+    let ours = ours::measure(asked, Place::Disk)?;
     let ldk = if asked.only_ours {
         Vec::new()
     } else {

@@ -9,6 +9,7 @@ use blackbox::{Network, Node, Options};
 use serde_json::json;
 
 use crate::Payments;
+use crate::journal::{self, Place};
 use crate::table::Row;
 
 /// A channel as large as BOLT 2 allows without option_support_large_channel.
@@ -32,7 +33,7 @@ pub struct Ours {
     pub cpu_ms: f64,
 }
 
-pub fn measure(asked: &Payments) -> Result<Ours> {
+pub fn measure(asked: &Payments, place: Place) -> Result<Ours> {
     eprintln!("starting two Bulkhead nodes");
     let options = Options {
         arguments: vec![
@@ -47,6 +48,14 @@ pub fn measure(asked: &Payments) -> Result<Ours> {
         alice.fund(&network.bitcoind, CHANNEL + 1_000_000)?;
         alice.connect(bob)?;
         alice.open_channel(&network.bitcoind, bob, CHANNEL, 0)?;
+    }
+    let mut on_ram = Vec::new();
+    for node in &mut network.nodes {
+        on_ram.push(journal::restart(node, place)?);
+    }
+    {
+        let [alice, bob] = nodes(&network)?;
+        alice.wait_for_normal(bob)?;
     }
     let before = cpu(&network)?;
     let mut rows = Vec::new();
@@ -63,6 +72,7 @@ pub fn measure(asked: &Payments) -> Result<Ours> {
         node.stop()?;
         costs.push(cost(&node.log(), paid));
     }
+    drop(on_ram);
     let payee = costs.pop().unwrap_or_default();
     let payer = costs.pop().unwrap_or_default();
     Ok(Ours {

@@ -37,7 +37,7 @@ impl Row {
         }
     }
 
-    fn per_second(&self) -> f64 {
+    pub fn per_second(&self) -> f64 {
         self.count as f64 / self.took.as_secs_f64()
     }
 
