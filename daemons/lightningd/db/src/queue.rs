@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rocksdb::{DB, WriteOptions};
+use rocksdb::{DB, WriteBatch, WriteOptions};
 use tokio::sync::{oneshot, watch};
 
 use crate::batch::{Batch, handle};
@@ -168,9 +168,7 @@ impl Queue {
 
     fn apply(&self, batch: Batch, waiter: Option<Waiter>) -> Result<(), DbError> {
         let size = batch.size();
-        let mut batch = batch.finish(&self.db)?;
-        let meta = handle(&self.db, Cf::Meta)?;
-        let sequence_key = Sequence::key().to_bytes();
+        let batch = batch.finish(&self.db)?;
         let mut pending = self.lock();
         while pending.is_full() && !pending.closing {
             self.work.notify_one();
@@ -179,14 +177,26 @@ impl Queue {
                 .wait(pending)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        self.apply_now(pending, batch, size, waiter)
+    }
+
+    fn apply_now(
+        &self,
+        mut pending: MutexGuard<'_, Pending>,
+        mut batch: WriteBatch,
+        size: usize,
+        waiter: Option<Waiter>,
+    ) -> Result<(), DbError> {
         if let Some(why) = self.failure.borrow().clone() {
             return Err(DbError::Failed { why });
         }
         if pending.closing {
             return Err(DbError::Closed);
         }
+        let meta = handle(&self.db, Cf::Meta)?;
         let sequence = pending.sequence + 1;
-        batch.put_cf(meta, sequence_key, record::encode(&Sequence(sequence))?);
+        let number = record::encode(&Sequence(sequence))?;
+        batch.put_cf(meta, Sequence::key().to_bytes(), number);
         // Under the lock: what a batch came of is in its stamp, and no stamp goes back.
         let stamped = self.new_stamp(&pending);
         if let Some(stamped) = &stamped {
@@ -215,10 +225,14 @@ impl Queue {
         stamp.filter(|stamp| *stamp != pending.stamped)
     }
 
-    /// A new stamp that no batch has taken along becomes a batch of its own.
+    /// A new stamp that no batch has taken along becomes a batch of its own. Never waits for room:
+    /// the writer calls it, who makes the room.
     fn stamp_alone(&self) {
-        let new = self.new_stamp(&self.lock()).is_some();
-        if new && let Err(error) = self.write(Batch::new()) {
+        let pending = self.lock();
+        if self.new_stamp(&pending).is_none() {
+            return;
+        }
+        if let Err(error) = self.apply_now(pending, WriteBatch::default(), 0, None) {
             tracing::debug!("the stamp was not written: {error}");
         }
     }
