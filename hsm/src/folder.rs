@@ -3,12 +3,16 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use zeroize::Zeroizing;
+
+/// What a file holds, and its permission bits.
+pub(crate) type Contents = (Zeroizing<Vec<u8>>, u32);
 
 /// The folder that holds the seed and the journal.
 pub(crate) struct Folder(OwnedFd);
@@ -32,14 +36,19 @@ impl Folder {
         }
     }
 
-    /// At most `max` bytes of the file.
-    pub(crate) fn read(&self, name: &str, max: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-        let Some(file) = self.open(name, OFlag::O_RDONLY)? else {
+    /// At most `max` bytes of the file, and its permission bits.
+    pub(crate) fn read(&self, name: &str, max: usize) -> io::Result<Option<Contents>> {
+        let Some(mut file) = self.open(name, OFlag::O_RDONLY)? else {
             return Ok(None);
         };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-        file.take(max).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        let bytes = read_whole(&mut file, max)?;
+        Ok(Some((bytes, mode)))
+    }
+
+    /// The same folder once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Folder> {
+        self.0.try_clone().map(Folder)
     }
 
     /// An empty file; one of this name from an interrupted attempt is replaced.
@@ -76,4 +85,20 @@ impl Folder {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// At most `max` bytes, into one allocation: a vector that grows leaves copies behind.
+pub(crate) fn read_whole(mut from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; max]);
+    let mut len = 0usize;
+    while let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(read) => len = len.saturating_add(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes)
 }

@@ -22,7 +22,7 @@ use crate::journal::{Database, Journal, JournalError, Mark};
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
 use crate::secret::{Key, Secret};
-use crate::seed::{self, Seed, SeedError};
+use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
 use crate::state::State;
 use crate::time::UnixTime;
 use crate::wallet::{Address, Coin, Wallet, check_amounts, check_coins};
@@ -96,6 +96,45 @@ pub struct Hsm {
     pub(crate) channel_keys: HashMap<ChannelDbid, ChannelKeys>,
 }
 
+/// What opening gives.
+pub enum Opened {
+    Unlocked(Box<Hsm>),
+    /// The seed needs its passphrase.
+    Locked(Locked),
+}
+
+/// A signer whose seed needs a passphrase. Nothing was created and nothing but the seed file read.
+pub struct Locked {
+    folder: Folder,
+    stored: StoredSeed,
+    chain_hash: ChainHash,
+    database: Database,
+}
+
+impl Locked {
+    /// As [`Hsm::open`], with the passphrase.
+    ///
+    /// # Errors
+    /// [`SeedError::WrongPassphrase`], and those of [`Hsm::open`].
+    pub fn unlock(&self, passphrase: &Passphrase) -> Result<Hsm, OpenError> {
+        let seed = self.stored.unlock(passphrase)?;
+        let folder = self.folder.try_clone().map_err(|error| SeedError::Io {
+            doing: "open the folder of",
+            error,
+        })?;
+        Hsm::with_seed(folder, &seed, self.chain_hash, self.database)
+    }
+}
+
+/// The seed file's format and permission bits; `None` if there is none.
+///
+/// # Errors
+/// It cannot be read.
+pub fn seed_file(folder: OwnedFd) -> Result<Option<(SeedFormat, u32)>, SeedError> {
+    let stored = StoredSeed::read(&Folder::new(folder))?;
+    Ok(stored.map(|stored| (stored.format, stored.mode)))
+}
+
 impl Hsm {
     /// Opens seed and journal in `folder`. Without a database whichever of the two is missing is
     /// created; beside one, nothing ever is.
@@ -106,18 +145,37 @@ impl Hsm {
         folder: OwnedFd,
         chain_hash: ChainHash,
         database: Database,
-    ) -> Result<Hsm, OpenError> {
+    ) -> Result<Opened, OpenError> {
         let folder = Folder::new(folder);
         let new_node = database == Database::Absent;
-        let has_journal = Journal::exists(&folder)?;
-        let seed = match (Seed::read(&folder)?, new_node) {
-            (Some(seed), _) => seed,
-            (None, true) if has_journal => return Err(OpenError::JournalWithoutSeed),
+        let seed = match (StoredSeed::read(&folder)?, new_node) {
+            (Some(stored), _) => match stored.open() {
+                Err(SeedError::Locked) => {
+                    return Ok(Opened::Locked(Locked {
+                        folder,
+                        stored,
+                        chain_hash,
+                        database,
+                    }));
+                }
+                seed => seed?,
+            },
+            (None, true) if Journal::exists(&folder)? => return Err(OpenError::JournalWithoutSeed),
             (None, true) => Seed::create(&folder)?,
             (None, false) => return Err(OpenError::NoSeed),
         };
-        let node = NodeKeys::derive(&seed)?;
-        match (has_journal, new_node) {
+        let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
+        Ok(Opened::Unlocked(Box::new(hsm)))
+    }
+
+    fn with_seed(
+        folder: Folder,
+        seed: &Seed,
+        chain_hash: ChainHash,
+        database: Database,
+    ) -> Result<Hsm, OpenError> {
+        let node = NodeKeys::derive(seed)?;
+        match (Journal::exists(&folder)?, database == Database::Absent) {
             (true, _) => {}
             (false, true) => Journal::create(&folder, chain_hash, &node.journal)?,
             (false, false) => return Err(OpenError::NoJournal),
@@ -128,7 +186,7 @@ impl Hsm {
             folder,
             chain_hash,
             now: UnixTime::default(),
-            wallet: Wallet::derive(&seed)?,
+            wallet: Wallet::derive(seed)?,
             node,
             state,
             journal,

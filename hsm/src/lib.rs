@@ -39,9 +39,9 @@ mod tests;
 mod time;
 mod wallet;
 
-pub use hsm::{Hsm, Known, NewChannel, OpenError};
+pub use hsm::{Hsm, Known, Locked, NewChannel, OpenError, Opened, seed_file};
 pub use journal::{Database, JournalError, Mark};
 pub use refused::{Phase, Refused, Rule};
-pub use seed::SeedError;
+pub use seed::{Passphrase, SeedError, SeedFormat};
 pub use time::UnixTime;
 pub use wallet::{Address, AddressKind, Coin, WalletKey};

@@ -25,17 +25,19 @@ pub enum Role {
     Wallet,
     Gossip,
     Invoice,
+    Operator,
 }
 
 impl Role {
     /// As hsmd's page has them.
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::Ctl,
         Role::Noise,
         Role::Chan,
         Role::Wallet,
         Role::Gossip,
         Role::Invoice,
+        Role::Operator,
     ];
 
     #[must_use]
@@ -47,6 +49,7 @@ impl Role {
             Role::Wallet => "WALLET",
             Role::Gossip => "GOSSIP",
             Role::Invoice => "INVOICE",
+            Role::Operator => "OPERATOR",
         }
     }
 
@@ -62,6 +65,7 @@ impl Role {
             Role::Wallet => "lightningd's wallet: coins on chain",
             Role::Gossip => "lightningd: announcements",
             Role::Invoice => "lightningd: invoices",
+            Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
         }
     }
 }
@@ -128,6 +132,8 @@ msgs! {
     Ctl {
         Init "Init" -> "node id, channels, the block for marks", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
+        Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed", Always,
+            key "", rules [D4], journal "";
         NewChannel "NewChannel" -> "channel, basepoints, points 0 and 1, closing address", Open,
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
         Mint "Mint" -> "done", Open,
@@ -179,6 +185,12 @@ msgs! {
     Invoice {
         SignBolt11 "SignBolt11" -> "signature", Open,
             key "node", rules [I1], journal "";
+    }
+    Operator {
+        Status "Status" -> "locked or not, node id, seed file, program, sandbox", Always,
+            key "", rules [], journal "";
+        Unlock "Unlock" -> "node id", BeforeInit,
+            key "", rules [B2, D4], journal "its header, on a first start";
     }
 }
 

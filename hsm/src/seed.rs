@@ -1,24 +1,25 @@
 //! `hsm_secret`, in Core Lightning's formats: 32 bytes as they are, or 32 zero bytes and a BIP 39
-//! mnemonic without passphrase. New ones are of the first kind.
+//! mnemonic without passphrase, or a hash and a mnemonic with one. New ones are of the first kind.
 //!
 //! Not here yet: the encrypted formats, which are told apart and refused.
 
 use std::io;
 
 use bip39::Mnemonic;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::folder::Folder;
+use crate::folder::{Folder, read_whole};
 use crate::secret::{Secret, fill_random};
 
 pub(crate) const FILE: &str = "hsm_secret";
 const TEMPORARY: &str = "hsm_secret.new";
 const PLAIN: usize = 32;
 const ENCRYPTED: usize = 73;
-/// Marks a mnemonic; all zero without a passphrase.
+/// Before a mnemonic: SHA-256 of its BIP 39 seed, or all zero without a passphrase. In bytes.
 const HASH: usize = 32;
 /// Longest file that is looked at, in bytes: 24 words need far less.
-const MAX: u64 = 1024;
+const MAX: usize = 1024;
 
 /// Why there is no seed.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +34,116 @@ pub enum SeedError {
     Length(usize),
     #[error("{FILE} is encrypted, which is not supported yet: decrypt it with hsmtool first")]
     Encrypted,
-    #[error("{FILE} is a mnemonic with a passphrase, which is not supported yet")]
-    Passphrase,
+    #[error("{FILE} needs a passphrase")]
+    Locked,
+    #[error("the passphrase is not that of {FILE}")]
+    WrongPassphrase,
     #[error("{FILE} holds no valid BIP 39 mnemonic: restore it from a backup")]
     Mnemonic,
+}
+
+/// What the seed file is, by its length and first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeedFormat {
+    /// 32 bytes as they are.
+    Plain,
+    /// Words without a passphrase.
+    Mnemonic,
+    /// Words that need their BIP 39 passphrase.
+    MnemonicWithPassphrase,
+    /// Core Lightning's 73 bytes.
+    Encrypted,
+    /// None of these.
+    Unknown,
+}
+
+/// The seed file as it lies on the disk.
+pub(crate) struct StoredSeed {
+    bytes: Zeroizing<Vec<u8>>,
+    pub(crate) format: SeedFormat,
+    /// Permission bits.
+    pub(crate) mode: u32,
+}
+
+impl StoredSeed {
+    /// `None` if there is no file.
+    pub(crate) fn read(folder: &Folder) -> Result<Option<StoredSeed>, SeedError> {
+        let read = folder.read(FILE, MAX).map_err(|error| SeedError::Io {
+            doing: "read",
+            error,
+        })?;
+        Ok(read.map(|(bytes, mode)| StoredSeed {
+            format: StoredSeed::format(&bytes),
+            bytes,
+            mode,
+        }))
+    }
+
+    fn format(bytes: &[u8]) -> SeedFormat {
+        match (bytes.len(), bytes.split_at_checked(HASH)) {
+            (PLAIN, _) => SeedFormat::Plain,
+            (ENCRYPTED, _) => SeedFormat::Encrypted,
+            (_, None) => SeedFormat::Unknown,
+            (_, Some((hash, _))) if hash.iter().all(|byte| *byte == 0) => SeedFormat::Mnemonic,
+            (_, Some(_)) => SeedFormat::MnemonicWithPassphrase,
+        }
+    }
+
+    /// The seed in it, as far as it needs no passphrase.
+    pub(crate) fn open(&self) -> Result<Seed, SeedError> {
+        match self.format {
+            SeedFormat::Plain => Seed::plain(&self.bytes),
+            SeedFormat::Mnemonic => Ok(Seed::of_words(&self.words()?, "")),
+            SeedFormat::MnemonicWithPassphrase => Err(SeedError::Locked),
+            SeedFormat::Encrypted => Err(SeedError::Encrypted),
+            SeedFormat::Unknown => Err(SeedError::Length(self.bytes.len())),
+        }
+    }
+
+    /// The seed in it, with the passphrase that it needs.
+    pub(crate) fn unlock(&self, passphrase: &Passphrase) -> Result<Seed, SeedError> {
+        match self.format {
+            SeedFormat::Plain
+            | SeedFormat::Mnemonic
+            | SeedFormat::Encrypted
+            | SeedFormat::Unknown => self.open(),
+            SeedFormat::MnemonicWithPassphrase => {
+                let seed = Seed::of_words(&self.words()?, &passphrase.0);
+                match self.bytes.starts_with(&Sha256::digest(seed.whole())) {
+                    true => Ok(seed),
+                    false => Err(SeedError::WrongPassphrase),
+                }
+            }
+        }
+    }
+
+    fn words(&self) -> Result<Mnemonic, SeedError> {
+        let words = self.bytes.get(HASH..).unwrap_or_default();
+        let words = std::str::from_utf8(words).map_err(|_| SeedError::Mnemonic)?;
+        Mnemonic::parse_normalized(words).map_err(|_| SeedError::Mnemonic)
+    }
+}
+
+/// What the owner types; wiped on drop.
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    /// What is to be read, to its end. `None` if it is not text or too long: no seed has such a one.
+    ///
+    /// # Errors
+    /// It cannot be read, or would have to be waited for.
+    pub fn read(from: impl io::Read) -> io::Result<Option<Passphrase>> {
+        let bytes = read_whole(from, Self::MAX.saturating_add(1))?;
+        Ok(match std::str::from_utf8(&bytes) {
+            Ok(text) if text.len() <= Self::MAX => {
+                Some(Passphrase(Zeroizing::new(text.to_owned())))
+            }
+            Ok(_) | Err(_) => None,
+        })
+    }
+
+    /// The longest, in bytes.
+    pub const MAX: usize = 1024;
 }
 
 /// What all keys derive from.
@@ -47,16 +154,6 @@ pub(crate) enum Seed {
 }
 
 impl Seed {
-    /// The file's seed; `None` if there is no file.
-    pub(crate) fn read(folder: &Folder) -> Result<Option<Seed>, SeedError> {
-        let read = folder.read(FILE, MAX);
-        let bytes = read.map_err(|error| SeedError::Io {
-            doing: "read",
-            error,
-        })?;
-        bytes.map(|bytes| Seed::parse(&bytes)).transpose()
-    }
-
     /// A new file with a new seed, durably.
     pub(crate) fn create(folder: &Folder) -> Result<Seed, SeedError> {
         let doing = |doing| move |error| SeedError::Io { doing, error };
@@ -68,22 +165,20 @@ impl Seed {
         Ok(Seed::Plain(seed))
     }
 
+    fn plain(bytes: &[u8]) -> Result<Seed, SeedError> {
+        let plain = <[u8; PLAIN]>::try_from(bytes);
+        let plain = plain.map_err(|_| SeedError::Length(bytes.len()))?;
+        Ok(Seed::Plain(Secret(plain)))
+    }
+
+    fn of_words(words: &Mnemonic, passphrase: &str) -> Seed {
+        Seed::Mnemonic(Secret(words.to_seed_normalized(passphrase)))
+    }
+
+    /// The seed in these bytes of a file.
+    #[cfg(test)]
     pub(crate) fn parse(bytes: &[u8]) -> Result<Seed, SeedError> {
-        if let Ok(plain) = <[u8; PLAIN]>::try_from(bytes) {
-            return Ok(Seed::Plain(Secret(plain)));
-        }
-        if bytes.len() == ENCRYPTED {
-            return Err(SeedError::Encrypted);
-        }
-        let Some((hash, words)) = bytes.split_at_checked(HASH) else {
-            return Err(SeedError::Length(bytes.len()));
-        };
-        if hash.iter().any(|byte| *byte != 0) {
-            return Err(SeedError::Passphrase);
-        }
-        let words = std::str::from_utf8(words).map_err(|_| SeedError::Mnemonic)?;
-        let mnemonic = Mnemonic::parse_normalized(words).map_err(|_| SeedError::Mnemonic)?;
-        Ok(Seed::Mnemonic(Secret(mnemonic.to_seed_normalized(""))))
+        StoredSeed::of(bytes).open()
     }
 
     /// What the wallet derives from: all of it.
@@ -108,16 +203,46 @@ impl Seed {
 mod tests {
     use super::*;
 
+    impl StoredSeed {
+        pub(crate) fn of(bytes: &[u8]) -> StoredSeed {
+            StoredSeed {
+                format: StoredSeed::format(bytes),
+                bytes: Zeroizing::new(bytes.to_vec()),
+                mode: 0o600,
+            }
+        }
+    }
+
+    pub(crate) fn passphrase(text: &str) -> Passphrase {
+        Passphrase::read(text.as_bytes()).unwrap().unwrap()
+    }
+
     #[test]
     fn a_file_of_no_known_format_is_refused_by_what_it_is() {
-        let refused = |bytes: &[u8]| match Seed::parse(bytes) {
+        let refused = |bytes: &[u8]| match StoredSeed::of(bytes).open() {
             Ok(_) => panic!("taken"),
             Err(error) => error,
         };
         assert!(matches!(refused(&[]), SeedError::Length(0)));
         assert!(matches!(refused(&[1; 31]), SeedError::Length(31)));
         assert!(matches!(refused(&[1; 73]), SeedError::Encrypted));
-        assert!(matches!(refused(&[1; 100]), SeedError::Passphrase));
+        assert!(matches!(refused(&[1; 100]), SeedError::Locked));
         assert!(matches!(refused(&[0; 100]), SeedError::Mnemonic));
+    }
+
+    #[test]
+    fn words_with_a_passphrase_open_with_that_passphrase_alone() {
+        let words = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+        let mnemonic = Mnemonic::parse_normalized(words).unwrap();
+        let seed = mnemonic.to_seed_normalized("correct horse");
+        let file = [&Sha256::digest(seed)[..], words.as_bytes()].concat();
+        let stored = StoredSeed::of(&file);
+        assert_eq!(stored.format, SeedFormat::MnemonicWithPassphrase);
+        let opened = stored.unlock(&passphrase("correct horse")).unwrap();
+        assert_eq!(opened.whole(), seed);
+        for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
+            let error = stored.unlock(&passphrase(wrong)).err().unwrap();
+            assert!(matches!(error, SeedError::WrongPassphrase), "{error}");
+        }
     }
 }

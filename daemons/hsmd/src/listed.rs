@@ -4,7 +4,7 @@
 //! is answered without standing in the table.
 
 use hsm::msgs::{Msg, Role};
-use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, wallet};
+use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, wallet};
 use wire::ChannelDbid;
 
 /// What comes from a role's socket.
@@ -30,6 +30,7 @@ impl Request for ctl::Request {
     fn msg(&self) -> Msg {
         match self {
             ctl::Request::Init { .. } => Msg::Init,
+            ctl::Request::Unlocked => Msg::Unlocked,
             ctl::Request::NewChannel { .. } => Msg::NewChannel,
             ctl::Request::Mint { .. } => Msg::Mint,
             ctl::Request::ForceClose { .. } => Msg::ForceClose,
@@ -44,9 +45,10 @@ impl Request for ctl::Request {
                 Some(*channel)
             }
             ctl::Request::Mint { channel, .. } => *channel,
-            ctl::Request::Init { .. } | ctl::Request::NewChannel { .. } | ctl::Request::Stop => {
-                None
-            }
+            ctl::Request::Init { .. }
+            | ctl::Request::Unlocked
+            | ctl::Request::NewChannel { .. }
+            | ctl::Request::Stop => None,
         }
     }
 }
@@ -100,6 +102,17 @@ impl Request for invoice::Request {
     }
 }
 
+impl Request for operator::Request {
+    const ROLE: Role = Role::Operator;
+
+    fn msg(&self) -> Msg {
+        match self {
+            operator::Request::Status => Msg::Status,
+            operator::Request::Unlock => Msg::Unlock,
+        }
+    }
+}
+
 impl Reply for ctl::Reply {
     fn refuse(refused: Refused) -> Self {
         ctl::Reply::Refused(refused)
@@ -133,5 +146,11 @@ impl Reply for gossip::Reply {
 impl Reply for invoice::Reply {
     fn refuse(refused: Refused) -> Self {
         invoice::Reply::Refused(refused)
+    }
+}
+
+impl Reply for operator::Reply {
+    fn refuse(refused: Refused) -> Self {
+        operator::Reply::Refused(refused)
     }
 }

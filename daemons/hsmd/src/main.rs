@@ -4,7 +4,8 @@
 //! folder: `hsm_secret` and `hsm-journal`. Talks to: lightningd (CTL), and whoever lightningd has
 //! given a socket of one role: connectd (NOISE), each channel's channeld (CHAN), lightningd itself
 //! (WALLET, GOSSIP, INVOICE). The socket is who asks: no request names a role, and none a channel
-//! but those of CTL. Never: the network, another file, a digest or a transaction to sign that it did
+//! but those of CTL. The owner connects by himself to `hsm-operator` in that folder (OPERATOR), past
+//! lightningd: a passphrase goes this way alone. Never: the network, another file, a digest or a transaction to sign that it did
 //! not build, a wait for anybody but the disk.
 //!
 //! One thread. Each round it answers what all ready sockets ask, at most a few requests of each,
@@ -14,17 +15,27 @@
 //! If it dies: nothing can be signed and the node stops; on the next start the journal gives the same
 //! state, and whoever had no reply asks again. It ends when lightningd says Stop or closes CTL.
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 mod answer;
+mod custody;
 mod listed;
 mod marks;
+mod operator;
 mod port;
 mod serve;
+
+use custody::{Custody, Program};
+use operator::Listener;
+use serve::ServeError;
 
 fn main() -> ExitCode {
     subd::run(subd::Role::Hsmd, |mut fds| {
         let (lightningd, folder) = (fds.take("lightningd")?, fds.take("folder")?);
-        serve::serve(lightningd, folder)
+        let listener = Listener::bind(folder.as_fd())?;
+        let program = Program::open().map_err(ServeError::Program)?;
+        let custody = Custody::new(folder, program, fds.hardening().clone());
+        serve::serve(lightningd, listener, custody)
     })
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hsm::Hsm;
 use hsm_messages::Role;
-use hsm_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
+use hsm_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmWallet};
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Conn, Edge, Error, Limits};
@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::ChannelDbid;
 
-use crate::answer;
+use crate::custody::Custody;
 use crate::listed::{Reply, Request};
+use crate::{answer, operator};
 
 /// Most requests of one socket in one round.
-const TURN: usize = 16;
+pub const TURN: usize = 16;
 /// The longest request, and what may wait for an end that does not read, in bytes. The longest
 /// honest ones are 966 changes and 483 signatures, below 200 kB.
 pub const LIMITS: Limits = Limits {
@@ -31,6 +32,7 @@ pub enum Port {
     Wallet(LowerConn<HsmWallet>),
     Gossip(LowerConn<HsmGossip>),
     Invoice(LowerConn<HsmInvoice>),
+    Operator(LowerConn<HsmOperator>),
 }
 
 /// A role with the channel that it is for, if it is for one: there is one socket for each.
@@ -38,6 +40,8 @@ pub enum Port {
 pub enum Seat {
     Node(Role),
     Channel(ChannelDbid),
+    /// One of the owner's connections, by its number.
+    Operator(u64),
 }
 
 impl Seat {
@@ -71,6 +75,11 @@ impl Port {
             Seat::Node(Role::Wallet) => Port::Wallet(conn::<HsmWallet>(fd)?),
             Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
             Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
+            Seat::Operator(_) => Port::Operator(Conn::with_limits(
+                fd,
+                hello::<HsmOperator>(),
+                operator::LIMITS,
+            )?),
             // Seat::new makes none.
             Seat::Node(Role::Chan) => return Err(Error::Closed),
         })
@@ -81,7 +90,12 @@ impl Port {
     ///
     /// # Errors
     /// The end is closed, at fault, or does not read.
-    pub fn turn(&mut self, hsm: &mut Hsm, answered: &mut u64) -> Result<Turn, Error> {
+    pub fn turn(&mut self, custody: &mut Custody, answered: &mut u64) -> Result<Turn, Error> {
+        if let Port::Operator(conn) = self {
+            return operator::turn(conn, custody, answered);
+        }
+        // The others are minted by CTL, which mints none before there are keys.
+        let hsm = custody.hsm().ok_or(Error::Closed)?;
         match self {
             Port::Noise(conn) => turn(conn, None, hsm, answered, answer::noise),
             Port::Chan(channel, conn) => {
@@ -93,6 +107,7 @@ impl Port {
             Port::Wallet(conn) => turn(conn, None, hsm, answered, answer::wallet),
             Port::Gossip(conn) => turn(conn, None, hsm, answered, answer::gossip),
             Port::Invoice(conn) => turn(conn, None, hsm, answered, answer::invoice),
+            Port::Operator(_) => Ok(Turn::Done),
         }
     }
 
@@ -107,6 +122,7 @@ impl Port {
             Port::Wallet(conn) => conn.flush_nonblocking(),
             Port::Gossip(conn) => conn.flush_nonblocking(),
             Port::Invoice(conn) => conn.flush_nonblocking(),
+            Port::Operator(conn) => conn.flush_nonblocking(),
         }
     }
 }
@@ -119,6 +135,7 @@ impl AsFd for Port {
             Port::Wallet(conn) => conn.as_fd(),
             Port::Gossip(conn) => conn.as_fd(),
             Port::Invoice(conn) => conn.as_fd(),
+            Port::Operator(conn) => conn.as_fd(),
         }
     }
 }

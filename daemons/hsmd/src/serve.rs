@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use hsm::{Hsm, JournalError, Rule, UnixTime};
+use hsm::{JournalError, Rule};
 use hsm_messages::edges::HsmCtl;
 use hsm_messages::hello;
 use hsm_messages::{Role, ctl};
@@ -13,15 +13,17 @@ use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Conn, Error};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use wire::{ChainHash, ChannelDbid};
+use wire::ChannelDbid;
 
 use crate::answer;
+use crate::custody::{Custody, Signer};
 use crate::listed::{Reply, Request};
-use crate::marks::{self, Marks};
+use crate::operator::{CONNECTIONS, ListenError, Listener};
 use crate::port::{LIMITS, Port, Seat, Turn};
 
-/// CTL's number; the others count from 1.
+/// CTL's number, and that of the socket that the owner connects to; the others count from 2.
 const CTL: u64 = 0;
+const LISTENER: u64 = 1;
 /// Most sockets in one round. Those that had no turn come first in the next.
 const ROUND: usize = 64;
 /// How long what may wait for the disk does, while there is something else to do.
@@ -42,17 +44,21 @@ pub enum ServeError {
     Epoll(#[from] Errno),
     #[error("cannot tell how far the journal is: {0}")]
     Marks(#[from] io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot read its own program: {0}")]
+    Program(io::Error),
 }
 
 /// Answers until lightningd says Stop or closes its end.
 ///
 /// # Errors
 /// What the journal should hold cannot be made durable; lightningd is at fault.
-pub fn serve(lightningd: OwnedFd, folder: OwnedFd) -> Result<(), ServeError> {
-    let mut server = Server::new(lightningd, folder)?;
+pub fn serve(lightningd: OwnedFd, listener: Listener, custody: Custody) -> Result<(), ServeError> {
+    let mut server = Server::new(lightningd, listener, custody)?;
     while server.round()? == Then::GoOn {}
     server.settle()?;
-    let syncs = server.hsm.as_ref().map_or(0, Hsm::syncs);
+    let syncs = server.custody.hsm().map_or(0, |hsm| hsm.syncs());
     tracing::info!(
         "hsmd: {} requests in {syncs} synced writes",
         server.answered
@@ -66,13 +72,22 @@ enum Then {
     End,
 }
 
+/// What becomes of a request of CTL.
+#[allow(clippy::large_enum_variant)] // short-lived: made, matched, taken apart
+enum Answer {
+    Now(ctl::Reply),
+    /// The reply waits for the owner's passphrase.
+    Unlocked,
+    Stop,
+}
+
 struct Server {
     epoll: Epoll,
     ctl: LowerConn<HsmCtl>,
-    folder: OwnedFd,
-    /// From Init on.
-    hsm: Option<Hsm>,
-    marks: Option<Marks>,
+    listener: Listener,
+    custody: Custody,
+    /// lightningd has asked to be told when the seed is unlocked.
+    asked_unlocked: bool,
     ports: HashMap<u64, Seated>,
     by_seat: HashMap<Seat, u64>,
     last: u64,
@@ -92,19 +107,24 @@ struct Seated {
 }
 
 impl Server {
-    fn new(lightningd: OwnedFd, folder: OwnedFd) -> Result<Server, ServeError> {
+    fn new(
+        lightningd: OwnedFd,
+        listener: Listener,
+        custody: Custody,
+    ) -> Result<Server, ServeError> {
         let ctl = Conn::with_limits(lightningd, hello::<HsmCtl>(), LIMITS)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&ctl, EpollEvent::new(EpollFlags::EPOLLIN, CTL))?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         Ok(Server {
             epoll,
             ctl,
-            folder,
-            hsm: None,
-            marks: None,
+            listener,
+            custody,
+            asked_unlocked: false,
             ports: HashMap::new(),
             by_seat: HashMap::new(),
-            last: CTL,
+            last: LISTENER,
             waiting: BTreeSet::new(),
             unsettled: None,
             answered: 0,
@@ -112,26 +132,29 @@ impl Server {
     }
 
     fn round(&mut self) -> Result<Then, ServeError> {
-        let ready = self.wait()?;
-        if let Some(hsm) = &mut self.hsm {
-            hsm.set_now(UnixTime::from(SystemTime::now()));
-        }
+        let mut ready = self.wait()?;
+        self.custody.set_now();
         let mut then = Then::GoOn;
         for id in &ready {
             match *id {
                 CTL => then = self.ctl_turn()?,
+                LISTENER => self.accept(),
                 id => self.port_turn(id),
             }
         }
+        if self.tell_unlocked()? {
+            ready.insert(CTL);
+        }
         // Whatever was answered may tell of a change: nothing goes out before all are durable, but
         // for those that may wait a little.
-        if let Some(hsm) = &mut self.hsm {
+        if let Some(hsm) = self.custody.hsm() {
             hsm.sync()?;
         }
-        self.write_mark()?;
+        self.custody.write_mark()?;
         for id in ready {
             match id {
                 CTL => self.flush_ctl()?,
+                LISTENER => {}
                 id => self.flush_port(id),
             }
         }
@@ -140,7 +163,7 @@ impl Server {
     }
 
     fn settle_in_time(&mut self) -> Result<(), ServeError> {
-        match self.hsm.as_ref().is_none_or(Hsm::is_settled) {
+        match self.custody.hsm().is_none_or(|hsm| hsm.is_settled()) {
             true => self.unsettled = None,
             false => {
                 let since = *self.unsettled.get_or_insert_with(Instant::now);
@@ -154,18 +177,10 @@ impl Server {
 
     fn settle(&mut self) -> Result<(), ServeError> {
         self.unsettled = None;
-        if let Some(hsm) = &mut self.hsm {
+        if let Some(hsm) = self.custody.hsm() {
             hsm.settle()?;
         }
-        self.write_mark()
-    }
-
-    /// Before a reply leaves, so that a batch that holds what came of it names its record too.
-    fn write_mark(&mut self) -> Result<(), ServeError> {
-        match (&mut self.marks, &self.hsm) {
-            (Some(marks), Some(hsm)) => Ok(marks.write(hsm.mark())?),
-            (Some(_) | None, _) => Ok(()),
-        }
+        Ok(self.custody.write_mark()?)
     }
 
     /// The sockets of this round.
@@ -190,10 +205,10 @@ impl Server {
     }
 
     fn port_turn(&mut self, id: u64) {
-        let (Some(seated), Some(hsm)) = (self.ports.get_mut(&id), &mut self.hsm) else {
+        let Some(seated) = self.ports.get_mut(&id) else {
             return;
         };
-        match seated.port.turn(hsm, &mut self.answered) {
+        match seated.port.turn(&mut self.custody, &mut self.answered) {
             Ok(Turn::Done) => {}
             Ok(Turn::More) => drop(self.waiting.insert(id)),
             Err(error) => self.close(id, &error),
@@ -248,18 +263,22 @@ impl Server {
             };
             self.answered += 1;
             match self.answer_ctl(request) {
-                Some(reply) => {
-                    let fds = match (&reply, &self.marks) {
-                        (ctl::Reply::Init(_), Some(marks)) => vec![marks.share()?],
-                        (_, _) => Vec::new(),
-                    };
-                    self.ctl.queue_with_fds(&reply, fds)?;
-                }
-                None => return Ok(Then::End),
+                Answer::Now(reply) => self.reply_ctl(&reply)?,
+                Answer::Unlocked => self.asked_unlocked = true,
+                Answer::Stop => return Ok(Then::End),
             }
         }
         self.waiting.insert(CTL);
         Ok(Then::GoOn)
+    }
+
+    /// With who we are goes the block for marks.
+    fn reply_ctl(&mut self, reply: &ctl::Reply) -> Result<(), ServeError> {
+        let fds = match (reply, &self.custody.signer) {
+            (ctl::Reply::Init(_), Signer::Open(open)) => vec![open.marks.share()?],
+            (_, _) => Vec::new(),
+        };
+        Ok(self.ctl.queue_with_fds(reply, fds)?)
     }
 
     fn flush_ctl(&mut self) -> Result<(), ServeError> {
@@ -275,27 +294,39 @@ impl Server {
             .modify(&self.ctl, &mut EpollEvent::new(interest, CTL))?)
     }
 
-    /// `None` for Stop.
-    fn answer_ctl(&mut self, request: ctl::Request) -> Option<ctl::Reply> {
-        let (hsm, channel) = (self.hsm.as_ref(), request.channel());
-        if let Err(refused) = request.msg().check(ctl::Request::ROLE, hsm, channel) {
-            return Some(ctl::Reply::refuse(answer::refused("lightningd", &refused)));
+    fn answer_ctl(&mut self, request: ctl::Request) -> Answer {
+        let (hsm, channel) = (self.custody.hsm(), request.channel());
+        if let Err(refused) = request
+            .msg()
+            .check(ctl::Request::ROLE, hsm.as_deref(), channel)
+        {
+            return Answer::Now(ctl::Reply::refuse(answer::refused("lightningd", &refused)));
         }
-        let reply = match (request, &mut self.hsm) {
-            (ctl::Request::Stop, _) => return None,
+        let signer = &mut self.custody.signer;
+        Answer::Now(match (request, signer) {
+            (ctl::Request::Stop, _) => return Answer::Stop,
             (
                 ctl::Request::Init {
                     chain_hash,
                     database,
                 },
-                None,
-            ) => self.init(chain_hash, database),
-            (ctl::Request::Init { .. }, Some(_)) => out_of_order("a second Init"),
-            (ctl::Request::NewChannel { peer }, Some(hsm)) => answer::new_channel(hsm, peer),
-            (ctl::Request::Mint { role, channel }, Some(_)) => self.mint(role, channel),
-            (ctl::Request::ForceClose { channel }, Some(hsm)) => answer::force_close(hsm, channel),
-            (ctl::Request::Forget { channel }, Some(hsm)) => {
-                let reply = answer::forget(hsm, channel);
+                Signer::NotStarted | Signer::Failed(_),
+            ) => {
+                self.custody.open(chain_hash, database);
+                init_reply(&self.custody.signer)
+            }
+            (ctl::Request::Init { .. }, _) => out_of_order("a second Init"),
+            (ctl::Request::Unlocked, Signer::Locked(_)) => return Answer::Unlocked,
+            (ctl::Request::Unlocked, signer) => init_reply(signer),
+            (ctl::Request::NewChannel { peer }, Signer::Open(open)) => {
+                answer::new_channel(&mut open.hsm, peer)
+            }
+            (ctl::Request::Mint { role, channel }, Signer::Open(_)) => self.mint(role, channel),
+            (ctl::Request::ForceClose { channel }, Signer::Open(open)) => {
+                answer::force_close(&mut open.hsm, channel)
+            }
+            (ctl::Request::Forget { channel }, Signer::Open(open)) => {
+                let reply = answer::forget(&mut open.hsm, channel);
                 if let (ctl::Reply::Forgotten, Some(id)) =
                     (&reply, self.by_seat.get(&Seat::Channel(channel)).copied())
                 {
@@ -308,37 +339,33 @@ impl Server {
                 | ctl::Request::Mint { .. }
                 | ctl::Request::ForceClose { .. }
                 | ctl::Request::Forget { .. },
-                None,
-            ) => out_of_order("a request before Init"),
-        };
-        Some(reply)
+                Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_),
+            ) => out_of_order("a request before the seed is open"),
+        })
     }
 
-    fn init(&mut self, chain_hash: ChainHash, database: ctl::Database) -> ctl::Reply {
-        let folder = match self.folder.try_clone() {
-            Ok(folder) => folder,
-            Err(error) => return cannot_open(&format!("cannot use the folder: {error}")),
-        };
-        let hsm = match Hsm::open(folder, chain_hash, marks::database(database)) {
-            Ok(hsm) => hsm,
-            Err(error) => return cannot_open(&error.to_string()),
-        };
-        match Marks::new(hsm.mark()) {
-            Ok(marks) => self.marks = Some(marks),
-            Err(error) => return cannot_open(&format!("cannot make a memfd: {error}")),
+    /// Answers the request Unlocked as soon as it can be. Says whether it did.
+    fn tell_unlocked(&mut self) -> Result<bool, ServeError> {
+        if !self.asked_unlocked || matches!(self.custody.signer, Signer::Locked(_)) {
+            return Ok(false);
         }
-        let hsm = self.hsm.insert(hsm);
-        hsm.set_now(UnixTime::from(SystemTime::now()));
-        let known = |known: hsm::Known| ctl::Known {
-            channel: known.channel,
-            local: known.local,
-            remote: known.remote,
-        };
-        ctl::Reply::Init(ctl::Init {
-            node_id: hsm.node_id(),
-            channels: hsm.channels().into_iter().map(known).collect(),
-            next_address: hsm.next_address(),
-        })
+        self.asked_unlocked = false;
+        self.reply_ctl(&init_reply(&self.custody.signer))?;
+        Ok(true)
+    }
+
+    fn accept(&mut self) {
+        while let Some(connection) = self.listener.accept() {
+            let of_owner = |seated: &&Seated| matches!(seated.seat, Seat::Operator(_));
+            if self.ports.values().filter(of_owner).count() >= CONNECTIONS {
+                tracing::warn!("the owner has {CONNECTIONS} connections; one more is not taken");
+                continue;
+            }
+            let seat = Seat::Operator(self.last.saturating_add(1));
+            if let Err(error) = self.seat(seat, connection) {
+                tracing::debug!("a connection of the owner: {error}");
+            }
+        }
     }
 
     fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> ctl::Reply {
@@ -350,7 +377,7 @@ impl Server {
             return wrong("CHAN is for one channel, and no other role is");
         };
         let known = channel
-            .zip(self.hsm.as_ref())
+            .zip(self.custody.hsm())
             .map(|(dbid, hsm)| hsm.check_channel(dbid));
         if let Some(Err(error)) = known {
             return ctl::Reply::Refused(answer::refused("lightningd", &error));
@@ -386,10 +413,28 @@ impl Server {
     }
 }
 
-fn out_of_order(what: &str) -> ctl::Reply {
-    ctl::Reply::Refused(answer::refused_by("lightningd", Rule::D4, what.to_owned()))
+fn init_reply(signer: &Signer) -> ctl::Reply {
+    match signer {
+        Signer::NotStarted => out_of_order("no Init"),
+        Signer::Locked(_) => ctl::Reply::Locked,
+        Signer::Open(open) => {
+            let known = |known: hsm::Known| ctl::Known {
+                channel: known.channel,
+                local: known.local,
+                remote: known.remote,
+            };
+            ctl::Reply::Init(ctl::Init {
+                node_id: open.hsm.node_id(),
+                channels: open.hsm.channels().into_iter().map(known).collect(),
+                next_address: open.hsm.next_address(),
+            })
+        }
+        Signer::Failed(why) => {
+            ctl::Reply::Refused(answer::refused_by("lightningd", Rule::B2, why.clone()))
+        }
+    }
 }
 
-fn cannot_open(why: &str) -> ctl::Reply {
-    ctl::Reply::Refused(answer::refused_by("lightningd", Rule::B2, why.to_owned()))
+fn out_of_order(what: &str) -> ctl::Reply {
+    ctl::Reply::Refused(answer::refused_by("lightningd", Rule::D4, what.to_owned()))
 }

@@ -6,6 +6,8 @@ mod channel;
 mod disk;
 #[path = "hsmd/node.rs"]
 mod node;
+#[path = "hsmd/operator.rs"]
+mod operator;
 #[path = "hsmd/roles.rs"]
 mod roles;
 #[path = "hsmd/sockets.rs"]

@@ -165,11 +165,20 @@ async fn start_hsmd(
     })?;
     let chain_hash = chain_hash(options.network.bitcoin());
     let database = moment::database(found)?;
-    let init = ctl::Request::Init {
+    let request = ctl::Request::Init {
         chain_hash,
         database,
     };
-    let (init, fds) = match ctl.ask_with_fds(init, Vec::new()).await {
+    let mut reply = ctl.ask_with_fds(request, Vec::new()).await;
+    if let Ok((ctl::Reply::Locked, _)) = reply {
+        tracing::warn!(
+            "the seed is locked: to unlock it, run `lightning-hsmtool unlock {}`; nothing else \
+             starts before",
+            options.network_dir.display()
+        );
+        reply = ctl.ask_with_fds(ctl::Request::Unlocked, Vec::new()).await;
+    }
+    let (init, fds) = match reply {
         Ok((ctl::Reply::Init(init), fds)) => (init, fds),
         Ok((ctl::Reply::Refused(refused), _)) => bail!("{}", refused.reason),
         Ok(_) => bail!("hsmd answered something else than it was asked"),

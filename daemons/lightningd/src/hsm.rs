@@ -141,6 +141,7 @@ pub async fn mint(
         ctl::Reply::Minted => Ok(ours),
         ctl::Reply::Refused(refused) => Err(refused.into()),
         ctl::Reply::Init(_)
+        | ctl::Reply::Locked
         | ctl::Reply::NewChannel(_)
         | ctl::Reply::ForceClose { .. }
         | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -157,6 +158,7 @@ impl Hsm {
             ctl::Reply::NewChannel(new) => Ok(new),
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
+            | ctl::Reply::Locked
             | ctl::Reply::Minted
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -172,6 +174,7 @@ impl Hsm {
             ctl::Reply::ForceClose { tx } => Ok(tx),
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
+            | ctl::Reply::Locked
             | ctl::Reply::NewChannel(_)
             | ctl::Reply::Minted
             | ctl::Reply::Forgotten => Err(HsmError::Confused),

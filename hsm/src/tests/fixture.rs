@@ -20,8 +20,8 @@ use crate::derive::NodeKeys;
 use crate::folder::Folder;
 use crate::journal::{Replayed, replay};
 use crate::secret::Secret;
-use crate::seed::Seed;
-use crate::{Database, Hsm, NewChannel, OpenError};
+use crate::seed::StoredSeed;
+use crate::{Database, Hsm, NewChannel, OpenError, Opened};
 
 pub const CHAIN: ChainHash = ChainHash([0x06; 32]);
 pub const VALUE: Satoshi = Satoshi(1_000_000);
@@ -41,12 +41,18 @@ pub fn open(path: &Path, new_node: bool) -> Result<Hsm, OpenError> {
 }
 
 pub fn open_with(path: &Path, database: Database) -> Result<Hsm, OpenError> {
-    Hsm::open(folder(path), CHAIN, database)
+    match Hsm::open(folder(path), CHAIN, database)? {
+        Opened::Unlocked(hsm) => Ok(*hsm),
+        Opened::Locked(_) => panic!("the seed is locked"),
+    }
 }
 
 /// What the journal in a folder amounts to, if it is there and good.
 pub fn replayed(path: &Path) -> Option<Replayed> {
-    let seed = Seed::read(&Folder::new(folder(path))).ok()??;
+    let seed = StoredSeed::read(&Folder::new(folder(path)))
+        .ok()??
+        .open()
+        .ok()?;
     let key = NodeKeys::derive(&seed).ok()?.journal;
     let bytes = fs::read(path.join("hsm-journal")).ok()?;
     replay(&bytes, CHAIN, Secret(key.0)).ok()

@@ -163,7 +163,7 @@ fn another_seed_another_chain_and_no_journal_at_all_are_told_apart() {
     node.hsm().sync().unwrap();
     let dir = node.dir.path().to_owned();
     let keep = drop_hsm(node);
-    let other = Hsm::open(folder(&dir), ChainHash([9; 32]), Database::Present(None));
+    let other = Hsm::open(folder(&dir), ChainHash([9; 32]), Database::Present(None)).map(drop);
     assert!(matches!(
         other,
         Err(OpenError::Journal(JournalError::OtherChain))

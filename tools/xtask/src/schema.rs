@@ -21,7 +21,8 @@ use crate::paths;
 use crate::run::say;
 
 /// The crates whose types can be in a message, lowest first; ipc-messages itself is last.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
+    "ipc/transport/src",
     "wire/src",
     "protocol/tx/src",
     "protocol/onion/src",

@@ -1,6 +1,7 @@
 //! A running hsmd with a folder of its own, as lightningd holds it.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use hsm_messages::edges::{HsmChan, HsmCtl};
@@ -28,6 +29,12 @@ pub struct Node {
 }
 
 pub fn start(dir: &Path) -> (Child, UpperConn<HsmCtl>) {
+    let (child, ours) = start_silent(dir);
+    (child, Conn::new(ours, hello::<HsmCtl>()).unwrap())
+}
+
+/// Nothing is said to it: it may end at once.
+pub fn start_silent(dir: &Path) -> (Child, OwnedFd) {
     let (ours, theirs) = pair().unwrap();
     let folder = File::open(dir).unwrap();
     let child = spawn(Spawn {
@@ -36,8 +43,7 @@ pub fn start(dir: &Path) -> (Child, UpperConn<HsmCtl>) {
         fds: vec![("lightningd", theirs), ("folder", folder.into())],
         log_level: Level::Error,
     });
-    let ctl = Conn::new(ours, hello::<HsmCtl>()).unwrap();
-    (child.unwrap(), ctl)
+    (child.unwrap(), ours)
 }
 
 /// For a new node, or beside a database that was never written to.

@@ -2,12 +2,13 @@
 
 use hsm_messages::edges::{HsmChan, HsmNoise, HsmWallet};
 use hsm_messages::hello;
+use hsm_messages::operator::SOCKET;
 use hsm_messages::{Role, chan, ctl, wallet};
 use ipc_transport::{Conn, pair};
 use subd::Exit;
 use wire::{ChannelDbid, CommitmentNumber};
 
-use crate::node::{Node, init, somebody, start};
+use crate::node::{Node, init, somebody, start, start_silent};
 
 fn point(n: u64) -> chan::Request {
     chan::Request::Point {
@@ -49,7 +50,8 @@ fn b2_a_seed_is_not_made_for_a_database_that_exists() {
     assert_eq!(refused.rule, "B2");
     assert!(refused.reason.contains("hsm_secret"), "{}", refused.reason);
     assert!(refused.reason.contains("restore"), "{}", refused.reason);
-    assert_eq!(std::fs::read_dir(node.dir.path()).unwrap().count(), 0);
+    // Its socket is there, and nothing else.
+    assert_eq!(std::fs::read_dir(node.dir.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -218,12 +220,15 @@ fn it_ends_when_lightningd_says_so_or_goes() {
 #[test]
 fn a_second_one_on_the_same_folder_is_refused() {
     let mut node = Node::new();
-    let (mut child, mut ctl) = start(node.dir.path());
+    let (mut child, _socket) = start_silent(node.dir.path());
+    assert_eq!(child.wait().unwrap(), Exit::Code(1));
+    // Nor without the owner's socket in its way.
+    std::fs::remove_file(node.dir.path().join(SOCKET)).unwrap();
+    let (_child, mut ctl) = start(node.dir.path());
     match ctl.call(&init(false)).unwrap() {
         ctl::Reply::Refused(refused) => assert_eq!(refused.rule, "B2"),
         other => panic!("{other:?}"),
     }
-    child.kill().unwrap();
     node.new_channel(somebody());
 }
 

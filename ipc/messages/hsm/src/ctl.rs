@@ -15,10 +15,13 @@ pub enum Request {
     /// block that [`crate::mark`] tells of.
     /// Refused if: the seed file or the journal is missing or damaged, or belongs to another network; the
     /// journal or the database is an older copy than the other (B2). Then nothing is created or changed.
+    /// Locked if: the seed needs a passphrase. It comes over OPERATOR; ask for Unlocked.
     Init {
         chain_hash: ChainHash,
         database: Database,
     },
+    /// Only after a reply Locked. Effect: none; the reply is that of Init, once the seed is unlocked.
+    Unlocked,
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
     /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan.
@@ -53,6 +56,7 @@ pub enum Database {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     Init(Init),
+    Locked,
     NewChannel(NewChannel),
     Minted,
     ForceClose {

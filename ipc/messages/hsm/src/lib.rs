@@ -21,6 +21,7 @@ pub mod gossip;
 pub mod invoice;
 pub mod mark;
 pub mod noise;
+pub mod operator;
 mod schema;
 pub mod wallet;
 

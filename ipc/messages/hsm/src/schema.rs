@@ -30,6 +30,7 @@ mod tests {
             "hsm_wallet",
             "hsm_gossip",
             "hsm_invoice",
+            "hsm_operator",
         ];
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");

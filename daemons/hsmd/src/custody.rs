@@ -1,0 +1,240 @@
+//! What stands behind all sockets: the keys, as far as they are there, and what hsmd can say of itself.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, UnixTime};
+use hsm_messages::ctl;
+use hsm_messages::operator::SeedFile;
+use ipc_transport::Hardening;
+use sha2::{Digest, Sha256};
+use wire::ChainHash;
+
+use crate::marks::{self, Marks};
+use crate::operator;
+
+/// After the first wrong passphrase; each further one doubles it.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How far the keys are.
+pub enum Signer {
+    /// Before Init.
+    NotStarted,
+    /// Init came, and the seed needs its passphrase.
+    Locked(Locked),
+    Open(Box<Open>),
+    /// Seed, journal and database do not go together.
+    Failed(String),
+}
+
+/// The keys, and where lightningd reads how far their journal is.
+pub struct Open {
+    pub hsm: Hsm,
+    pub marks: Marks,
+}
+
+impl Signer {
+    fn open(mut hsm: Hsm) -> Signer {
+        hsm.set_now(UnixTime::from(SystemTime::now()));
+        match Marks::new(hsm.mark()) {
+            Ok(marks) => Signer::Open(Box::new(Open { hsm, marks })),
+            Err(error) => Signer::Failed(format!("cannot make a memfd: {error}")),
+        }
+    }
+}
+
+/// A passphrase was not taken.
+pub enum NotUnlocked {
+    NotLocked,
+    Wrong(Duration),
+    TooSoon(Duration),
+    Failed(String),
+}
+
+pub struct Custody {
+    pub signer: Signer,
+    folder: OwnedFd,
+    program: Program,
+    hardening: Hardening,
+    tries: Tries,
+}
+
+impl Custody {
+    pub fn new(folder: OwnedFd, program: Program, hardening: Hardening) -> Custody {
+        Custody {
+            signer: Signer::NotStarted,
+            folder,
+            program,
+            hardening,
+            tries: Tries::default(),
+        }
+    }
+
+    pub fn hsm(&mut self) -> Option<&mut Hsm> {
+        match &mut self.signer {
+            Signer::Open(open) => Some(&mut open.hsm),
+            Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_) => None,
+        }
+    }
+
+    /// Tells the signer what time it is; once a round.
+    pub fn set_now(&mut self) {
+        if let Some(hsm) = self.hsm() {
+            hsm.set_now(UnixTime::from(SystemTime::now()));
+        }
+    }
+
+    /// From [`Signer::NotStarted`] or [`Signer::Failed`].
+    pub fn open(&mut self, chain_hash: ChainHash, database: ctl::Database) {
+        let opened = match self.folder.try_clone() {
+            Ok(folder) => Hsm::open(folder, chain_hash, marks::database(database))
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(format!("cannot use the folder: {error}")),
+        };
+        self.signer = match opened {
+            Ok(Opened::Unlocked(hsm)) => Signer::open(*hsm),
+            Ok(Opened::Locked(locked)) => Signer::Locked(locked),
+            Err(why) => Signer::Failed(why),
+        };
+    }
+
+    /// How far the journal is, where lightningd reads it. Before a reply leaves, so that a batch that
+    /// holds what came of it names its record too.
+    pub fn write_mark(&mut self) -> io::Result<()> {
+        match &mut self.signer {
+            Signer::Open(open) => open.marks.write(open.hsm.mark()),
+            Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_) => Ok(()),
+        }
+    }
+
+    /// Opens the seed with the passphrase that `read` gives, if it is time for one.
+    pub fn unlock(
+        &mut self,
+        read: impl FnOnce() -> io::Result<Option<Passphrase>>,
+    ) -> Result<&Hsm, NotUnlocked> {
+        let Signer::Locked(locked) = &self.signer else {
+            return Err(NotUnlocked::NotLocked);
+        };
+        if let Some(wait) = self.tries.wait(Instant::now()) {
+            return Err(NotUnlocked::TooSoon(wait));
+        }
+        let passphrase = read().map_err(|error| NotUnlocked::Failed(error.to_string()))?;
+        let unlocked = match &passphrase {
+            Some(passphrase) => locked.unlock(passphrase),
+            None => Err(OpenError::Seed(SeedError::WrongPassphrase)),
+        };
+        match unlocked {
+            Ok(hsm) => {
+                self.signer = Signer::open(hsm);
+                match &self.signer {
+                    Signer::Open(open) => Ok(&open.hsm),
+                    Signer::Failed(why) => Err(NotUnlocked::Failed(why.clone())),
+                    Signer::NotStarted | Signer::Locked(_) => Err(NotUnlocked::NotLocked),
+                }
+            }
+            Err(OpenError::Seed(SeedError::WrongPassphrase)) => {
+                Err(NotUnlocked::Wrong(self.tries.wrong(Instant::now())))
+            }
+            Err(error) => {
+                self.signer = Signer::Failed(error.to_string());
+                Err(NotUnlocked::Failed(error.to_string()))
+            }
+        }
+    }
+
+    pub fn seed_file(&self) -> Result<Option<SeedFile>, SeedError> {
+        let folder = self.folder.try_clone();
+        let folder = folder.map_err(|error| SeedError::Io {
+            doing: "open the folder of",
+            error,
+        })?;
+        let file = hsm::seed_file(folder)?;
+        Ok(file.map(|(format, mode)| SeedFile {
+            format: operator::seed_format(format),
+            mode,
+        }))
+    }
+
+    pub fn program(&mut self) -> io::Result<[u8; 32]> {
+        self.program.hash()
+    }
+
+    pub fn hardening(&self) -> &Hardening {
+        &self.hardening
+    }
+}
+
+/// The file that this process runs. Opened at start, before a sandbox hides it; whatever is put in
+/// its place later is another file.
+pub struct Program {
+    file: File,
+    hash: Option<[u8; 32]>,
+}
+
+impl Program {
+    /// # Errors
+    /// There is no /proc.
+    pub fn open() -> io::Result<Program> {
+        let file = File::open("/proc/self/exe")?;
+        Ok(Program { file, hash: None })
+    }
+
+    /// SHA-256, computed once.
+    fn hash(&mut self) -> io::Result<[u8; 32]> {
+        if let Some(hash) = self.hash {
+            return Ok(hash);
+        }
+        let mut hasher = Sha256::new();
+        io::copy(&mut self.file, &mut hasher)?;
+        Ok(*self.hash.insert(hasher.finalize().into()))
+    }
+}
+
+/// Wrong passphrases and when the next may come: at most six in the first minute, then one a minute.
+#[derive(Default)]
+struct Tries {
+    pause: Duration,
+    next: Option<Instant>,
+}
+
+impl Tries {
+    /// How long until one may come; `None` if it may now.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let left = self.next?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// How long from now on.
+    fn wrong(&mut self, now: Instant) -> Duration {
+        self.pause = (self.pause.saturating_mul(2)).clamp(FIRST_WAIT, LONGEST_WAIT);
+        self.next = now.checked_add(self.pause);
+        self.pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seven_wrong_passphrases_take_longer_than_a_minute() {
+        let start = Instant::now();
+        let (mut now, mut tries) = (start, Tries::default());
+        assert_eq!(tries.wait(now), None);
+        for _ in 0..6 {
+            let wait = tries.wrong(now);
+            assert_eq!(tries.wait(now), Some(wait));
+            let nearly = now + wait - Duration::from_millis(1);
+            assert_eq!(tries.wait(nearly), Some(Duration::from_millis(1)));
+            now += wait;
+            assert_eq!(tries.wait(now), None);
+        }
+        assert!(now - start > LONGEST_WAIT, "{:?}", now - start);
+        for _ in 0..40 {
+            assert!(tries.wrong(now) <= LONGEST_WAIT);
+        }
+    }
+}

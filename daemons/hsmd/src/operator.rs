@@ -1,0 +1,234 @@
+//! The owner's way in, past lightningd: the socket that hsmd itself listens on, and what may be asked
+//! there. Who may connect is the kernel's word (SO_PEERCRED), not the file's mode alone.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hsm::{Passphrase, Rule, SeedFormat};
+use hsm_messages::edges::HsmOperator;
+use hsm_messages::operator::{self, Lock, Reply, Request, SOCKET, Seconds, Status};
+use ipc_transport::blocking::LowerConn;
+use ipc_transport::{Error, Limits};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen,
+    socket, sockopt,
+};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::answer::{self, refused_by};
+use crate::custody::{Custody, NotUnlocked, Signer};
+use crate::listed::{Reply as _, Request as _};
+use crate::port::{TURN, Turn};
+
+/// Most connections at a time.
+pub const CONNECTIONS: usize = 4;
+/// What the kernel holds besides.
+const BACKLOG: i32 = 4;
+/// No request of the owner's is long.
+pub const LIMITS: Limits = Limits {
+    frame: 64 << 10,
+    out: 1 << 20,
+};
+
+/// There is no socket for the owner.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("another hsmd answers on {SOCKET} in this folder: stop that node first")]
+    InUse,
+    #[error("{SOCKET} is in the way of the socket of that name: move it")]
+    NotASocket,
+    #[error("cannot {doing} the socket {SOCKET}: {error}")]
+    System { doing: &'static str, error: Errno },
+}
+
+fn doing(doing: &'static str) -> impl FnOnce(Errno) -> ListenError {
+    move |error| ListenError::System { doing, error }
+}
+
+/// Listens for the owner.
+pub struct Listener {
+    socket: UnixListener,
+    /// Whose the folder is.
+    owner: u32,
+}
+
+impl Listener {
+    /// Binds the socket in the folder, for its owner alone (0600). One that nobody answers on any more
+    /// is replaced.
+    ///
+    /// # Errors
+    /// Another process answers on it; the system refuses, as where something else has the name.
+    pub fn bind(folder: BorrowedFd<'_>) -> Result<Listener, ListenError> {
+        let owner = fstat(folder).map_err(doing("find the owner of"))?.st_uid;
+        // By the descriptor: the folder's path may be longer than an address.
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
+        let address = UnixAddr::new(&path).map_err(doing("name"))?;
+        remove_dead(folder, &address)?;
+        let socket = new_socket()?;
+        // Linux gives the file the mode of the socket before it is bound: it is never wider.
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        fchmod(&socket, mode).map_err(doing("set the mode of"))?;
+        bind(socket.as_raw_fd(), &address).map_err(doing("bind"))?;
+        let backlog = Backlog::new(BACKLOG).map_err(doing("listen on"))?;
+        listen(&socket, backlog).map_err(doing("listen on"))?;
+        let socket = UnixListener::from(socket);
+        Ok(Listener { socket, owner })
+    }
+
+    /// The next connection of the owner or root; `None` if nobody waits. Others are hung up on.
+    pub fn accept(&self) -> Option<OwnedFd> {
+        loop {
+            let connection: OwnedFd = match self.socket.accept() {
+                Ok((connection, _)) => connection.into(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => {
+                    tracing::warn!("{SOCKET}: {error}");
+                    return None;
+                }
+            };
+            match getsockopt(&connection, sockopt::PeerCredentials) {
+                Ok(peer) if peer.uid() == self.owner || peer.uid() == 0 => return Some(connection),
+                Ok(peer) => tracing::warn!("{SOCKET}: user {} is not the owner", peer.uid()),
+                Err(error) => tracing::warn!("{SOCKET}: nobody knows who connected: {error}"),
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Makes room for the socket: removes one that nobody answers on.
+fn remove_dead(folder: BorrowedFd<'_>, address: &UnixAddr) -> Result<(), ListenError> {
+    let there = match fstatat(folder, SOCKET, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(there) => there,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(error) => return Err(doing("look at")(error)),
+    };
+    if kind(there.st_mode) != SFlag::S_IFSOCK {
+        return Err(ListenError::NotASocket);
+    }
+    match connect(new_socket()?.as_raw_fd(), address) {
+        Err(Errno::ECONNREFUSED) => {
+            unlinkat(folder, SOCKET, UnlinkatFlags::NoRemoveDir).map_err(doing("replace"))
+        }
+        // Answered, or its backlog is full.
+        Ok(()) | Err(Errno::EAGAIN) => Err(ListenError::InUse),
+        Err(error) => Err(doing("look at")(error)),
+    }
+}
+
+fn kind(mode: u32) -> SFlag {
+    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT
+}
+
+fn new_socket() -> Result<OwnedFd, ListenError> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(doing("make"))
+}
+
+/// Answers one connection's requests, as [`crate::port::Port::turn`].
+pub fn turn(
+    conn: &mut LowerConn<HsmOperator>,
+    custody: &mut Custody,
+    answered: &mut u64,
+) -> Result<Turn, Error> {
+    conn.fill()?;
+    for _ in 0..TURN {
+        let Some(request) = conn.recv_buffered()? else {
+            return Ok(Turn::Done);
+        };
+        *answered += 1;
+        let hsm = custody.hsm();
+        let reply = match request.msg().check(Request::ROLE, hsm.as_deref(), None) {
+            Err(refused) => Reply::refuse(answer::refused("operator", &refused)),
+            Ok(()) => match request {
+                Request::Status => status(custody),
+                Request::Unlock => unlock(custody, conn.take_fd()),
+            },
+        };
+        conn.queue(&reply)?;
+    }
+    Ok(Turn::More)
+}
+
+fn status(custody: &mut Custody) -> Reply {
+    let lock = match &custody.signer {
+        Signer::NotStarted | Signer::Failed(_) => Lock::NotStarted,
+        Signer::Locked(_) => Lock::Locked,
+        Signer::Open(open) => Lock::Unlocked {
+            node_id: open.hsm.node_id(),
+            channels: open.hsm.channels().len() as u64,
+        },
+    };
+    let seed = match custody.seed_file() {
+        Ok(seed) => seed,
+        Err(error) => return refused(Rule::B2, error.to_string()),
+    };
+    let program = match custody.program() {
+        Ok(hash) => hash,
+        Err(error) => return refused(Rule::D4, format!("cannot read its own program: {error}")),
+    };
+    Reply::Status(Box::new(Status {
+        lock,
+        seed,
+        program,
+        hardening: custody.hardening().clone(),
+    }))
+}
+
+fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {
+    let wait = |wait: Duration| Seconds(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    let unlocked = custody.unlock(|| match pipe {
+        Ok(pipe) => read_passphrase(pipe),
+        Err(error) => Err(io::Error::other(error.to_string())),
+    });
+    match unlocked {
+        Ok(hsm) => {
+            tracing::info!("the seed is unlocked");
+            Reply::Unlocked {
+                node_id: hsm.node_id(),
+            }
+        }
+        Err(NotUnlocked::Wrong(next)) => {
+            tracing::warn!("a wrong passphrase for the seed");
+            Reply::WrongPassphrase { wait: wait(next) }
+        }
+        Err(NotUnlocked::TooSoon(next)) => Reply::TooSoon { wait: wait(next) },
+        Err(NotUnlocked::NotLocked) => refused(Rule::D4, "the seed is not locked".to_owned()),
+        Err(NotUnlocked::Failed(why)) => refused(Rule::B2, why),
+    }
+}
+
+/// The passphrase in a pipe, without waiting for who should have written it. `None` if it is no text.
+fn read_passphrase(pipe: OwnedFd) -> io::Result<Option<Passphrase>> {
+    if kind(fstat(&pipe)?.st_mode) != SFlag::S_IFIFO {
+        return Err(io::Error::other("a passphrase comes in a pipe"));
+    }
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Passphrase::read(File::from(pipe))
+}
+
+fn refused(rule: Rule, why: String) -> Reply {
+    Reply::Refused(refused_by("operator", rule, why))
+}
+
+pub fn seed_format(format: SeedFormat) -> operator::SeedFormat {
+    match format {
+        SeedFormat::Plain => operator::SeedFormat::Plain,
+        SeedFormat::Mnemonic => operator::SeedFormat::Mnemonic,
+        SeedFormat::MnemonicWithPassphrase => operator::SeedFormat::MnemonicWithPassphrase,
+        SeedFormat::Encrypted => operator::SeedFormat::Encrypted,
+        SeedFormat::Unknown => operator::SeedFormat::Unknown,
+    }
+}

@@ -1,0 +1,94 @@
+//! OPERATOR: the owner, past lightningd, over the socket `hsm-operator` in hsmd's folder. It is the
+//! one socket that hsmd listens on: a connection is taken if the kernel says that its other end is
+//! the folder's owner or root.
+//!
+//! A passphrase is in no message: it comes in a pipe whose descriptor goes along, so that no buffer
+//! of an edge ever holds it.
+
+use ipc_transport::Hardening;
+use serde::{Deserialize, Serialize};
+use wire::NodeId;
+
+use super::Refused;
+
+/// The socket's name in hsmd's folder.
+pub const SOCKET: &str = "hsm-operator";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Effect: none; what hsmd is and whether it can sign.
+    Status,
+    /// Effect: opens the seed with the passphrase in the pipe that comes along, written whole, and goes
+    /// on with lightningd's Init.
+    /// Refused if: the seed is not locked, or the passphrase is wrong; soon after a wrong one, unread.
+    Unlock,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    Status(Box<Status>),
+    Unlocked {
+        node_id: NodeId,
+    },
+    /// The passphrase is not the seed's. The next one is read in so many seconds, not before.
+    WrongPassphrase {
+        wait: Seconds,
+    },
+    /// Too soon after a wrong passphrase: this one was not read.
+    TooSoon {
+        wait: Seconds,
+    },
+    Refused(Refused),
+}
+
+/// A time to wait, rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seconds(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub lock: Lock,
+    /// `None` if there is no seed file.
+    pub seed: Option<SeedFile>,
+    /// SHA-256 of the program that runs.
+    #[serde(with = "serde_bytes")]
+    pub program: [u8; 32],
+    /// The sandbox, as the kernel reported it after the first steps.
+    pub hardening: Hardening,
+}
+
+/// Whether hsmd can sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lock {
+    /// lightningd has not asked for anything yet, or what it asked for was refused.
+    NotStarted,
+    /// It waits for the seed's passphrase.
+    Locked,
+    Unlocked {
+        node_id: NodeId,
+        /// Channels with a funding output.
+        channels: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedFile {
+    pub format: SeedFormat,
+    /// Permission bits, as of chmod.
+    pub mode: u32,
+}
+
+/// What the seed file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeedFormat {
+    /// 32 bytes as they are.
+    Plain,
+    /// Words without a passphrase.
+    Mnemonic,
+    /// Words that need their BIP 39 passphrase.
+    MnemonicWithPassphrase,
+    /// Core Lightning's 73 bytes.
+    Encrypted,
+    /// None of these: damaged, or of another program.
+    Unknown,
+}
