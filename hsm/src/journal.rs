@@ -7,8 +7,8 @@
 //!
 //! Many changes are appended in one write and waited for once ([`Journal::sync`]). A crash within
 //! that write leaves a torn tail, of which nobody has heard: it is cut at the next start. A tail is
-//! torn only if the file ends within a record, or has nothing but zeros where the tag (or all of
-//! it) should be. Everything else that does not verify is damage and is refused: a journal that
+//! torn only if the file ends within a record, or has nothing but zeros from the record's tag, or
+//! from one of the disk's sectors within it, to its end. Everything else that does not verify is damage and is refused: a journal that
 //! lost a record could sign a revoked commitment.
 //!
 //! When it has grown long, a new file is begun with the state itself ([`Journal::compact`]).
