@@ -6,13 +6,15 @@
 
 mod close;
 mod commit;
+mod limits;
 mod setup;
+mod unrevoked;
 
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
 use tx::Shachain;
-use tx::ledger::{Delta, Ledger};
+use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{Funding, Setup};
 use tx::signer::{Reply, Request};
 use wire::{CommitmentNumber, NodeId, Satoshi, Side};
@@ -22,6 +24,7 @@ use crate::msgs::Msg;
 use crate::record::Change;
 use crate::refused::{Phase, Refused};
 use crate::state::Misfit;
+use crate::tickets::View;
 
 pub(crate) use close::ShutdownScripts;
 
@@ -58,6 +61,8 @@ pub(crate) enum Stage {
     },
     /// Our commitment was signed.
     Onchain,
+    /// The peer has shown that our newest commitment is not the newest (B3).
+    Stale,
 }
 
 /// One side's newest commitment and the one before it, of which a repetition is made.
@@ -198,6 +203,7 @@ impl Channel {
         match funded.stage {
             Stage::Closing { .. } => Phase::Closing,
             Stage::Onchain => Phase::Onchain,
+            Stage::Stale => Phase::Stale,
             Stage::Signing if funded.local.is_some() && funded.remote.is_some() => Phase::Active,
             Stage::Signing => Phase::Opening,
         }
@@ -236,6 +242,7 @@ impl Channel {
         &self,
         request: Request,
         keys: &ChannelKeys,
+        view: View<'_>,
         ours: &dyn ShutdownScripts,
         ecdh: &dyn Fn(&[PublicKey]) -> Result<Reply, Refused>,
     ) -> Result<Decision, Refused> {
@@ -244,16 +251,22 @@ impl Channel {
         match request {
             Request::Setup { setup } => self.fix_setup(setup, keys, ours),
             Request::SetFunding { funding } => self.fix_funding(funding),
-            Request::SignRemote { n, point, deltas } => self.sign_remote(n, point, deltas, keys),
+            Request::SignRemote {
+                n,
+                point,
+                deltas,
+                tickets,
+            } => self.sign_remote(n, point, deltas, tickets, keys, view),
             Request::ValidateLocal {
                 n,
                 deltas,
                 signature,
                 htlc_signatures,
-            } => self.validate_local(n, deltas, signature, htlc_signatures, keys),
+            } => self.validate_local(n, deltas, signature, htlc_signatures, keys, view),
             Request::RemoteRevoked { n, secret } => self.remote_revoked(n, secret),
             Request::Point { n } => self.point(n, keys),
             Request::RevokedSecret { n } => self.revoked_secret(n, keys),
+            Request::ReestablishProof { n, secret } => self.reestablish_proof(n, secret, keys),
             Request::SignClose {
                 fee,
                 local_script,
@@ -269,7 +282,8 @@ impl Channel {
         }
     }
 
-    pub(crate) fn apply(&mut self, change: Change) -> Result<(), Misfit> {
+    /// Makes the change. Says which HTLCs no commitment that is not revoked has any more.
+    pub(crate) fn apply(&mut self, change: Change) -> Result<Vec<(HtlcKey, Htlc)>, Misfit> {
         match (&mut self.progress, change) {
             (Progress::Stub, Change::Setup(setup)) => self.progress = Progress::Agreed(setup),
             (Progress::Agreed(setup), Change::Funding(funding)) => {
@@ -287,15 +301,17 @@ impl Channel {
                 return Err(Misfit("a change before the channel is funded"));
             }
         }
-        Ok(())
+        Ok(vec![])
     }
 }
 
 impl Funded {
-    fn apply(&mut self, change: Change) -> Result<(), Misfit> {
+    fn apply(&mut self, change: Change) -> Result<Vec<(HtlcKey, Htlc)>, Misfit> {
         match change {
-            Change::Setup(_) | Change::Funding(_) => Err(Misfit("terms were fixed twice")),
-            Change::Remote { n, point, deltas } => self.push_remote(n, point, &deltas),
+            Change::Setup(_) | Change::Funding(_) => return Err(Misfit("terms were fixed twice")),
+            Change::Remote {
+                n, point, deltas, ..
+            } => self.push_remote(n, point, &deltas)?,
             Change::Local {
                 n,
                 deltas,
@@ -303,12 +319,14 @@ impl Funded {
                 htlc_signatures,
             } => {
                 let newest = self.local.take().map(|local| local.newest);
+                let newest = Newest::push(newest, &self.setup, n, &deltas)?;
                 self.local = Some(Local {
-                    newest: Newest::push(newest, &self.setup, n, &deltas)?,
+                    newest,
                     signature,
                     htlc_signatures,
                 });
-                Ok(())
+                let before = self.local.as_ref().and_then(|l| l.newest.before.as_ref());
+                return Ok(self.gone(before));
             }
             Change::Revoked { n, secret } => {
                 let remote = self
@@ -316,20 +334,20 @@ impl Funded {
                     .as_mut()
                     .ok_or(Misfit("a secret of no commitment"))?;
                 let inserted = remote.secrets.insert(n, secret);
-                inserted.map_err(|_| Misfit("a secret out of place"))
+                inserted.map_err(|_| Misfit("a secret out of place"))?;
+                let remote = self.remote.as_ref();
+                return Ok(self.gone(remote.and_then(|remote| remote.newest.before.as_ref())));
             }
             Change::Close { fee } => match self.stage {
-                Stage::Signing | Stage::Closing { .. } => {
-                    self.stage = Stage::Closing { fee };
-                    Ok(())
+                Stage::Signing | Stage::Closing { .. } => self.stage = Stage::Closing { fee },
+                Stage::Onchain | Stage::Stale => {
+                    return Err(Misfit("a mutual close after signing had ended"));
                 }
-                Stage::Onchain => Err(Misfit("a mutual close after our commitment was signed")),
             },
-            Change::Onchain => {
-                self.stage = Stage::Onchain;
-                Ok(())
-            }
+            Change::Onchain => self.stage = Stage::Onchain,
+            Change::Stale => self.stage = Stage::Stale,
         }
+        Ok(vec![])
     }
 
     fn push_remote(

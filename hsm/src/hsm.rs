@@ -24,6 +24,7 @@ use crate::refused::{Phase, Refused};
 use crate::secret::{Key, Secret};
 use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
 use crate::state::State;
+use crate::tickets::View;
 use crate::time::UnixTime;
 use crate::wallet::{Address, Coin, Wallet, check_amounts, check_coins};
 
@@ -306,7 +307,7 @@ impl Hsm {
             .ok_or(Refused::NoChannel(dbid))
     }
 
-    fn record(&mut self, record: Record) {
+    pub(crate) fn record(&mut self, record: Record) {
         self.journal.append(&record);
         if let Err(misfit) = self.state.apply(record) {
             // What was decided on this state does not fit it: nothing more may be signed.
@@ -364,7 +365,7 @@ impl Hsm {
     /// Our newest commitment with both signatures. From then on the channel signs no other state.
     ///
     /// # Errors
-    /// C6: none was validated.
+    /// C6: none was validated. B3: the peer has shown that it is not the newest.
     pub fn force_close(&mut self, dbid: ChannelDbid) -> Result<Transaction, Refused> {
         self.derive_channel_keys(dbid)?;
         let funded = self.channel(dbid)?.funded()?;
@@ -374,7 +375,7 @@ impl Hsm {
             .ok_or(Refused::NoChannel(dbid))?;
         let tx = funded.force_close(keys)?;
         match funded.stage {
-            Stage::Onchain => {}
+            Stage::Onchain | Stage::Stale => {}
             Stage::Signing | Stage::Closing { .. } => self.record(Record::Channel {
                 dbid,
                 change: Change::Onchain,
@@ -402,7 +403,11 @@ impl Hsm {
             .ok_or(Refused::NoChannel(dbid))?;
         let scripts = self.wallet.scripts(self.state.next_address);
         let ecdh = |points: &[PublicKey]| ecdh_batch(&self.node.node, points);
-        let decision = channel.decide(request, keys, &scripts, &ecdh)?;
+        let view = View {
+            state: &self.state,
+            dbid,
+        };
+        let decision = channel.decide(request, keys, view, &scripts, &ecdh)?;
         if let Some(change) = decision.change {
             self.record(Record::Channel { dbid, change });
         }

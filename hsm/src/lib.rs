@@ -24,10 +24,12 @@
 
 mod channel;
 mod derive;
+mod flows;
 mod folder;
 mod hsm;
 mod journal;
 pub mod msgs;
+mod pay;
 mod record;
 mod refused;
 pub mod rules;
@@ -36,11 +38,13 @@ mod seed;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod time;
 mod wallet;
 
 pub use hsm::{Hsm, Known, Locked, NewChannel, OpenError, Opened, seed_file};
 pub use journal::{Database, JournalError, Mark};
+pub use pay::Payment;
 pub use refused::{Phase, Refused, Rule};
 pub use seed::{Passphrase, SeedError, SeedFormat};
 pub use time::UnixTime;

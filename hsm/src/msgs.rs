@@ -11,7 +11,7 @@ use tx::signer;
 use wire::ChannelDbid;
 
 use crate::Hsm;
-use crate::refused::Phase::{Active, Closing, Onchain, Opening, Stub};
+use crate::refused::Phase::{Active, Closing, Onchain, Opening, Stale, Stub};
 use crate::refused::Rule::*;
 use crate::refused::{Phase, Refused, Rule};
 use When::{Always, BeforeInit, Open, Phases};
@@ -26,11 +26,12 @@ pub enum Role {
     Gossip,
     Invoice,
     Operator,
+    Pay,
 }
 
 impl Role {
     /// As hsmd's page has them.
-    pub const ALL: [Role; 7] = [
+    pub const ALL: [Role; 8] = [
         Role::Ctl,
         Role::Noise,
         Role::Chan,
@@ -38,6 +39,7 @@ impl Role {
         Role::Gossip,
         Role::Invoice,
         Role::Operator,
+        Role::Pay,
     ];
 
     #[must_use]
@@ -50,6 +52,7 @@ impl Role {
             Role::Gossip => "GOSSIP",
             Role::Invoice => "INVOICE",
             Role::Operator => "OPERATOR",
+            Role::Pay => "PAY",
         }
     }
 
@@ -66,6 +69,7 @@ impl Role {
             Role::Gossip => "lightningd: announcements",
             Role::Invoice => "lightningd: invoices",
             Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
+            Role::Pay => "lightningd: what may be paid",
         }
     }
 }
@@ -139,8 +143,8 @@ msgs! {
         Mint "Mint" -> "done", Open,
             key "", rules [D3, D4], journal "";
         ForceClose "ForceClose" -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
-            key "funding", rules [C1, C6], journal "phase Onchain";
-        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain]),
+            key "funding", rules [B3, C1, C6], journal "phase Onchain";
+        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale]),
             key "", rules [D4], journal "that the channel is gone";
         Stop "Stop" -> "", Always,
             key "", rules [], journal "all of it";
@@ -156,20 +160,22 @@ msgs! {
             key "", rules [S1], journal "the funding output";
         SignRemote "SignRemote" -> "signatures of the peer's commitment and its HTLC transactions",
             Phases(&[Opening, Active, Closing]),
-            key "funding, htlc", rules [C1, C2, C4, C6, C7], journal "number, point, deltas";
+            key "funding, htlc", rules [B3, C1, C2, C3, C4, C6, C7, H1, H2, H3], journal "number, point, deltas, tickets";
         ValidateLocal "ValidateLocal" -> "our secret before, our next point", Phases(&[Opening, Active, Closing]),
-            key "revocation seed", rules [C1, C2, C4, C5, C6, C7], journal "number, deltas, the peer's signatures";
-        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain]),
+            key "revocation seed", rules [B3, C1, C2, C3, C4, C5, C6, C7, H1, H2, H3], journal "number, deltas, the peer's signatures";
+        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain, Stale]),
             key "", rules [C4], journal "the peer's secret (written; on disk with the next record that is waited for)";
-        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain]),
+        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale]),
             key "revocation seed", rules [C5], journal "";
-        RevokedSecret "RevokedSecret" -> "our revoked secret", Phases(&[Active, Closing, Onchain]),
+        RevokedSecret "RevokedSecret" -> "our revoked secret", Phases(&[Active, Closing, Onchain, Stale]),
             key "revocation seed", rules [C5], journal "";
+        ReestablishProof "ReestablishProof" -> "whose secret it is", Phases(&[Active, Closing, Onchain, Stale]),
+            key "revocation seed", rules [B3], journal "phase Stale, if the secret is not given yet";
         SignClose "SignClose" -> "signature of the mutual close", Phases(&[Active, Closing]),
             key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
         CompleteClose "CompleteClose" -> "the mutual close, signed by both", Phases(&[Active, Closing]),
             key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
-        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing]),
+        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing, Onchain, Stale]),
             key "node", rules [K2], journal "";
     }
     Wallet {
@@ -192,6 +198,10 @@ msgs! {
         Unlock "Unlock" -> "node id", BeforeInit,
             key "", rules [B2, D4], journal "its header, on a first start";
     }
+    Pay {
+        ApproveBolt11 "ApproveBolt11" -> "done", Open,
+            key "", rules [A1, I1], journal "hash, payee, limit (written; on disk with the HTLC that follows)";
+    }
 }
 
 impl Msg {
@@ -206,6 +216,7 @@ impl Msg {
             signer::Request::RemoteRevoked { .. } => Msg::RemoteRevoked,
             signer::Request::Point { .. } => Msg::Point,
             signer::Request::RevokedSecret { .. } => Msg::RevokedSecret,
+            signer::Request::ReestablishProof { .. } => Msg::ReestablishProof,
             signer::Request::SignClose { .. } => Msg::SignClose,
             signer::Request::CompleteClose { .. } => Msg::CompleteClose,
             signer::Request::EcdhBatch { .. } => Msg::EcdhBatch,
@@ -252,6 +263,7 @@ impl Msg {
             Always | Open => Ok(()),
             BeforeInit => Err(Refused::AlreadyOpen(row.name)),
             Phases(phases) if phases.contains(&phase) => Ok(()),
+            Phases(_) if phase == Stale => Err(Refused::Stale),
             Phases(_) => Err(Refused::Phase {
                 request: row.name,
                 phase,

@@ -9,10 +9,11 @@ use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
 use tx::ledger::Delta;
 use tx::setup::{Funding, Setup};
-use tx::signer::RevocationSecret;
-use wire::{ChannelDbid, CommitmentNumber, NodeId, Satoshi};
+use tx::signer::{RevocationSecret, Ticket};
+use wire::{ChannelDbid, CommitmentNumber, NodeId, PaymentHash, Satoshi};
 
 use crate::channel::Channel;
+use crate::flows::{Budget, Flow};
 use crate::journal::Heads;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,16 +55,26 @@ pub(crate) enum Record {
     },
     /// Last record of a compacted journal's snapshot: how far the journal before it had come.
     SnapshotHeads(Heads),
+    /// A payment may be made. When there are many, those that are over leave.
+    Approved {
+        hash: PaymentHash,
+        budget: Budget,
+    },
+    /// What moves under one hash, in a compacted journal.
+    SnapshotFlow {
+        hash: PaymentHash,
+        flow: Flow,
+    },
 }
 
 impl Record {
     /// Whether its reply may leave before it is durable, see [`crate::Hsm::settle`].
     ///
-    /// The peer's secrets alone. To lose one in a power failure is harmless as long as channeld, which
+    /// The peer's secrets and approvals. To lose a secret in a power failure is harmless as long as channeld, which
     /// keeps the newest too, gives it again when it starts: older ones are covered by the record of
     /// the next SignRemote, which comes behind them in the same file and is waited for, as is every
     /// commitment of another channel that a forwarded HTLC ends up in. kill -9 loses nothing that
-    /// was written.
+    /// was written. The same holds for an approval: the HTLC that it is for stands behind it.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Record::Channel { change, .. } => match change {
@@ -73,8 +84,10 @@ impl Record {
                 | Change::Remote { .. }
                 | Change::Local { .. }
                 | Change::Close { .. }
-                | Change::Onchain => false,
+                | Change::Onchain
+                | Change::Stale => false,
             },
+            Record::Approved { .. } => true,
             Record::Address { .. }
             | Record::NewChannel { .. }
             | Record::Forget { .. }
@@ -82,7 +95,8 @@ impl Record {
             | Record::SnapshotCounters { .. }
             | Record::SnapshotChannel { .. }
             | Record::Start { .. }
-            | Record::SnapshotHeads(_) => false,
+            | Record::SnapshotHeads(_)
+            | Record::SnapshotFlow { .. } => false,
         }
     }
 }
@@ -97,6 +111,7 @@ pub(crate) enum Change {
         n: CommitmentNumber,
         point: PublicKey,
         deltas: Vec<Delta>,
+        tickets: Vec<Ticket>,
     },
     /// Our commitment `n` was verified, with these signatures of the peer's.
     Local {
@@ -116,4 +131,6 @@ pub(crate) enum Change {
     },
     /// Our own commitment was signed.
     Onchain,
+    /// The peer has a secret of a commitment of ours that is not revoked here (B3).
+    Stale,
 }

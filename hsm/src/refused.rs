@@ -4,27 +4,36 @@ use std::fmt;
 
 use bitcoin::OutPoint;
 use tx::error::{KeyError, TxError};
-use tx::ledger::LedgerError;
-use wire::{ChannelDbid, CommitmentNumber, Satoshi};
+use tx::ledger::{HtlcKey, LedgerError};
+use wire::{
+    ChannelDbid, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, PaymentHash,
+    Satoshi, Side,
+};
 
 /// Ids as in docs/policy-rules.md. None can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
+    /// An approval binds hash, amount, payee and expiry.
+    A1,
     /// What is answered is on the disk first, and nothing on it can be changed.
     B1,
     /// The files belong together and to this node, and nothing is created beside something old.
     B2,
+    /// What is known to be old is never signed again.
+    B3,
     /// What is signed is built here.
     C1,
     /// Balances follow from deltas.
     C2,
+    /// Reserves hold, and the opener pays the fee.
+    C3,
     /// The peer has at most two commitments that are not revoked, and one at each number.
     C4,
     /// A secret leaves only when the next commitment is verified and durable.
     C5,
     /// Our own commitment is signed only if newest, validated and not revoked; closing stays.
     C6,
-    /// Numbers of HTLCs are bounded.
+    /// Feerates, and number, value and expiry of HTLCs are bounded.
     C7,
     /// Who asks is the socket.
     D3,
@@ -32,6 +41,12 @@ pub enum Rule {
     D4,
     /// Announcements are typed and of our chain.
     G1,
+    /// An HTLC goes out only for one that came in, or for a payment that was approved.
+    H1,
+    /// What has paid for another HTLC goes back only when nobody can claim that one.
+    H2,
+    /// An HTLC leaves as paid only with its preimage.
+    H3,
     /// Invoices are of our chain.
     I1,
     /// The handshake's key step is done here.
@@ -71,6 +86,8 @@ pub enum Phase {
     Closing,
     /// Our own commitment was signed.
     Onchain,
+    /// The peer has shown that it has a newer state than this signer.
+    Stale,
 }
 
 /// Which rule a request breaks, and how.
@@ -132,6 +149,62 @@ pub enum Refused {
     Key(#[from] KeyError),
     #[error("more than {0} HTLCs of one side")]
     TooManyHtlcs(u16),
+    #[error("more than {0} in HTLCs of one side")]
+    TooMuchInFlight(MilliSatoshi),
+    #[error("HTLC {0:?} is added and removed at once")]
+    RemovedAtOnce(HtlcKey),
+    #[error("cltv_expiry {0} is no block height")]
+    NoHeight(CltvExpiry),
+    #[error("a feerate of {feerate} where {most} is the most")]
+    Feerate {
+        feerate: FeeratePerKw,
+        most: FeeratePerKw,
+    },
+    #[error("HTLCs of more than {0} would have no output")]
+    TooMuchDust(MilliSatoshi),
+    #[error("{0:?} goes below its reserve")]
+    BelowReserve(Side),
+    #[error("{htlcs} HTLCs with {tickets} tickets")]
+    TicketCount { htlcs: usize, tickets: usize },
+    #[error("HTLC {1} of channel {0} is not committed on both sides for good")]
+    NotCommitted(ChannelDbid, HtlcId),
+    #[error("HTLC {1} of channel {0} has another hash")]
+    OtherHash(ChannelDbid, HtlcId),
+    #[error("HTLC {1} of channel {0} pays for another HTLC")]
+    TicketUsed(ChannelDbid, HtlcId),
+    #[error("{outgoing} would go out for {incoming}")]
+    TicketAmount {
+        incoming: MilliSatoshi,
+        outgoing: MilliSatoshi,
+    },
+    #[error(
+        "the outgoing HTLC times out at {outgoing}, too late for the incoming one's {incoming}"
+    )]
+    TicketExpiry {
+        incoming: CltvExpiry,
+        outgoing: CltvExpiry,
+    },
+    #[error("no payment to {0} was approved")]
+    NoBudget(PaymentHash),
+    #[error("{spent} would have been sent where {limit} was approved")]
+    BudgetSpent {
+        spent: MilliSatoshi,
+        limit: MilliSatoshi,
+    },
+    #[error("our HTLC {0} is not in the peer's commitment, or not the same")]
+    NotOffered(HtlcId),
+    #[error("incoming HTLC {0} has paid for one that was fulfilled: it can only be fulfilled")]
+    HasPaid(HtlcId),
+    #[error("incoming HTLC {0} has paid for one that can still be claimed")]
+    StillClaimable(HtlcId),
+    #[error("the peer has shown a newer state: this signer was put back to an old copy")]
+    Stale,
+    #[error("the invoice has expired")]
+    InvoiceExpired,
+    #[error("another payee was approved for {0}")]
+    OtherPayee(PaymentHash),
+    #[error("more than {0} payments are approved and not made")]
+    TooManyPayments(usize),
     #[error("commitment {0} of the peer is its newest, or was never signed")]
     NotReplaced(CommitmentNumber),
     #[error("the secret of commitment {0} does not belong to its point or to the secrets before")]
@@ -193,7 +266,11 @@ impl Refused {
             | Refused::OutOfRange(_) => Rule::S1,
             Refused::ForeignScript => Rule::S2,
             Refused::Build(_) | Refused::Key(_) => Rule::C1,
-            Refused::DeltasAtZero | Refused::Ledger(_) | Refused::DeltasChanged(_) => Rule::C2,
+            Refused::Ledger(LedgerError::WrongPreimage(_)) => Rule::H3,
+            Refused::DeltasAtZero
+            | Refused::Ledger(_)
+            | Refused::DeltasChanged(_)
+            | Refused::RemovedAtOnce(_) => Rule::C2,
             Refused::WrongNumber { .. }
             | Refused::PointChanged(_)
             | Refused::NotRevokedByPeer(_)
@@ -204,7 +281,26 @@ impl Refused {
                 Rule::C5
             }
             Refused::ClosingStays | Refused::NothingValidated => Rule::C6,
-            Refused::TooManyHtlcs(_) => Rule::C7,
+            Refused::TooManyHtlcs(_)
+            | Refused::TooMuchInFlight(_)
+            | Refused::NoHeight(_)
+            | Refused::Feerate { .. }
+            | Refused::TooMuchDust(_) => Rule::C7,
+            Refused::BelowReserve(_) => Rule::C3,
+            Refused::TicketCount { .. }
+            | Refused::NotCommitted(..)
+            | Refused::OtherHash(..)
+            | Refused::TicketUsed(..)
+            | Refused::TicketAmount { .. }
+            | Refused::TicketExpiry { .. }
+            | Refused::NoBudget(_)
+            | Refused::BudgetSpent { .. }
+            | Refused::NotOffered(_) => Rule::H1,
+            Refused::HasPaid(_) | Refused::StillClaimable(_) => Rule::H2,
+            Refused::Stale => Rule::B3,
+            Refused::InvoiceExpired | Refused::OtherPayee(_) | Refused::TooManyPayments(_) => {
+                Rule::A1
+            }
             Refused::NotSettled | Refused::CloseFee { .. } | Refused::CloseSignature => Rule::M1,
             Refused::Batch(_) => Rule::K2,
             Refused::OutputsExceedInputs { .. } | Refused::EmptySpend => Rule::W2,

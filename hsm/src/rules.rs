@@ -31,29 +31,41 @@ macro_rules! rules {
 }
 
 rules! {
+    A1: "An approval of a payment binds its hash, amount with fee, payee and expiry, and there are only so many.",
+        in "hsm/src/pay.rs";
     B1: "What was decided is in the journal and on the disk before anybody hears of it; a crash at any byte loses nothing of that, and a byte changed anywhere is refused. After an error of the disk nothing is written or answered any more.",
         in "hsm/src/journal.rs";
     B2: "Seed, journal and database belong together, to this chain and to one moment: an older copy of the journal or of the database is refused; nothing is created beside something old.",
         in "hsm/src/journal/heads.rs";
+    B3: "Once the peer has shown a secret of ours that was not given here, nothing of the channel is signed any more.",
+        in "hsm/src/channel/commit.rs";
     C1: "What is signed is a transaction that hsmd has built itself.",
         in "hsm/src/channel/commit.rs";
     C2: "Balances follow from the changes since the last commitment, never from what is said of them, and their sum stays.",
         in "hsm/src/channel.rs";
+    C3: "An HTLC leaves its side the reserve that the other demands; fee and anchors are taken from the opener.",
+        in "hsm/src/channel/limits.rs";
     C4: "The peer has at most two commitments that are not revoked, numbers neither skip nor go back, and at each number there is one.",
         in "hsm/src/channel/commit.rs";
     C5: "A secret of ours leaves only when the next commitment is verified and durable.",
         in "hsm/src/channel/commit.rs";
     C6: "Our own commitment is signed only if it is the newest, verified and not revoked; a close cannot be undone.",
         in "hsm/src/channel/commit.rs";
-    C7: "A commitment holds no more HTLCs of a side than its transaction can.",
-        in "hsm/src/channel/commit.rs";
+    C7: "Feerate and its step, number, value and expiry of HTLCs, and our HTLCs without an output are bounded. The tip is not known here: a height is compared with heights alone.",
+        in "hsm/src/channel/limits.rs";
     D3: "Who asks, and of which channel, is the socket.",
         in "hsm/src/hsm.rs";
     D4: "What may be asked is a table of role, phase and message; nothing else is answered.",
         in "hsm/src/msgs.rs";
     G1: "An announcement is made of typed fields and is for our chain.",
         in "hsm/src/hsm.rs";
-    I1: "An invoice is encoded here and is for our chain.",
+    H1: "An HTLC goes out only for one that came in for good, with its hash, at least its amount and a later timeout, once; or within the budget of an approved payment.",
+        in "hsm/src/tickets.rs";
+    H2: "An HTLC that has paid for another fails only when that one can be claimed in no commitment that is not revoked and was not fulfilled.",
+        in "hsm/src/tickets.rs";
+    H3: "An HTLC leaves as paid only with its preimage.",
+        in "protocol/tx/src/ledger.rs";
+    I1: "An invoice, ours or one to be paid, is read or encoded here and is for our chain.",
         in "hsm/src/hsm.rs";
     K1: "The step of a BOLT 8 handshake that needs the node key is done here, for genuine acts alone; derived keys leave, the shared secret does not.",
         in "hsm/src/hsm.rs";

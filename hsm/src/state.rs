@@ -6,7 +6,9 @@ use bitcoin::OutPoint;
 use wire::{ChannelDbid, Satoshi};
 
 use crate::channel::Channel;
-use crate::record::Record;
+use crate::flows::{Flows, HtlcAt};
+use crate::pay::MAX_BUDGETS;
+use crate::record::{Change, Record};
 
 /// Coins in one record of a compacted journal.
 const COINS: usize = 10_000;
@@ -23,6 +25,8 @@ pub(crate) struct State {
     pub(crate) channels: BTreeMap<ChannelDbid, Channel>,
     /// Amounts of coins that were spent, as first said (W3).
     pub(crate) coins: HashMap<OutPoint, Satoshi>,
+    /// What pays for the HTLCs that went out (H1, H2).
+    pub(crate) flows: Flows,
 }
 
 impl State {
@@ -32,6 +36,7 @@ impl State {
             next_address: 0,
             channels: BTreeMap::new(),
             coins: HashMap::new(),
+            flows: Flows::default(),
         }
     }
 
@@ -53,12 +58,7 @@ impl State {
                     .insert(dbid, Channel::new(peer, shutdown_index));
                 Ok(())
             }
-            Record::Channel { dbid, change } => {
-                let channel = self.channels.get_mut(&dbid);
-                channel
-                    .ok_or(Misfit("a change of no channel"))?
-                    .apply(change)
-            }
+            Record::Channel { dbid, change } => self.change(dbid, change),
             Record::Forget { dbid } => {
                 let forgotten = self.channels.remove(&dbid);
                 forgotten
@@ -87,7 +87,45 @@ impl State {
             }
             // They are about the journal itself.
             Record::Start { .. } | Record::SnapshotHeads(_) => Ok(()),
+            Record::Approved { hash, budget } => {
+                if self.flows.len() >= MAX_BUDGETS {
+                    self.flows.drop_over(budget.approved);
+                }
+                self.flows.approve(hash, budget);
+                Ok(())
+            }
+            Record::SnapshotFlow { hash, flow } => self.flows.restore(hash, flow),
         }
+    }
+
+    fn change(&mut self, dbid: ChannelDbid, change: Change) -> Result<(), Misfit> {
+        match &change {
+            Change::Remote {
+                deltas, tickets, ..
+            } => {
+                self.flows.note_offers(dbid, deltas, tickets)?;
+                self.flows.note_preimages(dbid, deltas);
+            }
+            Change::Local { deltas, .. } => self.flows.note_preimages(dbid, deltas),
+            Change::Setup(_)
+            | Change::Funding(_)
+            | Change::Revoked { .. }
+            | Change::Close { .. }
+            | Change::Onchain
+            | Change::Stale => {}
+        }
+        let channel = self.channels.get_mut(&dbid);
+        let gone = channel
+            .ok_or(Misfit("a change of no channel"))?
+            .apply(change)?;
+        for (key, htlc) in gone {
+            let at = HtlcAt {
+                channel: dbid,
+                id: key.id,
+            };
+            self.flows.settle(at, key.offerer, htlc.payment_hash);
+        }
+        Ok(())
     }
 
     fn take_address(&mut self, index: u32) -> Result<(), Misfit> {
@@ -119,6 +157,13 @@ impl State {
                 coins: chunk.to_vec(),
             })
             .collect();
-        std::iter::once(counters).chain(channels).chain(chunks)
+        let flows = self.flows.iter().map(|(hash, flow)| Record::SnapshotFlow {
+            hash,
+            flow: flow.clone(),
+        });
+        std::iter::once(counters)
+            .chain(channels)
+            .chain(chunks)
+            .chain(flows)
     }
 }

@@ -2,7 +2,12 @@
 
 pub(crate) mod fixture;
 mod journal;
+mod limits;
+mod line;
 mod msgs;
 mod pair;
+mod payments;
 mod rules;
 mod spend;
+mod stale;
+mod tickets;

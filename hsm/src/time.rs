@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct UnixTime(pub u64);
 
+impl UnixTime {
+    #[must_use]
+    pub fn plus(self, seconds: u64) -> UnixTime {
+        UnixTime(self.0.saturating_add(seconds))
+    }
+}
+
 impl From<SystemTime> for UnixTime {
     /// A clock before 1970 is at 0.
     fn from(time: SystemTime) -> UnixTime {

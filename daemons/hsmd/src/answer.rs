@@ -4,11 +4,11 @@ use bitcoin::absolute::LockTime;
 use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
-use hsm::{Coin, Hsm, Rule, WalletKey};
-use hsm_messages::{Refused, ctl, gossip, invoice, noise, wallet};
+use hsm::{Coin, Hsm, Payment, Rule, UnixTime, WalletKey};
+use hsm_messages::{Refused, ctl, gossip, invoice, noise, pay, wallet};
 use secp256k1::ecdsa::Signature;
 use tx::signer;
-use wire::{ChainHash, ChannelDbid, ChannelUpdate, NodeId};
+use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId};
 
 /// What goes back to who broke a rule, and to the log.
 pub fn refused(who: &str, refused: &hsm::Refused) -> Refused {
@@ -90,6 +90,43 @@ pub fn invoice(hsm: &mut Hsm, request: invoice::Request) -> invoice::Reply {
         },
         Err(error) => invoice::Reply::Refused(refused("invoice", &error)),
     }
+}
+
+/// The invoice is read here, so that what is approved is what its payee has signed.
+pub fn pay(hsm: &mut Hsm, request: pay::Request) -> pay::Reply {
+    let pay::Request::ApproveBolt11 {
+        invoice,
+        amount,
+        max_fee,
+    } = request;
+    let approved = payment(&invoice, amount, max_fee).map(|payment| hsm.approve(&payment));
+    pay::Reply::Refused(match approved {
+        Ok(Ok(())) => return pay::Reply::Approved,
+        Ok(Err(error)) => refused("pay", &error),
+        Err(reason) => refused_by("pay", Rule::A1, reason),
+    })
+}
+
+fn payment(
+    text: &str,
+    amount: Option<MilliSatoshi>,
+    max_fee: MilliSatoshi,
+) -> Result<Payment, String> {
+    let invoice = ::invoice::parse(text).map_err(|error| error.to_string())?;
+    let amount = match (invoice.amount, amount) {
+        (Some(amount), None) | (None, Some(amount)) => amount,
+        (Some(_), Some(_)) => return Err("the invoice has an amount of its own".to_owned()),
+        (None, None) => return Err("the invoice has no amount and none was given".to_owned()),
+    };
+    let genesis = GenesisHash::using_genesis_block_const(invoice.network).to_bytes();
+    Ok(Payment {
+        chain_hash: ChainHash(genesis),
+        payment_hash: invoice.payment_hash,
+        payee: invoice.payee,
+        amount,
+        max_fee,
+        expires: invoice.expires_at().map(|end| UnixTime(end.as_secs())),
+    })
 }
 
 pub fn new_channel(hsm: &mut Hsm, peer: NodeId) -> ctl::Reply {

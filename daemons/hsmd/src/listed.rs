@@ -4,7 +4,7 @@
 //! is answered without standing in the table.
 
 use hsm::msgs::{Msg, Role};
-use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, wallet};
+use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, wallet};
 use wire::ChannelDbid;
 
 /// What comes from a role's socket.
@@ -113,6 +113,16 @@ impl Request for operator::Request {
     }
 }
 
+impl Request for pay::Request {
+    const ROLE: Role = Role::Pay;
+
+    fn msg(&self) -> Msg {
+        match self {
+            pay::Request::ApproveBolt11 { .. } => Msg::ApproveBolt11,
+        }
+    }
+}
+
 impl Reply for ctl::Reply {
     fn refuse(refused: Refused) -> Self {
         ctl::Reply::Refused(refused)
@@ -152,5 +162,11 @@ impl Reply for invoice::Reply {
 impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {
         operator::Reply::Refused(refused)
+    }
+}
+
+impl Reply for pay::Reply {
+    fn refuse(refused: Refused) -> Self {
+        pay::Reply::Refused(refused)
     }
 }

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hsm::Hsm;
 use hsm_messages::Role;
-use hsm_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmWallet};
+use hsm_messages::edges::{
+    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmWallet,
+};
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Conn, Edge, Error, Limits};
@@ -33,6 +35,7 @@ pub enum Port {
     Gossip(LowerConn<HsmGossip>),
     Invoice(LowerConn<HsmInvoice>),
     Operator(LowerConn<HsmOperator>),
+    Pay(LowerConn<HsmPay>),
 }
 
 /// A role with the channel that it is for, if it is for one: there is one socket for each.
@@ -49,11 +52,13 @@ impl Seat {
     pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
         match (role, channel) {
             (Role::Chan, Some(channel)) => Some(Seat::Channel(channel)),
-            (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice, None) => {
+            (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay, None) => {
                 Some(Seat::Node(role))
             }
             (Role::Chan, None)
-            | (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice, Some(_)) => None,
+            | (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay, Some(_)) => {
+                None
+            }
         }
     }
 }
@@ -80,6 +85,7 @@ impl Port {
                 hello::<HsmOperator>(),
                 operator::LIMITS,
             )?),
+            Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
             // Seat::new makes none.
             Seat::Node(Role::Chan) => return Err(Error::Closed),
         })
@@ -108,6 +114,7 @@ impl Port {
             Port::Gossip(conn) => turn(conn, None, hsm, answered, answer::gossip),
             Port::Invoice(conn) => turn(conn, None, hsm, answered, answer::invoice),
             Port::Operator(_) => Ok(Turn::Done),
+            Port::Pay(conn) => turn(conn, None, hsm, answered, answer::pay),
         }
     }
 
@@ -123,6 +130,7 @@ impl Port {
             Port::Gossip(conn) => conn.flush_nonblocking(),
             Port::Invoice(conn) => conn.flush_nonblocking(),
             Port::Operator(conn) => conn.flush_nonblocking(),
+            Port::Pay(conn) => conn.flush_nonblocking(),
         }
     }
 }
@@ -136,6 +144,7 @@ impl AsFd for Port {
             Port::Gossip(conn) => conn.as_fd(),
             Port::Invoice(conn) => conn.as_fd(),
             Port::Operator(conn) => conn.as_fd(),
+            Port::Pay(conn) => conn.as_fd(),
         }
     }
 }

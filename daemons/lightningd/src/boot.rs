@@ -312,6 +312,7 @@ async fn start_node(
         wallet: Asker::start(mint(ctl, Role::Wallet, None).await?, gone())?,
         gossip: Asker::start(mint(ctl, Role::Gossip, None).await?, gone())?,
         invoice: Asker::start(mint(ctl, Role::Invoice, None).await?, gone())?,
+        pay: Asker::start(mint(ctl, Role::Pay, None).await?, gone())?,
     };
     let known = store::chain::known(&db)?;
     let height = known
@@ -355,6 +356,7 @@ async fn start_node(
     tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_counters));
     tasks.spawn(payd::run(node.clone(), payd_mail, payd));
     tasks.spawn(peers::run(node.clone(), peers_mail, connectd, addresses));
+    payments::approve_pending(&node).await?;
     // The channels' mailboxes exist before the first block is told.
     channels::resume(&node, stored);
     tasks.spawn(chain::run(node.clone(), chain_mail, chaind));

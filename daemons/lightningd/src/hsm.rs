@@ -1,17 +1,17 @@
-//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP and INVOICE.
+//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE and PAY.
 //!
 //! hsmd answers each socket in order, so one task per socket matches replies to callers. If
 //! hsmd goes away the node stops: nothing can be signed.
 
 use std::os::fd::OwnedFd;
 
-use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmWallet};
+use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmWallet};
 use ipc_messages::hello;
-use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, wallet};
+use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, pay, wallet};
 use ipc_transport::Edge;
 use ipc_transport::aio::AsyncConn;
 use tokio::sync::{mpsc, oneshot};
-use wire::{ChannelDbid, NodeId};
+use wire::{ChannelDbid, MilliSatoshi, NodeId};
 
 /// How many requests of one role may wait.
 const QUEUE: usize = 256;
@@ -124,6 +124,7 @@ pub struct Hsm {
     pub wallet: Asker<HsmWallet>,
     pub gossip: Asker<HsmGossip>,
     pub invoice: Asker<HsmInvoice>,
+    pub pay: Asker<HsmPay>,
 }
 
 /// Asks hsmd to take the other end of a new socketpair for `role`; ours is returned.
@@ -231,6 +232,28 @@ impl Hsm {
         {
             gossip::Reply::Signed { signature } => Ok(signature),
             gossip::Reply::Refused(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Allows HTLCs to this invoice's hash, up to amount and fee in all; again is as good as once.
+    /// `amount`: where the invoice has none.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn approve_bolt11(
+        &self,
+        invoice: String,
+        amount: Option<MilliSatoshi>,
+        max_fee: MilliSatoshi,
+    ) -> Result<(), HsmError> {
+        let request = pay::Request::ApproveBolt11 {
+            invoice,
+            amount,
+            max_fee,
+        };
+        match self.pay.ask(request).await? {
+            pay::Reply::Approved => Ok(()),
+            pay::Reply::Refused(refused) => Err(refused.into()),
         }
     }
 

@@ -23,6 +23,7 @@ use wire::{
 
 use crate::channel::Mail;
 use crate::channels::Summary;
+use crate::hsm::HsmError;
 use crate::node::Node;
 use crate::store::channels::Stored;
 use crate::store::now;
@@ -36,7 +37,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 /// What to pay.
 #[derive(Clone, Debug)]
 pub struct PayRequest {
-    pub bolt11: Option<String>,
+    pub bolt11: String,
     pub label: Option<String>,
     pub description: Option<String>,
     pub payment_hash: PaymentHash,
@@ -44,6 +45,8 @@ pub struct PayRequest {
     pub metadata: Option<Vec<u8>>,
     pub destination: NodeId,
     pub amount: MilliSatoshi,
+    /// The same, if the invoice leaves it to the payer.
+    pub chosen_amount: Option<MilliSatoshi>,
     pub final_cltv_delta: BlockDelta,
     pub route_hints: Vec<Vec<HintHop>>,
     pub max_fee: MilliSatoshi,
@@ -81,6 +84,9 @@ pub enum PayError {
     TimedOut(String),
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The signer does not approve of it.
+    #[error(transparent)]
+    Signer(#[from] HsmError),
     #[error("the node is stopping")]
     Stopping,
 }
@@ -348,7 +354,7 @@ impl Attempts<'_> {
             &Payment {
                 payment_hash: request.payment_hash,
                 groupid: self.groupid,
-                bolt11: request.bolt11.clone(),
+                bolt11: Some(request.bolt11.clone()),
                 description: request.description.clone(),
                 label: request.label.clone(),
                 destination: request.destination,
@@ -447,9 +453,18 @@ impl Attempts<'_> {
         }
     }
 
+    /// hsmd lets no HTLC out for a payment that it was not asked about before.
+    async fn approve(&self) -> Result<(), PayError> {
+        let request = &self.request;
+        let (invoice, amount) = (request.bolt11.clone(), request.chosen_amount);
+        let hsm = &self.node.hsm;
+        Ok(hsm.approve_bolt11(invoice, amount, request.max_fee).await?)
+    }
+
     /// Offers one HTLC and waits for its end; `None` when time is up before that.
     async fn attempt(&mut self, routed: &Routed) -> Result<Option<PartEnd>, PayError> {
         let hash = self.request.payment_hash;
+        self.approve().await?;
         let partid = self.next_part;
         self.next_part += 1;
         let first = self.node.channels.by_scid(routed.route.first_channel);
@@ -586,4 +601,30 @@ pub fn settle_orphans(db: &Db, channels: &[Stored]) -> Result<usize, DbError> {
     }
     db.write(batch)?;
     Ok(count)
+}
+
+/// At the start: in a loss of power hsmd may have lost the approval of an HTLC that is stored here and
+/// not signed yet.
+///
+/// # Errors
+/// The database fails.
+pub async fn approve_pending(node: &Node) -> Result<(), DbError> {
+    let parts = records::all_parts(&node.db)?;
+    let pending = |part: &&Part| part.status == PartStatus::Pending;
+    for part in parts.iter().filter(pending) {
+        let payments = records::groups_of(&node.db, part.payment_hash)?;
+        let payment = payments.into_iter().find(|p| p.groupid == part.groupid);
+        let Some(bolt11) = payment.and_then(|payment| payment.bolt11) else {
+            continue;
+        };
+        let chosen = match invoice::parse(&bolt11) {
+            Ok(invoice) if invoice.amount.is_none() => Some(part.amount),
+            Ok(_) | Err(_) => None,
+        };
+        let max_fee = part.amount_sent.saturating_sub(part.amount);
+        if let Err(error) = node.hsm.approve_bolt11(bolt11, chosen, max_fee).await {
+            tracing::warn!("a payment under way is not approved again: {error}");
+        }
+    }
+    Ok(())
 }

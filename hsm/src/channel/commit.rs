@@ -6,15 +6,16 @@ use tx::Commitment;
 use tx::error::TxError;
 use tx::keys::{derive_privkey, per_commitment_point};
 use tx::ledger::{Delta, Ledger};
-use tx::signer::{Reply, RevocationSecret};
+use tx::signer::{Proof, Reply, RevocationSecret, Ticket};
 use wire::{CommitmentNumber, Side};
 
-use super::setup::MAX_HTLCS;
+use super::limits::Next;
 use super::{Channel, Decision, Funded, Newest, Remote, Stage, Step};
 use crate::derive::ChannelKeys;
 use crate::record::Change;
 use crate::refused::Refused;
 use crate::secret::Key;
+use crate::tickets::View;
 
 impl Channel {
     pub(super) fn sign_remote(
@@ -22,7 +23,9 @@ impl Channel {
         n: CommitmentNumber,
         point: PublicKey,
         deltas: Vec<Delta>,
+        tickets: Vec<Ticket>,
         keys: &ChannelKeys,
+        view: View<'_>,
     ) -> Result<Decision, Refused> {
         let funded = self.funded()?;
         let newest = funded.remote.as_ref().map(|remote| &remote.newest);
@@ -33,11 +36,20 @@ impl Channel {
             }
             (Step::Again, Some(_)) => {}
             (Step::Again, None) => return Err(Refused::NothingValidated),
-            (Step::Next, remote) => funded.check_next_remote(remote.as_ref(), n, &ledger)?,
+            (Step::Next, remote) => {
+                funded.check_next_remote(remote.as_ref(), n)?;
+                funded.check_contents(Side::Remote, newest, &deltas, &ledger, view)?;
+                view.check_tickets(&ledger, &deltas, &tickets)?;
+            }
         }
         let reply = funded.signatures(n, &point, &ledger, keys)?;
         let change = match step {
-            Step::Next => Some(Change::Remote { n, point, deltas }),
+            Step::Next => Some(Change::Remote {
+                n,
+                point,
+                deltas,
+                tickets,
+            }),
             Step::Again => None,
         };
         Ok(Decision { reply, change })
@@ -50,12 +62,15 @@ impl Channel {
         signature: Signature,
         htlc_signatures: Vec<Signature>,
         keys: &ChannelKeys,
+        view: View<'_>,
     ) -> Result<Decision, Refused> {
         let funded = self.funded()?;
         let newest = funded.local.as_ref().map(|local| &local.newest);
         let (ledger, step) = Newest::advance(newest, &funded.setup, n, &deltas)?;
         if step == Step::Next {
-            funded.check_next(n, &ledger)?;
+            funded.check_next(n)?;
+            funded.check_contents(Side::Local, newest, &deltas, &ledger, view)?;
+            view.check_local_offers(&deltas)?;
             if n > CommitmentNumber::ZERO && funded.remote.is_none() {
                 return Err(Refused::OpeningIncomplete);
             }
@@ -142,6 +157,27 @@ impl Channel {
         }))
     }
 
+    /// B3: whoever has the secret of a commitment that we have not revoked has seen a later one.
+    pub(super) fn reestablish_proof(
+        &self,
+        n: CommitmentNumber,
+        secret: RevocationSecret,
+        keys: &ChannelKeys,
+    ) -> Result<Decision, Refused> {
+        let funded = self.funded()?;
+        let revoked = self.newest_local().is_some_and(|newest| n < newest);
+        let (proof, change) = match (keys.secret(n)? == secret, revoked, funded.stage) {
+            (false, _, _) => (Proof::Wrong, None),
+            (true, true, _) => (Proof::Revoked, None),
+            (true, false, Stage::Stale) => (Proof::Stale, None),
+            (true, false, Stage::Signing | Stage::Closing { .. } | Stage::Onchain) => {
+                (Proof::Stale, Some(Change::Stale))
+            }
+        };
+        let reply = Reply::Proof { proof };
+        Ok(Decision { reply, change })
+    }
+
     pub(super) fn revoked_secret(
         &self,
         n: CommitmentNumber,
@@ -164,9 +200,10 @@ impl Channel {
 
 impl Funded {
     /// What a new commitment of either side must keep to.
-    fn check_next(&self, n: CommitmentNumber, ledger: &Ledger) -> Result<(), Refused> {
+    fn check_next(&self, n: CommitmentNumber) -> Result<(), Refused> {
         match self.stage {
             Stage::Signing => {}
+            Stage::Stale => return Err(Refused::Stale),
             // C6: what was agreed at the close would no longer be the newest.
             Stage::Closing { .. } | Stage::Onchain => return Err(Refused::ClosingStays),
         }
@@ -177,23 +214,37 @@ impl Funded {
                 newest: None,
             });
         }
-        // C7: bounded, whatever the peers agreed on.
-        for side in [Side::Local, Side::Remote] {
-            let offered = ledger.htlcs.keys().filter(|key| key.offerer == side);
-            if offered.count() > usize::from(MAX_HTLCS) {
-                return Err(Refused::TooManyHtlcs(MAX_HTLCS));
-            }
-        }
         Ok(())
+    }
+
+    /// C3, C7 and H2, for the commitment of `owner` that comes after `newest`.
+    fn check_contents(
+        &self,
+        owner: Side,
+        newest: Option<&Newest>,
+        deltas: &[Delta],
+        ledger: &Ledger,
+        view: View<'_>,
+    ) -> Result<(), Refused> {
+        // Commitment 0 has no deltas.
+        let before = newest.map_or(ledger, |newest| &newest.ledger);
+        let next = Next {
+            setup: &self.setup,
+            owner,
+            before,
+            deltas,
+            ledger,
+        };
+        next.check()?;
+        view.check_failures(before, deltas)
     }
 
     fn check_next_remote(
         &self,
         remote: Option<&Remote>,
         n: CommitmentNumber,
-        ledger: &Ledger,
     ) -> Result<(), Refused> {
-        self.check_next(n, ledger)?;
+        self.check_next(n)?;
         let Some(remote) = remote else {
             return Ok(());
         };
@@ -238,6 +289,10 @@ impl Funded {
 
     /// Our newest commitment with both signatures (C6).
     pub(crate) fn force_close(&self, keys: &ChannelKeys) -> Result<bitcoin::Transaction, Refused> {
+        match self.stage {
+            Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
+            Stage::Stale => return Err(Refused::Stale),
+        }
         let local = self.local.as_ref().ok_or(Refused::NothingValidated)?;
         let (setup, funding, n) = (&self.setup, &self.funding, local.newest.n);
         let point = keys.point(n)?;

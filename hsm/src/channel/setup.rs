@@ -1,6 +1,7 @@
 //! S1: terms and funding output are fixed once and are in range.
 
 use tx::ledger::Ledger;
+use tx::limits::MAX_HTLCS;
 use tx::setup::{Funding, Party, Setup};
 use tx::signer::Reply;
 use wire::{BlockDelta, Satoshi, units::MAX_SATOSHI};
@@ -10,8 +11,6 @@ use crate::derive::ChannelKeys;
 use crate::record::Change;
 use crate::refused::Refused;
 
-/// BOLT 2, max_accepted_htlcs.
-pub(crate) const MAX_HTLCS: u16 = 483;
 /// BOLT 2, dust_limit_satoshis: below it, outputs of some standard kinds are not relayed.
 const MIN_DUST_LIMIT: Satoshi = Satoshi(354);
 /// Longest delay of our own funds: two weeks.

@@ -11,6 +11,7 @@ use bitcoin::{OutPoint, Txid};
 use tempfile::TempDir;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::CommitmentFormat;
+use tx::signer::Request;
 use wire::{ChannelDbid, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Satoshi, Side};
 
 use super::format::{self, HEADER, Parsed};
@@ -119,6 +120,7 @@ fn kind(record: &Record) -> &'static str {
             Change::Revoked { .. } => "Revoked",
             Change::Close { .. } => "Close",
             Change::Onchain => "Onchain",
+            Change::Stale => "Stale",
         },
         Record::Forget { .. } => "Forget",
         Record::Coins { .. } => "Coins",
@@ -126,12 +128,15 @@ fn kind(record: &Record) -> &'static str {
         Record::SnapshotChannel { .. } => "SnapshotChannel",
         Record::Start { .. } => "Start",
         Record::SnapshotHeads(_) => "SnapshotHeads",
+        Record::Approved { .. } => "Approved",
+        Record::SnapshotFlow { .. } => "SnapshotFlow",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 18] = [
     "Address",
+    "Approved",
     "Close",
     "Coins",
     "Forget",
@@ -144,7 +149,9 @@ const KINDS: [&str; 15] = [
     "Setup",
     "SnapshotChannel",
     "SnapshotCounters",
+    "SnapshotFlow",
     "SnapshotHeads",
+    "Stale",
     "Start",
 ];
 
@@ -176,6 +183,13 @@ fn life() -> Vec<Record> {
     pair.a.ask(close);
     let channel = pair.a.new.channel;
     pair.a.node.hsm().force_close(channel).unwrap();
+    let newest = pair.a.next.prev().unwrap();
+    let secret = pair.a.node.hsm().channel_keys[&channel].secret(newest);
+    let proof = Request::ReestablishProof {
+        n: newest,
+        secret: secret.unwrap(),
+    };
+    pair.a.ask(proof);
     pair.a.node.hsm().sync().unwrap();
     let key = pair.a.node.hsm().node.journal.0;
     records_of(&fs::read(pair.a.node.journal()).unwrap(), key)

@@ -6,22 +6,24 @@ use std::path::Path;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Txid};
-use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
+use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tempfile::TempDir;
 use tx::ledger::{Delta, HtlcKey};
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
-use tx::signer::{Reply, Request, RevocationSecret};
+use tx::signer::{Reply, Request, RevocationSecret, Ticket};
 use wire::{
-    BlockDelta, ChainHash, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, Satoshi, Side,
+    BlockDelta, ChainHash, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, NodeId,
+    PaymentHash, Satoshi, Side,
 };
 
 use crate::derive::NodeKeys;
+use crate::flows::offers;
 use crate::folder::Folder;
 use crate::journal::{Replayed, replay};
 use crate::secret::Secret;
 use crate::seed::StoredSeed;
-use crate::{Database, Hsm, NewChannel, OpenError, Opened};
+use crate::{Database, Hsm, NewChannel, OpenError, Opened, Payment};
 
 pub const CHAIN: ChainHash = ChainHash([0x06; 32]);
 pub const VALUE: Satoshi = Satoshi(1_000_000);
@@ -128,8 +130,36 @@ impl End {
         }
     }
 
+    /// Approves payments for all HTLCs that it adds, and gives their tickets.
+    pub fn pay(&mut self, deltas: &[Delta]) -> Vec<Ticket> {
+        offers(deltas)
+            .map(|(_, htlc)| {
+                let hash = htlc.payment_hash;
+                let flows = &self.node.hsm().state.flows;
+                let spent = flows.get(hash).and_then(|flow| flow.budget.as_ref());
+                let limit = spent.map_or(MilliSatoshi::ZERO, |budget| budget.limit);
+                let amount = limit.saturating_add(htlc.amount);
+                self.node.hsm().approve(&payment(hash, amount)).unwrap();
+                Ticket::Payment
+            })
+            .collect()
+    }
+
     pub fn done(&mut self, request: Request) {
         assert_eq!(self.ask(request), Reply::Done);
+    }
+}
+
+/// Of some invoice that never expires.
+pub fn payment(payment_hash: PaymentHash, amount: MilliSatoshi) -> Payment {
+    let payee = SecretKey::from_slice(&[0x21; 32]).unwrap();
+    Payment {
+        chain_hash: CHAIN,
+        payment_hash,
+        payee: NodeId(payee.public_key(SECP256K1)),
+        amount,
+        max_fee: MilliSatoshi::ZERO,
+        expires: None,
     }
 }
 
@@ -139,7 +169,7 @@ pub struct Pair {
     pub funding: Funding,
 }
 
-fn party(new: &NewChannel, delay: u16) -> Party {
+pub fn party(new: &NewChannel, delay: u16) -> Party {
     Party {
         funding_pubkey: new.funding_pubkey,
         basepoints: new.basepoints,
@@ -233,10 +263,12 @@ impl Pair {
 
     pub fn sign(&mut self, owner: Side, deltas: &[Delta]) -> (Signature, Vec<Signature>) {
         let (owner_end, signer) = self.ends(owner);
+        let deltas = seen_by(owner.other(), deltas);
         let request = Request::SignRemote {
             n: owner_end.next,
             point: owner_end.next_point,
-            deltas: seen_by(owner.other(), deltas),
+            tickets: signer.pay(&deltas),
+            deltas,
         };
         match signer.ask(request) {
             Reply::SignedRemote {

@@ -35,8 +35,8 @@ fn written() -> Written {
             cltv_expiry: CltvExpiry(500),
         },
     };
-    pair.commit(Side::Local, std::slice::from_ref(&add));
-    pair.commit(Side::Remote, &[add]);
+    pair.commit(Side::Remote, std::slice::from_ref(&add));
+    pair.commit(Side::Local, &[add]);
     let node = &mut pair.a.node;
     let before = (node.journal_len() as usize, node.hsm().state.clone());
     let fee = Delta::Fee {

@@ -50,16 +50,22 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Both commitments go through the same changes, each at its own pace.
+/// A change travels as BOLT 2 has it: into the commitment of the side that did not propose it, and
+/// from there into the other.
 struct Run {
     pair: Pair,
-    /// As `a` sees it, with all changes.
-    newest: Ledger,
-    changes: Vec<Delta>,
-    /// How many of them are in the commitments of `a` and of `b`.
-    done: [usize; 2],
+    changes: Vec<Change>,
+    /// The commitments of `a` and of `b`, both as `a` sees them.
+    ledgers: [Ledger; 2],
     last: [Option<Last>; 2],
     next_id: u64,
+}
+
+struct Change {
+    by: Side,
+    delta: Delta,
+    /// Whether the commitments of `a` and of `b` have it.
+    done: [bool; 2],
 }
 
 #[derive(Clone)]
@@ -86,28 +92,57 @@ fn preimage(id: u64) -> Preimage {
 impl Run {
     fn new(format: CommitmentFormat) -> Run {
         let pair = Pair::open(format);
-        let newest = Ledger::opening(&pair.a.setup).unwrap();
+        let opening = Ledger::opening(&pair.a.setup).unwrap();
         Run {
             pair,
-            newest,
             changes: vec![],
-            done: [0; 2],
+            ledgers: [opening.clone(), opening],
             last: [None, None],
             next_id: 0,
         }
     }
 
-    fn change(&mut self, delta: Delta) {
-        self.newest.apply(&delta).unwrap();
-        self.changes.push(delta);
+    fn change(&mut self, by: Side, delta: Delta) {
+        let done = [false; 2];
+        self.changes.push(Change { by, delta, done });
+    }
+
+    /// What `offerer` has in both commitments when all that is under way has been added.
+    fn spendable(&self, offerer: Side) -> MilliSatoshi {
+        let in_one = |owner: usize| {
+            let under_way = self.changes.iter().filter(|change| !change.done[owner]);
+            under_way.fold(
+                self.ledgers[owner].balance(offerer),
+                |left, change| match &change.delta {
+                    Delta::Add { key, htlc } if key.offerer == offerer => {
+                        left.saturating_sub(htlc.amount)
+                    }
+                    _ => left,
+                },
+            )
+        };
+        in_one(0).min(in_one(1))
+    }
+
+    /// HTLCs that are in both commitments and that nobody is removing.
+    fn removable(&self) -> Vec<HtlcKey> {
+        let removed = |key: &HtlcKey| {
+            self.changes.iter().any(|change| match &change.delta {
+                Delta::Fulfil { key: gone, .. } | Delta::Fail { key: gone } => gone == key,
+                Delta::Add { .. } | Delta::Fee { .. } => false,
+            })
+        };
+        let both = self.ledgers[0].htlcs.keys();
+        both.filter(|key| self.ledgers[1].htlcs.contains_key(key) && !removed(key))
+            .copied()
+            .collect()
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::Add { offerer, amount } => {
                 // 150,000 sat pay for every fee that comes up here.
-                let least = MilliSatoshi(amount + 150_000_000);
-                if self.newest.balance(offerer) < least {
+                if self.spendable(offerer) < MilliSatoshi(amount + 150_000_000) {
                     return;
                 }
                 let key = HtlcKey {
@@ -120,23 +155,18 @@ impl Run {
                     cltv_expiry: CltvExpiry(800_000 + self.next_id as u32 % 3),
                 };
                 self.next_id += 1;
-                self.change(Delta::Add { key, htlc });
+                self.change(offerer, Delta::Add { key, htlc });
             }
             Event::Settle { which, fulfil } => {
-                let keys: Vec<HtlcKey> = self.newest.htlcs.keys().copied().collect();
-                if keys.is_empty() {
-                    return;
+                let keys = self.removable();
+                if !keys.is_empty() {
+                    self.remove(*which.get(&keys), fulfil);
                 }
-                let key = *which.get(&keys);
-                let preimage = preimage(key.id.0);
-                self.change(match fulfil {
-                    true => Delta::Fulfil { key, preimage },
-                    false => Delta::Fail { key },
-                });
             }
-            Event::Fee(feerate) => self.change(Delta::Fee {
-                feerate: FeeratePerKw(feerate),
-            }),
+            Event::Fee(feerate) => {
+                let feerate = FeeratePerKw(feerate);
+                self.change(Side::Local, Delta::Fee { feerate });
+            }
             Event::Commit(owner) => self.commit(owner),
             Event::Again(owner) => self.again(owner),
             Event::Restart(side) => self.pair.ends(side).0.node.restart(),
@@ -148,15 +178,40 @@ impl Run {
         }
     }
 
+    fn remove(&mut self, key: HtlcKey, fulfil: bool) {
+        let preimage = preimage(key.id.0);
+        let delta = match fulfil {
+            true => Delta::Fulfil { key, preimage },
+            false => Delta::Fail { key },
+        };
+        self.change(key.offerer.other(), delta);
+    }
+
+    /// What enters the next commitment of `owner`.
+    fn take(&mut self, owner: Side) -> Vec<Delta> {
+        let (own, other) = (at(owner), at(owner.other()));
+        let mut taken = vec![];
+        for change in &mut self.changes {
+            if !change.done[own] && (change.by != owner || change.done[other]) {
+                change.done[own] = true;
+                self.ledgers[own].apply(&change.delta).unwrap();
+                taken.push(change.delta.clone());
+            }
+        }
+        self.changes.retain(|change| change.done != [true; 2]);
+        taken
+    }
+
     fn commit(&mut self, owner: Side) {
-        let deltas = self.changes[self.done[at(owner)]..].to_vec();
-        self.done[at(owner)] = self.changes.len();
+        let deltas = self.take(owner);
         let (owner_end, signer) = self.pair.ends(owner);
         let (n, point) = (owner_end.next, owner_end.next_point);
+        let as_signer = seen_by(owner.other(), &deltas);
         let sign = Request::SignRemote {
             n,
             point,
-            deltas: seen_by(owner.other(), &deltas),
+            tickets: signer.pay(&as_signer),
+            deltas: as_signer,
         };
         let signed = signer.ask(sign.clone());
         let Reply::SignedRemote {
@@ -207,13 +262,25 @@ impl Run {
 
     /// Ends all HTLCs, closes mutually, and then both broadcast their own commitments anyway.
     fn end(mut self) {
-        for key in self.newest.htlcs.keys().copied().collect::<Vec<_>>() {
-            self.change(Delta::Fail { key });
+        for round in 0..2 {
+            for owner in [Side::Local, Side::Remote, Side::Local] {
+                self.commit(owner);
+            }
+            if round == 0 {
+                for key in self.removable() {
+                    self.remove(key, false);
+                }
+            }
         }
-        self.commit(Side::Local);
-        self.commit(Side::Remote);
-        let total = self.newest.total();
-        assert_eq!(Some(total), VALUE.to_msat(), "money appeared or went");
+        let [a, b] = &self.ledgers;
+        assert_eq!(a, b, "the two do not agree");
+        assert_eq!(a.htlcs.len(), 0);
+        assert_eq!(Some(a.total()), VALUE.to_msat(), "money appeared or went");
+        for end in [&mut self.pair.a, &mut self.pair.b] {
+            // All failed or paid, and nothing was forwarded.
+            let left = end.node.hsm().state.flows.iter();
+            assert_eq!(left.map(|(_, flow)| flow.legs.len()).sum::<usize>(), 0);
+        }
         self.close();
         for owner in [Side::Local, Side::Remote] {
             let funding = self.pair.funding;
@@ -306,8 +373,9 @@ fn a_commitment_with_483_htlcs_of_each_side_is_signed_and_verified() {
             });
         }
     }
-    run.commit(Side::Remote);
-    run.commit(Side::Local);
+    for owner in [Side::Remote, Side::Local, Side::Remote, Side::Local] {
+        run.commit(owner);
+    }
     run.end();
 }
 

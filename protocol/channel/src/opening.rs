@@ -153,6 +153,7 @@ fn unexpected(what: &str, reply: Reply) -> PeerFault {
         | Reply::SignedRemote { .. }
         | Reply::ValidatedLocal { .. }
         | Reply::Point { .. }
+        | Reply::Proof { .. }
         | Reply::RevokedSecret { .. }
         | Reply::SignedClose { .. }
         | Reply::CompletedClose { .. }

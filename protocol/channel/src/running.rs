@@ -82,7 +82,7 @@ enum Asked {
     ReestablishPoint,
     /// Knows the peer's newest secret, whatever a loss of power left it.
     RepeatedRevocation,
-    /// The point that the peer's channel_reestablish claims to know the secret of.
+    /// Whether the secret in the peer's channel_reestablish is ours, and of which age.
     Proof(Box<wire::ChannelReestablish>),
     /// Our point 1 for channel_ready.
     ReadyPoint,

@@ -23,6 +23,7 @@ pub mod fees;
 pub mod htlc;
 pub mod keys;
 pub mod ledger;
+pub mod limits;
 pub mod script;
 pub mod setup;
 pub mod shachain;

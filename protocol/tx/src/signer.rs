@@ -7,7 +7,7 @@ use bitcoin::ScriptBuf;
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
-use wire::{CommitmentNumber, Satoshi};
+use wire::{ChannelDbid, CommitmentNumber, HtlcId, Satoshi};
 
 use crate::ledger::Delta;
 use crate::setup::{Funding, Setup};
@@ -27,11 +27,14 @@ pub enum Request {
     SetFunding { funding: Funding },
     /// Effect: builds the peer's commitment `n` from its predecessor and `deltas`, signs it and its HTLC transactions.
     /// `n` = 0 takes no deltas. A repetition of the newest `n` must be the same in every byte and gets the same reply.
-    /// Refused if: `n` is not the newest or the one after it, the peer has not revoked `n - 2`, or a delta does not fit.
+    /// `tickets`: one for each HTLC that we add, in the order of the deltas.
+    /// Refused if: `n` is not the newest or the one after it, the peer has not revoked `n - 2`, a delta does not fit,
+    /// a ticket is not good for its HTLC, or an HTLC fails that has paid for another.
     SignRemote {
         n: CommitmentNumber,
         point: PublicKey,
         deltas: Vec<Delta>,
+        tickets: Vec<Ticket>,
     },
     /// Effect: builds our commitment `n`, verifies the peer's signatures on it, journals them; from then on
     /// our commitment `n - 1` is revoked and its secret is in the reply. The same repetition rule as SignRemote.
@@ -54,6 +57,12 @@ pub enum Request {
     /// Effect: none; the secret of our commitment `n`, for channel_reestablish and a repeated revoke_and_ack.
     /// Refused if: `n` is not revoked.
     RevokedSecret { n: CommitmentNumber },
+    /// Effect: the peer claims to know our secret of commitment `n`. If it does and `n` is not revoked here, this
+    /// signer's own state is old: the channel is stale for good, and no commitment is signed any more.
+    ReestablishProof {
+        n: CommitmentNumber,
+        secret: RevocationSecret,
+    },
     /// Effect: signs the mutual close that pays both balances of the newest ledger to these scripts,
     /// the opener paying `fee`; phase -> Closing.
     /// Refused if: an HTLC is pending, the local script is not ours, or the fee exceeds the opener's balance.
@@ -73,6 +82,26 @@ pub enum Request {
     /// Effect: the BOLT 4 shared secrets of up to 64 onions' ephemeral points with our node key.
     /// Refused if: more than 64.
     EcdhBatch { points: Vec<PublicKey> },
+}
+
+/// Why an HTLC that we offer may leave (rule H1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Ticket {
+    /// An HTLC with the same hash came in on that channel and pays for it.
+    Forward { channel: ChannelDbid, id: HtlcId },
+    /// A payment to its hash was approved.
+    Payment,
+}
+
+/// What a secret in the peer's channel_reestablish says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// It is ours, of a commitment that is revoked.
+    Revoked,
+    /// It is ours, of a commitment that is not revoked as far as this signer knows.
+    Stale,
+    /// It is not ours.
+    Wrong,
 }
 
 /// From hsmd to channeld: the reply to the request of the same place in the order.
@@ -95,6 +124,9 @@ pub enum Reply {
     },
     RevokedSecret {
         secret: RevocationSecret,
+    },
+    Proof {
+        proof: Proof,
     },
     SignedClose {
         signature: Signature,

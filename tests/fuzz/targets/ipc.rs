@@ -56,6 +56,7 @@ pub fn targets() -> Vec<Target> {
         edges::HsmWallet,
         edges::HsmGossip,
         edges::HsmInvoice,
+        edges::HsmPay,
     ]);
     // Nothing goes down the log edge.
     targets.push(Target::new(

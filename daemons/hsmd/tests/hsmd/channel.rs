@@ -3,20 +3,20 @@
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Transaction, Txid};
 use hsm_messages::chan::{Reply, Request};
-use hsm_messages::ctl;
-use hsm_messages::edges::HsmChan;
+use hsm_messages::edges::{HsmChan, HsmPay};
+use hsm_messages::{Role, ctl, pay};
 use ipc_transport::blocking::UpperConn;
 use secp256k1::PublicKey;
 use secp256k1::ecdh::SharedSecret;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
-use tx::signer::{EcdhSecret, RevocationSecret};
+use tx::signer::{EcdhSecret, RevocationSecret, Ticket};
 use wire::{
     BlockDelta, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Preimage,
     Satoshi, Side,
 };
 
-use crate::node::Node;
+use crate::node::{Node, bolt11, now};
 
 const VALUE: Satoshi = Satoshi(1_000_000);
 const PREIMAGE: Preimage = Preimage([5; 32]);
@@ -124,10 +124,16 @@ fn open(cruel: bool) -> [End; 2] {
 /// One commitment of `owner`, signed by `signer`, the one before it revoked.
 fn commit(owner: &mut End, signer: &mut End, deltas: [&[Delta]; 2]) -> Option<RevocationSecret> {
     let (n, point) = (owner.next, owner.point);
+    let ours = deltas[1].iter().filter(|delta| match delta {
+        Delta::Add { key, .. } => key.offerer == Side::Local,
+        Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => false,
+    });
+    let tickets = ours.map(|_| Ticket::Payment).collect();
     let reply = signer.ask(Request::SignRemote {
         n,
         point,
         deltas: deltas[1].to_vec(),
+        tickets,
     });
     let Reply::SignedRemote {
         signature,
@@ -157,6 +163,17 @@ fn commit(owner: &mut End, signer: &mut End, deltas: [&[Delta]; 2]) -> Option<Re
     revoked_secret
 }
 
+/// The answer to an approval of a payment of `amount`, on a PAY socket.
+fn approve(end: &mut End, amount: MilliSatoshi) -> pay::Reply {
+    let mut conn = end.node.mint::<HsmPay>(Role::Pay, None);
+    let request = pay::Request::ApproveBolt11 {
+        invoice: bolt11(PREIMAGE.payment_hash(), amount, now()),
+        amount: None,
+        max_fee: MilliSatoshi(0),
+    };
+    conn.call(&request).unwrap()
+}
+
 fn key(offerer: Side) -> HtlcKey {
     HtlcKey {
         offerer,
@@ -182,6 +199,15 @@ fn payment(offerer: Side) -> [Delta; 2] {
 
 fn pay_and_close(cruel: bool) {
     let [mut a, mut b] = open(cruel);
+    let refused = a.ask(Request::SignRemote {
+        n: b.next,
+        point: b.point,
+        deltas: payment(Side::Local)[..1].to_vec(),
+        tickets: vec![Ticket::Payment],
+    });
+    assert!(matches!(refused, Reply::Refused { rule, .. } if rule == "H1"));
+    let approved = approve(&mut a, MilliSatoshi(50_000_000));
+    assert_eq!(approved, pay::Reply::Approved);
     let (as_a, as_b) = (payment(Side::Local), payment(Side::Remote));
     for at in 0..2 {
         let (as_a, as_b) = (&as_a[at..=at], &as_b[at..=at]);
@@ -247,6 +273,7 @@ fn force_close_gives_a_whole_transaction_and_ends_signing() {
         n,
         point,
         deltas: vec![],
+        tickets: vec![],
     });
     assert!(matches!(reply, Reply::Refused { rule, .. } if rule == "D4"));
     let known = a.node.kill_and_restart().channels;

@@ -3,16 +3,22 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use hsm_messages::edges::{HsmChan, HsmCtl};
 use hsm_messages::hello;
 use hsm_messages::mark::Mark;
 use hsm_messages::{Refused, Role, ctl};
+use invoice::{Bolt11Fields, DescriptionOrHash};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, Edge, pair};
+use secp256k1::{Message, SECP256K1, SecretKey};
 use subd::{Child, Level, Spawn, spawn};
 use tempfile::TempDir;
-use wire::{ChainHash, ChannelDbid, NodeId};
+use wire::{
+    BlockDelta, ChainHash, ChannelDbid, Feature, Features, MilliSatoshi, NodeId, PaymentHash,
+    PaymentSecret,
+};
 
 /// Regtest's genesis block.
 pub const CHAIN: ChainHash = ChainHash([
@@ -134,6 +140,33 @@ impl Node {
             other => panic!("answered: {other:?}"),
         }
     }
+}
+
+/// An invoice of somebody for this hash, which expires an hour after `timestamp`.
+pub fn bolt11(payment_hash: PaymentHash, amount: MilliSatoshi, timestamp: Duration) -> String {
+    let fields = Bolt11Fields {
+        network: bitcoin::Network::Regtest,
+        amount: Some(amount),
+        payment_hash,
+        payment_secret: PaymentSecret([2; 32]),
+        description: DescriptionOrHash::Description("tea".to_owned()),
+        timestamp,
+        expiry: Duration::from_secs(3600),
+        min_final_cltv: BlockDelta(18),
+        route_hints: vec![],
+        fallbacks: vec![],
+        features: Features::of(&[Feature::VarOnionOptin, Feature::PaymentSecret], &[]),
+        metadata: None,
+    };
+    let message = Message::from_digest(fields.signing_hash().unwrap());
+    let secret = SecretKey::from_slice(&[0x42; 32]).unwrap();
+    let signature = SECP256K1.sign_ecdsa_recoverable(&message, &secret);
+    let (id, bytes) = signature.serialize_compact();
+    fields.into_string(&bytes, id.to_i32() as u8).unwrap()
+}
+
+pub fn now() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap()
 }
 
 pub fn somebody() -> NodeId {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitcoin::hashes::{Hash, sha256d};
 use bitcoin::{OutPoint, Txid};
-use hsm_messages::edges::{HsmGossip, HsmInvoice, HsmNoise, HsmWallet};
+use hsm_messages::edges::{HsmGossip, HsmInvoice, HsmNoise, HsmPay, HsmWallet};
 use hsm_messages::{Role, gossip, noise, wallet};
 use invoice::{Bolt11Fields, DescriptionOrHash};
 use secp256k1::{Message, SECP256K1, SecretKey};
@@ -14,7 +14,7 @@ use wire::{
     PaymentHash, PaymentSecret, Satoshi, ShortChannelId,
 };
 
-use crate::node::{CHAIN, Node};
+use crate::node::{CHAIN, Node, bolt11, now};
 
 fn secret(n: u8) -> SecretKey {
     SecretKey::from_slice(&[n; 32]).unwrap()
@@ -215,4 +215,31 @@ fn a_channel_update_verifies_as_the_network_does() {
             gossip::Reply::Signed { .. } => panic!("signed"),
         }
     }
+}
+
+#[test]
+fn only_a_valid_invoice_of_this_chain_that_has_not_expired_is_approved() {
+    use hsm_messages::pay::{Reply, Request};
+    let mut node = Node::new();
+    let mut conn = node.mint::<HsmPay>(Role::Pay, None);
+    let (hash, amount) = (PaymentHash([1; 32]), MilliSatoshi(5_000));
+    let mut ask = |invoice: &str, amount| {
+        let request = Request::ApproveBolt11 {
+            invoice: invoice.to_owned(),
+            amount,
+            max_fee: MilliSatoshi(10),
+        };
+        match conn.call(&request).unwrap() {
+            Reply::Approved => "approved".to_owned(),
+            Reply::Refused(refused) => refused.rule,
+        }
+    };
+    let good = bolt11(hash, amount, now());
+    let old = bolt11(hash, amount, now() - Duration::from_secs(3605));
+    assert_eq!(ask(&good, Some(amount)), "A1", "two amounts");
+    assert_eq!(ask(&old, None), "A1", "expired");
+    assert_eq!(ask(&good[..good.len() - 1], None), "A1");
+    assert_eq!(ask("", None), "A1");
+    assert_eq!(ask(&good, None), "approved");
+    assert_eq!(ask(&good, None), "approved");
 }

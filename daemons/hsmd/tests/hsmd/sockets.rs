@@ -69,7 +69,13 @@ fn d3_a_socket_is_for_a_channel_that_exists_or_for_none() {
     };
     assert_eq!(refused(Role::Chan, None), "D3");
     assert_eq!(refused(Role::Chan, Some(ChannelDbid(77))), "D3");
-    for role in [Role::Noise, Role::Wallet, Role::Gossip, Role::Invoice] {
+    for role in [
+        Role::Noise,
+        Role::Wallet,
+        Role::Gossip,
+        Role::Invoice,
+        Role::Pay,
+    ] {
         assert_eq!(refused(role, Some(new.channel)), "D3", "{role:?}");
     }
     let without_fd = ctl::Request::Mint {

@@ -254,6 +254,9 @@ impl Options {
         {
             return Err(s.refuse("requires --developer"));
         }
+        if let Some(s) = settings.iter().find(|s| is_short_delta(s)) {
+            return Err(s.refuse(format!("must be at least {MIN_CLTV_DELTA}")));
+        }
         if values.flag("daemon") && values.set("log-file").is_none() {
             return Err(OptionError::Combination("--daemon needs --log-file"));
         }
@@ -373,6 +376,14 @@ fn connections(values: &Values<'_>) -> Result<Connections, OptionError> {
         offline: values.flag("offline"),
         default_port: values.network.port(),
     })
+}
+
+/// hsmd's own bound (rule H1): it lets no forward out with less.
+const MIN_CLTV_DELTA: u64 = 3;
+
+fn is_short_delta(setting: &Setting) -> bool {
+    setting.row.name == "cltv-delta"
+        && matches!(setting.value, Value::Unsigned(blocks) if blocks < MIN_CLTV_DELTA)
 }
 
 fn channels(values: &Values<'_>) -> Channels {

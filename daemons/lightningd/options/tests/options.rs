@@ -274,6 +274,7 @@ fn a_malformed_value_is_refused_with_its_place() {
         ("--cltv-delta=x", "'x' is not a number"),
         ("--cltv-delta=65536", "out of range"),
         ("--cltv-delta=-1", "out of range"),
+        ("--cltv-delta=2", "must be at least 3"),
         ("--max-concurrent-htlcs=484", "out of range (from 1 to 483)"),
         ("--funding-confirms=0", "out of range"),
         ("--network=mars", "Unknown network name 'mars'"),

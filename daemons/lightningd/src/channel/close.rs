@@ -29,6 +29,11 @@ pub enum Closed {
     Unopened,
 }
 
+/// What whoever wants to close such a channel hears.
+const STALE: &str = "this node's state of the channel is older than the peer's: it was restored from an \
+                     old copy. The peer was asked to close with its newest commitment; ours may not be \
+                     broadcast any more";
+
 impl Channel {
     pub(super) async fn close(&mut self, ask: CloseAsk) {
         let Some(record) = self.record().filter(|r| r.live.phase != Phase::Opening) else {
@@ -37,10 +42,14 @@ impl Channel {
             let _ = ask.done.send(Ok(Closed::Unopened));
             return;
         };
-        if record.facts.spent_by.is_some() || record.facts.stale {
+        if record.facts.spent_by.is_some() {
             let _ = ask
                 .done
                 .send(Err("the channel is closed already".to_owned()));
+            return;
+        }
+        if record.facts.stale {
+            let _ = ask.done.send(Err(STALE.to_owned()));
             return;
         }
         if ask.unilateral {
@@ -102,10 +111,8 @@ impl Channel {
     async fn unilateral(&mut self, cause: &str) {
         let Some(record) = self.record() else { return };
         if record.facts.stale {
-            return tracing::error!(
-                "our state is older than the peer's: our commitment is not broadcast, the peer's \
-                 is waited for"
-            );
+            tracing::error!("our commitment is not broadcast: {STALE}");
+            return self.refuse_closers(STALE);
         }
         if record.facts.spent_by.is_some() || matches!(record.live.phase, Phase::Closed { .. }) {
             return;
@@ -168,11 +175,9 @@ impl Channel {
 
     /// The peer proved that it has a newer state than we.
     pub(super) fn we_are_stale(&mut self) {
-        tracing::error!(
-            "this node's state of the channel is older than the peer's: it was restored from an \
-             old copy. The peer is asked to close; do not force a close from here"
-        );
+        tracing::error!("{STALE}");
         self.change_facts("stale", |facts| facts.stale = true);
+        self.refuse_closers(STALE);
     }
 
     /// Tells the directory what others may choose by.

@@ -32,7 +32,7 @@ pub async fn pay(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let paying = Paying {
         hash: request.payment_hash,
         destination: request.destination,
-        bolt11: request.bolt11.clone(),
+        bolt11: Some(request.bolt11.clone()),
         amount: request.amount,
         created_at: now(),
     };
@@ -60,7 +60,8 @@ fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
     }
     let description: Option<String> = args.optional("description")?;
     let parsed = payable(node, &text, description.as_deref())?;
-    let amount = amount(parsed.amount, args.optional("amount_msat")?)?;
+    let chosen_amount = args.optional("amount_msat")?;
+    let amount = amount(parsed.amount, chosen_amount)?;
     let delay: u16 = args.required("maxdelay")?;
     let retry_for: u64 = args.required("retry_for")?;
     Ok(PayRequest {
@@ -68,7 +69,7 @@ fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
         max_delay: BlockDelta(delay),
         retry_for: Duration::from_secs(retry_for),
         excluded: excluded(node, args, &parsed)?,
-        bolt11: Some(text),
+        bolt11: text,
         label: args.optional("label")?,
         description,
         payment_hash: parsed.payment_hash,
@@ -76,6 +77,7 @@ fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
         metadata: parsed.metadata,
         destination: parsed.payee,
         amount,
+        chosen_amount,
         final_cltv_delta: parsed.min_final_cltv,
         route_hints: parsed.route_hints,
     })
@@ -177,7 +179,7 @@ fn pay_error(why: &PayError, paying: &Paying) -> RpcError {
         PayError::Failed { failure: None, .. } => code::PAY_UNPARSEABLE_ONION,
         PayError::Failed { .. } => code::PAY_TRY_OTHER_ROUTE,
         PayError::TimedOut(_) => code::PAY_STOPPED_RETRYING,
-        PayError::Db(_) | PayError::Stopping => return failed(why),
+        PayError::Db(_) | PayError::Signer(_) | PayError::Stopping => return failed(why),
     };
     let mut data = json!({
         "payment_hash": paying.hash.to_string(),

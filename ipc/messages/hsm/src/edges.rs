@@ -2,7 +2,7 @@
 
 use ipc_transport::edge::EdgeHello;
 
-use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, operator, wallet};
+use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, operator, pay, wallet};
 
 ipc_transport::edges! {
     HsmCtl = "hsm_ctl", ctl::Request, ctl::Reply;
@@ -12,6 +12,7 @@ ipc_transport::edges! {
     HsmGossip = "hsm_gossip", gossip::Request, gossip::Reply;
     HsmInvoice = "hsm_invoice", invoice::Request, invoice::Reply;
     HsmOperator = "hsm_operator", operator::Request, operator::Reply;
+    HsmPay = "hsm_pay", pay::Request, pay::Reply;
 }
 
 /// What an end of edge `E` says first.

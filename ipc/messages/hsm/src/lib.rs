@@ -22,6 +22,7 @@ pub mod invoice;
 pub mod mark;
 pub mod noise;
 pub mod operator;
+pub mod pay;
 mod schema;
 pub mod wallet;
 
@@ -43,6 +44,8 @@ pub enum Role {
     Gossip,
     /// Invoices.
     Invoice,
+    /// Approvals of payments.
+    Pay,
 }
 
 /// A rule was broken: which, and how. Nothing was signed, nothing changed.

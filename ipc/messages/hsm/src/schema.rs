@@ -31,6 +31,7 @@ mod tests {
             "hsm_gossip",
             "hsm_invoice",
             "hsm_operator",
+            "hsm_pay",
         ];
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");

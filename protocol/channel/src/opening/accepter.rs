@@ -204,6 +204,7 @@ impl Accepter {
             n: CommitmentNumber::ZERO,
             point,
             deltas: vec![],
+            tickets: vec![],
         };
         self.state = State::Signature(Box::new(live));
         Ok(Step::Continue(vec![

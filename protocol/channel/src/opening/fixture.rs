@@ -143,8 +143,14 @@ impl Signer {
                 assert_eq!(funding.value, self.setup().funding_value);
                 Ok(Reply::Done)
             }
-            Request::SignRemote { n, point, deltas } => {
+            Request::SignRemote {
+                n,
+                point,
+                deltas,
+                tickets,
+            } => {
                 assert_eq!((n, deltas), (CommitmentNumber::ZERO, vec![]));
+                assert_eq!(tickets, []);
                 let commitment = self.commitment(Side::Remote, &point)?;
                 let signature =
                     commitment.sign(self.setup(), &self.funding(), &secret(self.seed))?;
@@ -195,6 +201,7 @@ impl Signer {
             Request::RemoteRevoked { .. }
             | Request::Point { .. }
             | Request::RevokedSecret { .. }
+            | Request::ReestablishProof { .. }
             | Request::EcdhBatch { .. } => panic!("not while opening or closing: {request:?}"),
         }
     }

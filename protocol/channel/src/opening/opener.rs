@@ -234,6 +234,7 @@ impl Opener {
             n: CommitmentNumber::ZERO,
             point: remote_point,
             deltas: vec![],
+            tickets: vec![],
         };
         self.state = State::Signature(Box::new(live));
         Ok(Step::Continue(vec![

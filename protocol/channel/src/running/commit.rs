@@ -73,8 +73,13 @@ impl Running {
         let (Some(n), Some(point)) = (n, self.live.remote_next_point) else {
             return Err(warning("no commitment to sign"));
         };
-        let deltas = self.newest_remote_deltas();
-        Ok(self.ask(Asked::Signature, Request::SignRemote { n, point, deltas }))
+        let request = Request::SignRemote {
+            n,
+            point,
+            deltas: self.newest_remote_deltas(),
+            tickets: self.newest_remote_tickets(),
+        };
+        Ok(self.ask(Asked::Signature, request))
     }
 
     pub(super) fn signed(&mut self, reply: Reply) -> Outcome {

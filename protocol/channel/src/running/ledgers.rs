@@ -2,11 +2,13 @@
 
 use tx::fees;
 use tx::ledger::{Delta, HtlcKey, Ledger};
+use tx::limits;
 use tx::setup::CommitmentFormat;
+use tx::signer::Ticket;
 use wire::{FeeratePerKw, MilliSatoshi, Side};
 
 use super::Running;
-use crate::action::Removal;
+use crate::action::{Origin, Removal};
 use crate::progress::Step;
 use crate::state::{HtlcRecord, HtlcState};
 
@@ -27,6 +29,19 @@ impl Running {
     /// not revoked, states say which updates these are: the list comes out the same after a restart.
     pub(super) fn newest_remote_deltas(&self) -> Vec<Delta> {
         self.deltas(|state| state.entered_by() == Step::SentCommit)
+    }
+
+    /// Why the HTLCs of ours among [`Running::newest_remote_deltas`] may leave, in their order.
+    pub(super) fn newest_remote_tickets(&self) -> Vec<Ticket> {
+        let added = |state| state == HtlcState::SentAddCommit;
+        let added = self.htlcs.values().filter(|record| added(record.state));
+        added
+            .map(|record| match record.origin {
+                Some(Origin::Forward { channel, id }) => Ticket::Forward { channel, id },
+                // Whatever is ours has an origin.
+                Some(Origin::Payment { .. }) | None => Ticket::Payment,
+            })
+            .collect()
     }
 
     /// What enters our next commitment when the peer signs it now.
@@ -121,8 +136,13 @@ impl Running {
 
     /// BOLT 2, max_dust_htlc_exposure_msat: whether too much would go to the miners.
     pub(super) fn over_dust_limit(&self, ledger: &Ledger, owner: Side) -> bool {
-        fees::dust_exposure(&self.live.setup, ledger, owner, ledger.feerate)
-            > self.policy.max_dust_exposure
+        fees::dust_exposure(&self.live.setup, ledger, owner, ledger.feerate) > self.max_dust()
+    }
+
+    /// Our policy's limit, well within the signer's.
+    pub(super) fn max_dust(&self) -> MilliSatoshi {
+        let cap = MilliSatoshi(limits::dust_cap(&self.live.setup).0 / 2);
+        self.policy.max_dust_exposure.min(cap)
     }
 }
 
@@ -135,12 +155,4 @@ fn removal(key: HtlcKey, record: &HtlcRecord) -> Delta {
         // A removal state always has its removal; the money of one without goes back.
         Some(Removal::Fail { .. } | Removal::Malformed { .. }) | None => Delta::Fail { key },
     }
-}
-
-/// Number and value of the HTLCs that `side` offers in a commitment.
-pub(super) fn offered(ledger: &Ledger, side: Side) -> (usize, MilliSatoshi) {
-    let htlcs = ledger.htlcs.iter().filter(|(key, _)| key.offerer == side);
-    htlcs.fold((0, MilliSatoshi::ZERO), |(count, sum), (_, htlc)| {
-        (count.saturating_add(1), sum.saturating_add(htlc.amount))
-    })
 }

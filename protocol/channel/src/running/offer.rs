@@ -2,19 +2,15 @@
 
 use tx::fees;
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
+use tx::limits::{CLTV_LIMIT, MAX_HTLCS, highest_feerate, offered};
 use wire::{
     FeeratePerKw, HtlcId, Message, MilliSatoshi, OnionPacket, Side, UpdateAddHtlc, UpdateFailHtlc,
     UpdateFailMalformedHtlc, UpdateFee, UpdateFulfillHtlc,
 };
 
-use super::ledgers::offered;
-use super::receive::CLTV_LIMIT;
 use super::{Link, Running};
 use crate::action::{Action, AddRefusal, Notice, Origin, Removal};
 use crate::state::{HtlcRecord, HtlcState, Phase};
-
-/// BOLT 2, max_accepted_htlcs: more do not fit into a message or a penalty transaction.
-const MAX_HTLCS: u16 = 483;
 
 impl Running {
     pub(super) fn add(&mut self, origin: Origin, htlc: Htlc, onion: OnionPacket) -> Vec<Action> {
@@ -82,7 +78,7 @@ impl Running {
         }
         // BOLT 2, max_dust_htlc_exposure_msat, offering: not if it adds to too much dust.
         if self.adds_too_much_dust(&mut local, &mut remote, key, *htlc) {
-            return Err(AddRefusal::TooMuchDust(self.policy.max_dust_exposure));
+            return Err(AddRefusal::TooMuchDust(self.max_dust()));
         }
         Ok(())
     }
@@ -125,6 +121,11 @@ impl Running {
         htlc: Htlc,
     ) -> bool {
         let mut too_much = false;
+        // A fall that is under way has not trimmed less yet.
+        let highest = self.newest_feerate().max(self.local.feerate);
+        let highest = highest.max(self.remote.feerate);
+        local.feerate = highest;
+        remote.feerate = highest;
         for (ledger, owner) in [(local, Side::Local), (remote, Side::Remote)] {
             let trimmed = |amount| {
                 fees::is_trimmed(&self.live.setup, owner, ledger.feerate, Side::Local, amount)
@@ -181,7 +182,9 @@ impl Running {
             && self.live.feerate.pending.is_empty()
             && !self.live.awaiting_revocation;
         let current = self.live.feerate.current;
-        let target = target.max(FeeratePerKw::FLOOR);
+        let target = target
+            .max(FeeratePerKw::FLOOR)
+            .min(highest_feerate(current));
         if !quiet || !differs(current, target) {
             return;
         }

@@ -2,18 +2,15 @@
 
 use tx::fees;
 use tx::ledger::{Htlc, HtlcKey};
+use tx::limits::{CLTV_LIMIT, highest_feerate, offered};
 use wire::{
-    CltvExpiry, HtlcId, Side, UpdateAddHtlc, UpdateFailHtlc, UpdateFailMalformedHtlc, UpdateFee,
+    HtlcId, Side, UpdateAddHtlc, UpdateFailHtlc, UpdateFailMalformedHtlc, UpdateFee,
     UpdateFulfillHtlc,
 };
 
-use super::ledgers::offered;
 use super::{Outcome, Running, warning};
 use crate::action::{Action, Notice, PeerFault, Removal};
 use crate::state::{HtlcRecord, HtlcState, Phase};
-
-/// From here on an absolute lock time means seconds.
-pub(super) const CLTV_LIMIT: CltvExpiry = CltvExpiry(500_000_000);
 
 /// BOLT 4: set in each failure code that says the onion could not be read.
 const BADONION: u16 = 0x8000;
@@ -191,8 +188,12 @@ impl Running {
         }
         let feerate = message.feerate_per_kw;
         // BOLT 2, update_fee, receiver: too low for timely processing, or unreasonably large.
-        if feerate < self.policy.feerate_min || feerate > self.policy.feerate_max {
-            let (min, max) = (self.policy.feerate_min, self.policy.feerate_max);
+        let min = self.policy.feerate_min;
+        let max = self
+            .policy
+            .feerate_max
+            .min(highest_feerate(self.local.feerate));
+        if feerate < min || feerate > max {
             return Err(warning(format!(
                 "feerate {feerate} is not within {min} and {max}"
             )));

@@ -1,6 +1,6 @@
 //! channel_reestablish and what has to be sent again (BOLT 2, Message Retransmission).
 
-use tx::signer::{Reply, Request, RevocationSecret};
+use tx::signer::{Proof, Reply, Request, RevocationSecret};
 use wire::{ChannelReestablish, CommitmentNumber, Message, PerCommitmentSecret};
 
 use super::{Asked, Link, Outcome, Running, unexpected, warning};
@@ -85,37 +85,30 @@ impl Running {
         match message.next_revocation_number.prev() {
             None => self.compare(&message),
             Some(n) => {
-                Ok(vec![self.ask(
-                    Asked::Proof(Box::new(message)),
-                    Request::Point { n },
-                )])
+                let secret = RevocationSecret(message.your_last_per_commitment_secret.0);
+                let asked = Asked::Proof(Box::new(message));
+                Ok(vec![
+                    self.ask(asked, Request::ReestablishProof { n, secret }),
+                ])
             }
         }
     }
 
-    /// The signer's point for the secret that the peer claims to have.
+    /// What the signer says of the secret that the peer has shown.
     pub(super) fn proof(&mut self, message: &ChannelReestablish, reply: Reply) -> Outcome {
-        let ahead = message.next_revocation_number > self.live.next_revocation();
-        let expected = match reply {
-            Reply::Point { point } => point,
-            // hsmd cannot tell either: neither the peer's word nor our state may be trusted, so
-            // nothing goes on chain on the strength of it.
-            Reply::Refused { reason, .. } if ahead => {
-                return Err(warning(format!(
-                    "channel_reestablish cannot be checked: {reason}"
-                )));
-            }
-            other => return Err(unexpected(other)),
+        let Reply::Proof { proof } = reply else {
+            return Err(unexpected(reply));
         };
-        let secret = RevocationSecret(message.your_last_per_commitment_secret.0);
-        let proved = tx::keys::per_commitment_point(&secret) == Ok(expected);
-        match (ahead, proved) {
+        let ahead = message.next_revocation_number > self.live.next_revocation();
+        match (ahead, proof) {
             // BOLT 2, channel_reestablish, receiver: a correct secret beyond ours proves that we
             // are behind: never broadcast, and ask the peer to.
-            (true, true) => Ok(self.we_are_stale()),
-            (false, true) => self.compare(message),
+            (true, Proof::Revoked | Proof::Stale) | (false, Proof::Stale) => {
+                Ok(self.we_are_stale())
+            }
+            (false, Proof::Revoked) => self.compare(message),
             // BOLT 2, channel_reestablish, receiver: a wrong secret.
-            (_, false) => Err(PeerFault::Error(
+            (true | false, Proof::Wrong) => Err(PeerFault::Error(
                 "your_last_per_commitment_secret is wrong".to_owned(),
             )),
         }

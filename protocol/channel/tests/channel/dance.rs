@@ -6,7 +6,7 @@ use channel::action::{Action, AddRefusal, Command, Event, Notice, Removal};
 use channel::state::{HtlcRecord, HtlcState, LastSent};
 use tx::ledger::{Delta, HtlcKey};
 use tx::setup::CommitmentFormat::{AnchorsZeroFeeHtlc, StaticRemotekey};
-use tx::signer::Request;
+use tx::signer::{Request, Ticket};
 use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, Message, MilliSatoshi, Satoshi, Side};
 
 use crate::fixture::{htlc, onion, origin, policy, preimage};
@@ -107,9 +107,16 @@ fn a_commitment_is_persisted_then_signed_then_sent() {
     };
     assert_eq!((*stored, record.state), (key, HtlcState::SentAddCommit));
     assert_eq!(record.origin, Some(origin(1)));
-    let Request::SignRemote { n, point, deltas } = request else {
+    let Request::SignRemote {
+        n,
+        point,
+        deltas,
+        tickets,
+    } = request
+    else {
         panic!("{request:?}")
     };
+    assert_eq!(*tickets, [Ticket::Payment]);
     assert_eq!((n.0, *point), (1, world.nodes[B].signer.point(1)));
     assert_eq!(
         *deltas,

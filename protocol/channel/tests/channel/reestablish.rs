@@ -271,21 +271,25 @@ fn a_peer_that_is_ahead_without_proof_fails_the_channel() {
     fails(result, "your_last_per_commitment_secret is wrong");
 }
 
-#[test]
-fn a_peer_that_proves_that_we_are_behind_makes_us_stale() {
+/// A has paid twice, its database is from between the two, and B proves the second.
+fn proved_old(signer_too: bool) {
     let mut world = ready();
     world.pay(A, 5_000_000);
     world.settle();
-    let (old_live, old_htlcs) = (
-        world.nodes[A].db.live.clone(),
-        world.nodes[A].db.htlcs.clone(),
+    let old = &world.nodes[A];
+    let (live, htlcs, signer) = (
+        old.db.live.clone(),
+        old.db.htlcs.clone(),
+        old.signer.clone(),
     );
     world.pay(A, 5_000_000);
     world.settle();
-    // A's database is an old copy; hsmd's is not.
     world.nodes[A].crash(0);
-    world.nodes[A].db.live = old_live;
-    world.nodes[A].db.htlcs = old_htlcs;
+    world.nodes[A].db.live = live;
+    world.nodes[A].db.htlcs = htlcs;
+    if signer_too {
+        world.nodes[A].signer = signer;
+    }
     // The payment's end is not what this is about.
     world.nodes[A].start_without_checks();
     let actions = world.nodes[A]
@@ -332,6 +336,16 @@ fn a_peer_that_proves_that_we_are_behind_makes_us_stale() {
         core.handle(Event::Peer(crate::faults::add(9, 9).into())),
         Ok(vec![])
     );
+}
+
+#[test]
+fn a_peer_that_proves_that_our_database_is_old_makes_us_stale() {
+    proved_old(false);
+}
+
+#[test]
+fn a_peer_that_proves_that_database_and_signer_are_old_makes_us_stale() {
+    proved_old(true);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tx::fees;
 use tx::keys::{per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Ledger};
 use tx::setup::{Funding, Setup};
-use tx::signer::{Reply, Request, RevocationSecret};
+use tx::signer::{Proof, Reply, Request, RevocationSecret};
 use wire::{CommitmentNumber, Satoshi, Side};
 
 /// A commitment that was signed or validated, and the request that did it.
@@ -24,6 +24,7 @@ struct Known {
     reply: Reply,
 }
 
+#[derive(Clone)]
 pub struct TestSigner {
     seed: [u8; 32],
     setup: Option<Setup>,
@@ -66,6 +67,7 @@ impl TestSigner {
             n,
             point: remote_point,
             deltas: vec![],
+            tickets: vec![],
         });
         let signature = sign(setup, n, Side::Local, &Ledger::opening(setup).unwrap());
         signer.ask(&Request::ValidateLocal {
@@ -130,7 +132,21 @@ impl TestSigner {
                 self.funding = Some(*funding);
                 Reply::Done
             }
-            Request::SignRemote { n, point, deltas } => {
+            Request::SignRemote {
+                n,
+                point,
+                deltas,
+                tickets,
+            } => {
+                let ours = deltas.iter().filter(|delta| match delta {
+                    Delta::Add { key, .. } => key.offerer == Side::Local,
+                    Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => false,
+                });
+                assert_eq!(
+                    ours.count(),
+                    tickets.len(),
+                    "a ticket for each HTLC of ours"
+                );
                 self.sign_remote(*n, *point, deltas, request)
             }
             Request::ValidateLocal {
@@ -157,6 +173,14 @@ impl TestSigner {
                 Reply::RevokedSecret {
                     secret: self.secret(n.0),
                 }
+            }
+            Request::ReestablishProof { n, secret } => {
+                let proof = match *secret == self.secret(n.0) {
+                    true if Some(*n) < self.newest_local() => Proof::Revoked,
+                    true => Proof::Stale,
+                    false => Proof::Wrong,
+                };
+                Reply::Proof { proof }
             }
             Request::SignClose {
                 fee,

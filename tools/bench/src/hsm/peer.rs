@@ -161,6 +161,8 @@ impl Channel {
                 n: self.remote.next,
                 point: self.peer.point(self.remote.next)?,
                 deltas,
+                // The peer alone offers HTLCs here.
+                tickets: Vec::new(),
             }),
             Side::Local => self.sign(deltas),
         }

@@ -1,0 +1,195 @@
+//! H1 and H2: no HTLC goes out that nothing pays for, and none that has paid for another goes back
+//! while that other can still be claimed.
+//!
+//! What the chain decides is not known here (rule T1 comes with the TIP role): an HTLC in a
+//! commitment that was broadcast counts as claimable for good, and a margin of blocks is compared
+//! with another expiry, never with the tip.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
+use tx::limits::MIN_CLTV_MARGIN;
+use tx::signer::Ticket;
+use wire::{ChannelDbid, MilliSatoshi, PaymentHash, Side};
+
+use crate::channel::{Channel, Funded};
+use crate::flows::{HtlcAt, LegState, offers};
+use crate::refused::Refused;
+use crate::state::State;
+
+/// The state, as a channel sees it that is asked to sign.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) dbid: ChannelDbid,
+}
+
+impl View<'_> {
+    /// H1, in a new commitment of the peer, which is to have this ledger.
+    pub(crate) fn check_tickets(
+        &self,
+        next: &Ledger,
+        deltas: &[Delta],
+        tickets: &[Ticket],
+    ) -> Result<(), Refused> {
+        let offered: Vec<(HtlcKey, Htlc)> = offers(deltas).collect();
+        if offered.len() != tickets.len() {
+            return Err(Refused::TicketCount {
+                htlcs: offered.len(),
+                tickets: tickets.len(),
+            });
+        }
+        let mut used = BTreeSet::new();
+        let mut spent = BTreeMap::new();
+        for ((_, htlc), ticket) in offered.iter().zip(tickets) {
+            match *ticket {
+                Ticket::Forward { channel, id } => {
+                    let incoming = HtlcAt { channel, id };
+                    self.check_forward(incoming, htlc, next)?;
+                    if !used.insert(incoming) {
+                        return Err(Refused::TicketUsed(channel, id));
+                    }
+                }
+                Ticket::Payment => {
+                    let sum: &mut MilliSatoshi = spent.entry(htlc.payment_hash).or_default();
+                    *sum = sum.saturating_add(htlc.amount);
+                    self.check_budget(htlc.payment_hash, *sum)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_forward(&self, incoming: HtlcAt, out: &Htlc, next: &Ledger) -> Result<(), Refused> {
+        let HtlcAt { channel, id } = incoming;
+        let key = HtlcKey {
+            offerer: Side::Remote,
+            id,
+        };
+        let committed = self.funded(channel).and_then(|other| other.committed(key));
+        // On the same channel it must not leave with this very commitment.
+        let stays = |htlc: &&Htlc| channel != self.dbid || next.htlcs.get(&key) == Some(*htlc);
+        let htlc = committed
+            .filter(stays)
+            .ok_or(Refused::NotCommitted(channel, id))?;
+        if htlc.payment_hash != out.payment_hash {
+            return Err(Refused::OtherHash(channel, id));
+        }
+        if self
+            .state
+            .flows
+            .paid_by(htlc.payment_hash, incoming)
+            .is_some()
+        {
+            return Err(Refused::TicketUsed(channel, id));
+        }
+        if htlc.amount < out.amount {
+            return Err(Refused::TicketAmount {
+                incoming: htlc.amount,
+                outgoing: out.amount,
+            });
+        }
+        let margin = htlc.cltv_expiry.0.checked_sub(out.cltv_expiry.0);
+        if margin.is_none_or(|margin| margin < u32::from(MIN_CLTV_MARGIN.0)) {
+            return Err(Refused::TicketExpiry {
+                incoming: htlc.cltv_expiry,
+                outgoing: out.cltv_expiry,
+            });
+        }
+        Ok(())
+    }
+
+    /// Everything that has left for this hash, or can still leave, and `more`.
+    fn check_budget(&self, hash: PaymentHash, more: MilliSatoshi) -> Result<(), Refused> {
+        let flow = self.state.flows.get(hash);
+        let (flow, budget) = flow
+            .and_then(|flow| Some((flow, flow.budget.as_ref()?)))
+            .ok_or(Refused::NoBudget(hash))?;
+        let counts = flow.legs.iter().filter(|leg| {
+            leg.ticket == Ticket::Payment
+                && (leg.state == LegState::Paid || self.state.is_claimable(leg.out))
+        });
+        let spent = counts.fold(budget.paid.saturating_add(more), |sum, leg| {
+            sum.saturating_add(leg.amount)
+        });
+        match spent <= budget.limit {
+            true => Ok(()),
+            false => Err(Refused::BudgetSpent {
+                spent,
+                limit: budget.limit,
+            }),
+        }
+    }
+
+    /// H1, in a new commitment of ours: what we add stands in the peer's newest already, where it
+    /// had its ticket.
+    pub(crate) fn check_local_offers(&self, deltas: &[Delta]) -> Result<(), Refused> {
+        let remote = self.funded(self.dbid).and_then(Funded::newest_remote);
+        for (key, htlc) in offers(deltas) {
+            let standing = remote.and_then(|ledger| ledger.htlcs.get(&key));
+            if standing != Some(&htlc) {
+                return Err(Refused::NotOffered(key.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// H2, in a new commitment of either side: what the peer offered goes back only if it has not
+    /// paid for anything, or for what nobody can claim any more. `before`: the ledger that it
+    /// leaves.
+    pub(crate) fn check_failures(&self, before: &Ledger, deltas: &[Delta]) -> Result<(), Refused> {
+        for delta in deltas {
+            match delta {
+                Delta::Fail { key } if key.offerer == Side::Remote => {
+                    // One that was added in this commitment has paid for nothing.
+                    if let Some(htlc) = before.htlcs.get(key) {
+                        self.check_failure(*key, htlc)?;
+                    }
+                }
+                Delta::Fail { .. }
+                | Delta::Add { .. }
+                | Delta::Fulfil { .. }
+                | Delta::Fee { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_failure(&self, key: HtlcKey, htlc: &Htlc) -> Result<(), Refused> {
+        let incoming = HtlcAt {
+            channel: self.dbid,
+            id: key.id,
+        };
+        let Some(leg) = self.state.flows.paid_by(htlc.payment_hash, incoming) else {
+            return Ok(());
+        };
+        match leg.state {
+            LegState::Paid => Err(Refused::HasPaid(key.id)),
+            LegState::Offered if self.state.is_claimable(leg.out) => {
+                Err(Refused::StillClaimable(key.id))
+            }
+            LegState::Offered => Ok(()),
+        }
+    }
+
+    fn funded(&self, channel: ChannelDbid) -> Option<&Funded> {
+        self.state.funded(channel)
+    }
+}
+
+impl State {
+    fn funded(&self, channel: ChannelDbid) -> Option<&Funded> {
+        let channel: &Channel = self.channels.get(&channel)?;
+        channel.funded().ok()
+    }
+
+    /// Whether a commitment that is not revoked has this HTLC of ours.
+    pub(crate) fn is_claimable(&self, out: HtlcAt) -> bool {
+        let key = HtlcKey {
+            offerer: Side::Local,
+            id: out.id,
+        };
+        self.funded(out.channel)
+            .is_some_and(|funded| funded.holds(&key))
+    }
+}
