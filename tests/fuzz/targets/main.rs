@@ -20,6 +20,11 @@ mod sample;
 #[path = "../../../protocol/channel/tests/channel/signer.rs"]
 #[allow(dead_code)]
 mod signer;
+mod signer_ledger;
+#[path = "../../../hsm/tests/adversary/thief.rs"]
+mod thief;
+#[path = "../../../hsm/tests/adversary/wealth.rs"]
+mod wealth;
 mod wire_codec;
 
 use std::alloc::System;
@@ -65,6 +70,7 @@ fn all() -> Vec<Target> {
         options::targets(),
         ipc::targets(),
         channel_events::targets(),
+        signer_ledger::targets(),
     ];
     parts.into_iter().flatten().collect()
 }
