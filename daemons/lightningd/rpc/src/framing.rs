@@ -43,6 +43,12 @@ impl Framing {
         self.buffer.iter().any(|b| !b.is_ascii_whitespace())
     }
 
+    /// Bytes that are kept here.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next whole document; `None` until more bytes come.
     pub fn next_document(&mut self) -> Result<Option<Vec<u8>>, FramingError> {
         if self.scanned == 0 {

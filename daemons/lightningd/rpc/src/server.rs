@@ -1,10 +1,11 @@
 //! Connections: reads requests, runs their commands side by side, writes the replies.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -16,15 +17,23 @@ use crate::framing::Framing;
 use crate::registry::{Outcome, Registry};
 use crate::request::{Malformed, Request, reply_line};
 
-/// Connections at a time. One more is told so and closed.
-pub const MAX_CONNECTIONS: usize = 256;
+/// Connections at a time, more than a channel can have HTLCs of both sides together: a client may
+/// hold one for each payment. One more is told so and closed.
+pub const MAX_CONNECTIONS: usize = 1024;
 /// Commands that run at a time for one connection. Its next request is not read until one is done.
 pub const MAX_IN_FLIGHT: usize = 1024;
+/// Commands that run at a time for all connections. One more is refused.
+pub const MAX_IN_FLIGHT_TOGETHER: usize = 16 * 1024;
 /// Replies and notifications that wait for a client to read. Commands then wait to hand over their
 /// replies; notifications are dropped.
 pub const MAX_QUEUED_LINES: usize = 64;
+/// Bytes that any connection may keep here of a request that is not whole. Of the longer ones only
+/// [`MAX_LONG_REQUESTS`] are read at a time; the others wait, unread, for their turn.
+pub const SHORT_REQUEST: usize = 64 * 1024;
+/// Requests above [`SHORT_REQUEST`] that are read at a time.
+pub const MAX_LONG_REQUESTS: usize = 8;
 
-const READ_CHUNK: usize = 64 * 1024;
+const READ_CHUNK: usize = 16 * 1024;
 /// How long a connection that is turned away may take to read why.
 const TURN_AWAY_TIME: Duration = Duration::from_secs(1);
 /// Pause after a failed accept (out of file descriptors, say).
@@ -53,6 +62,8 @@ pub struct Server {
 struct Shared {
     registry: Arc<Registry>,
     phase: watch::Receiver<Phase>,
+    in_flight: Arc<Semaphore>,
+    long_requests: Arc<Semaphore>,
     /// Held while a connection lives.
     _alive: mpsc::Sender<()>,
 }
@@ -66,6 +77,8 @@ impl Server {
         let shared = Shared {
             registry,
             phase: phases,
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT_TOGETHER)),
+            long_requests: Arc::new(Semaphore::new(MAX_LONG_REQUESTS)),
             _alive: alive,
         };
         Server {
@@ -174,9 +187,9 @@ struct Requests {
 }
 
 impl Requests {
-    async fn read(&self, mut read: OwnedReadHalf) -> Ended {
+    async fn read(&self, read: OwnedReadHalf) -> Ended {
         let mut framing = Framing::default();
-        let mut chunk = vec![0; READ_CHUNK];
+        let mut long = None;
         loop {
             loop {
                 let answered = match framing.next_document() {
@@ -192,15 +205,20 @@ impl Requests {
                     }
                 }
             }
-            match read.read(&mut chunk).await {
-                Ok(0) => {
-                    return if is_hung_up(&read).await {
-                        Ended::HungUp
-                    } else {
-                        Ended::NoMore
-                    };
-                }
-                Ok(n) => framing.push(chunk.get(..n).unwrap_or_default()),
+            if framing.buffered() <= SHORT_REQUEST {
+                long = None;
+            } else if long.is_none() {
+                let turns = Arc::clone(&self.shared.long_requests);
+                long = turns.acquire_owned().await.ok();
+            }
+            if read.readable().await.is_err() {
+                return Ended::HungUp;
+            }
+            match take(&read, &mut framing) {
+                Ok(0) if is_hung_up(&read).await => return Ended::HungUp,
+                Ok(0) => return Ended::NoMore,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Ended::HungUp,
             }
         }
@@ -218,6 +236,12 @@ impl Requests {
     async fn answer(&self, document: &[u8]) -> Result<(), Malformed> {
         let request = Request::parse(document)?;
         let Ok(permit) = Arc::clone(&self.in_flight).acquire_owned().await else {
+            return Ok(());
+        };
+        let Ok(together) = Arc::clone(&self.shared.in_flight).try_acquire_owned() else {
+            let text = format!("too many commands are running (at most {MAX_IN_FLIGHT_TOGETHER})");
+            let line = reply_line(request.id.raw(), &Err(RpcError::general(text)));
+            let _ = self.out.send(line).await; // they may be gone
             return Ok(());
         };
         let registry = &self.shared.registry;
@@ -251,10 +275,18 @@ impl Requests {
                 _ = phase.wait_for(|p| *p == Phase::Closing) => Err(RpcError::new(code::LIGHTNINGD_SHUTDOWN, "lightningd is shutting down")),
             };
             let _ = out.send(reply_line(&id, &outcome)).await; // they may be gone
-            drop(permit);
+            drop((permit, together));
         });
         Ok(())
     }
+}
+
+/// Reads what is there. The buffer is on the stack: an idle connection keeps none.
+fn take(read: &OwnedReadHalf, framing: &mut Framing) -> io::Result<usize> {
+    let mut chunk = [0; READ_CHUNK];
+    let n = read.try_read(&mut chunk)?;
+    framing.push(chunk.get(..n).unwrap_or_default());
+    Ok(n)
 }
 
 /// Whether the client closed its socket altogether, not only its sending half.

@@ -12,8 +12,8 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::UnixListener;
 
-/// Connections that the kernel holds while we are busy, as CLN has it.
-const BACKLOG: i32 = 128;
+/// Connections that the kernel holds while we are busy: as many as may come at once.
+const BACKLOG: i32 = crate::server::MAX_CONNECTIONS as i32;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]

@@ -350,6 +350,65 @@ async fn a_connection_with_too_many_running_commands_is_read_no_further() {
 }
 
 #[tokio::test]
+async fn commands_of_all_connections_together_are_limited() {
+    use lightningd_rpc::server::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_TOGETHER};
+    let node = start();
+    let wait = r#"{"jsonrpc":"2.0","id":"w","method":"waitinvoice","params":["x"]}"#;
+    let mut clients = Vec::new();
+    for _ in 0..MAX_IN_FLIGHT_TOGETHER / MAX_IN_FLIGHT {
+        let mut client = Client::to(&node).await;
+        client.send(&wait.repeat(MAX_IN_FLIGHT)).await;
+        clients.push(client);
+    }
+    let mut other = Client::to(&node).await;
+    // The last of them may not have been read yet.
+    let refused = loop {
+        let reply = other.ask("getinfo", json!([])).await;
+        if reply["error"].is_object() {
+            break reply;
+        }
+    };
+    assert_eq!(refused["error"]["code"], -1, "{refused}");
+    drop(clients);
+    for _ in 0..MAX_IN_FLIGHT_TOGETHER {
+        node.paid.notify_one();
+        tokio::task::yield_now().await;
+    }
+    while other.ask("getinfo", json!([])).await["error"].is_object() {
+        node.paid.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn a_long_request_waits_for_its_turn_and_short_ones_pass_it() {
+    use lightningd_rpc::server::{MAX_LONG_REQUESTS, SHORT_REQUEST};
+    let node = start();
+    let begin = format!(
+        r#"{{"jsonrpc":"2.0","id":"long","method":"getinfo","params":{{}},"x":"{}"#,
+        "a".repeat(SHORT_REQUEST * 8)
+    );
+    let mut stuck = Vec::new();
+    for _ in 0..MAX_LONG_REQUESTS {
+        let mut client = Client::to(&node).await;
+        client.send(&begin).await; // all of it is read, or the socket would not take it
+        stuck.push(client);
+    }
+    let mut late = Client::to(&node).await;
+    let whole = format!("{begin}\"}}");
+    let sending = tokio::spawn(async move {
+        late.send(&whole).await;
+        late.reply().await
+    });
+    let mut short = Client::to(&node).await;
+    for _ in 0..10 {
+        assert!(short.ask("getinfo", json!([])).await["result"].is_object());
+    }
+    assert!(!sending.is_finished());
+    stuck.pop();
+    assert_eq!(sending.await.unwrap()["id"], "long");
+}
+
+#[tokio::test]
 async fn shutdown_lets_commands_finish_and_answers_for_those_that_do_not() {
     let node = start();
     let (mut quick, mut stuck) = (Client::to(&node).await, Client::to(&node).await);
