@@ -35,7 +35,7 @@ pub fn measure(asked: &Payments) -> Result<Vec<Row>> {
     for at_once in &asked.at_once {
         eprintln!(
             "{} payments, {at_once} at once (LDK takes {LIMIT})",
-            asked.count
+            asked.of_row(*at_once)
         );
         rows.push(row(&alice, &bob, asked, *at_once)?);
     }
@@ -43,14 +43,18 @@ pub fn measure(asked: &Payments) -> Result<Vec<Row>> {
 }
 
 fn row(alice: &Ldk, bob: &Ldk, asked: &Payments, at_once: usize) -> Result<Row> {
-    let mut invoices = Vec::with_capacity(asked.count);
-    for n in 0..asked.count {
+    let count = asked.of_row(at_once);
+    let mut invoices = Vec::with_capacity(count);
+    for n in 0..count {
         invoices.push(bob.invoice(asked.msat, &format!("{at_once} at once, {n}"))?);
     }
     let window = at_once.min(LIMIT);
     let started = Instant::now();
-    let mut begun: Vec<([u8; 32], Instant)> = Vec::with_capacity(asked.count);
+    let mut begun: Vec<([u8; 32], Instant)> = Vec::with_capacity(count);
     for bolt11 in &invoices {
+        if started.elapsed() > asked.time() {
+            break;
+        }
         while alice.under_way() >= window {
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -58,7 +62,7 @@ fn row(alice: &Ldk, bob: &Ldk, asked: &Payments, at_once: usize) -> Result<Row> 
         let hash = until("LDK takes a payment", || Ok(alice.pay(bolt11).ok()))?;
         begun.push((hash, at));
     }
-    let mut latencies = Vec::with_capacity(asked.count);
+    let mut latencies = Vec::with_capacity(count);
     for (hash, at) in begun {
         latencies.push(alice.paid_at(hash)?.saturating_duration_since(at));
     }

@@ -9,6 +9,8 @@ mod machine;
 mod ours;
 mod table;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -33,9 +35,12 @@ enum What {
 /// How much to measure.
 #[derive(clap::Args, Clone)]
 struct Payments {
-    /// Payments for each number at once.
-    #[arg(long, default_value_t = 2000)]
+    /// Payments for each row, at most; a row with few at once makes fewer.
+    #[arg(long, default_value_t = 1000)]
     count: usize,
+    /// Seconds after which a row begins no more payments.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
     /// Millisatoshi of each; below 354,000 an HTLC has no output of its own.
     #[arg(long, default_value_t = 1_000_000)]
     msat: u64,
@@ -51,6 +56,18 @@ struct Payments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Payments {
+    /// Payments of a row with so many at once: enough of them for a median and a tail, and no more
+    /// than a slow node makes in the time.
+    fn of_row(&self, at_once: usize) -> usize {
+        self.count.min(150 + 50 * at_once)
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
 }
 
 fn main() -> Result<()> {

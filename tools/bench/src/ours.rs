@@ -60,11 +60,11 @@ pub fn measure(asked: &Payments, place: Place) -> Result<Ours> {
     let before = cpu(&network)?;
     let mut rows = Vec::new();
     for at_once in &asked.at_once {
-        eprintln!("{} payments, {at_once} at once", asked.count);
+        eprintln!("{} payments, {at_once} at once", asked.of_row(*at_once));
         let [alice, bob] = nodes(&network)?;
         rows.push(row(alice, bob, asked, *at_once)?);
     }
-    let paid = asked.count * asked.at_once.len();
+    let paid: usize = rows.iter().map(|row| row.count).sum();
     let cpu_ms = (cpu(&network)? - before).as_secs_f64() * 1000.0 / paid as f64;
     let memory = memory(&network)?;
     let mut costs = Vec::new();
@@ -92,15 +92,16 @@ fn nodes(network: &Network) -> Result<[&Node; 2]> {
 }
 
 fn row(alice: &Node, bob: &Node, asked: &Payments, at_once: usize) -> Result<Row> {
-    let mut invoices = Vec::with_capacity(asked.count);
-    for n in 0..asked.count {
+    let count = asked.of_row(at_once);
+    let mut invoices = Vec::with_capacity(count);
+    for n in 0..count {
         invoices.push(
             bob.invoice(asked.msat, &format!("{at_once} at once, {n}"))?
                 .bolt11,
         );
     }
     let next = AtomicUsize::new(0);
-    let latencies = Mutex::new(Vec::with_capacity(asked.count));
+    let latencies = Mutex::new(Vec::with_capacity(count));
     let client = alice.client();
     let started = Instant::now();
     std::thread::scope(|scope| -> Result<()> {
@@ -111,6 +112,9 @@ fn row(alice: &Node, bob: &Node, asked: &Payments, at_once: usize) -> Result<Row
                     let mut connection = client.connect(&format!("bench {n}"))?;
                     while let Some(bolt11) = invoices.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let begun = Instant::now();
+                        if begun.duration_since(started) > asked.time() {
+                            break;
+                        }
                         connection.call("pay", json!([bolt11]))?;
                         latencies
                             .lock()

@@ -59,15 +59,23 @@ pub fn print(asked: &Payments, ours: &Ours, ldk: &[Row]) -> Result<()> {
     }
     println!("{}", machine::line());
     println!(
-        "{} payments of {} msat for each row, one channel, everything durable\n",
-        asked.count, asked.msat
+        "payments of {} msat, one channel, everything durable; a row begins none after {} s\n",
+        asked.msat, asked.seconds
     );
     let mut table = Table::new();
-    table.set_header(["node", "at once", "payments/s", "median ms", "p99 ms"]);
+    table.set_header([
+        "node",
+        "at once",
+        "payments",
+        "payments/s",
+        "median ms",
+        "p99 ms",
+    ]);
     for row in rows() {
         table.add_row([
             row.who.to_owned(),
             row.at_once.to_string(),
+            row.count.to_string(),
             format!("{:.0}", row.per_second()),
             millis(row.percentile(50)),
             millis(row.percentile(99)),
