@@ -95,6 +95,14 @@ impl Process {
         kibibytes(&text, "Pss:")
     }
 
+    /// Memory that no other process shares: what one more process of the kind costs; None where we may
+    /// not look.
+    pub fn private(&self) -> Option<Kibibytes> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).ok()?;
+        let of = |field| kibibytes(&text, field).map(|kib| kib.0);
+        Some(Kibibytes(of("Private_Clean:")? + of("Private_Dirty:")?))
+    }
+
     /// Memory in RAM, shared pages counted in full; readable for every process.
     pub fn rss(&self) -> Option<Kibibytes> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;

@@ -23,12 +23,21 @@ pub struct Cost {
     pub hsm_syncs: f64,
 }
 
+/// Of one process, or of all of a node; in KiB.
+pub struct Memory {
+    pub node: String,
+    pub process: String,
+    /// With its share of what it shares, such as the pages of its program.
+    pub pss: u64,
+    /// What it shares with nobody.
+    pub private: u64,
+}
+
 pub struct Ours {
     pub rows: Vec<Row>,
     pub payer: Cost,
     pub payee: Cost,
-    /// (node, process, PSS in KiB)
-    pub memory: Vec<(String, String, u64)>,
+    pub memory: Vec<Memory>,
     /// Of all processes of both nodes, for each payment.
     pub cpu_ms: f64,
 }
@@ -158,18 +167,24 @@ fn cpu(network: &Network) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-fn memory(network: &Network) -> Result<Vec<(String, String, u64)>> {
+fn memory(network: &Network) -> Result<Vec<Memory>> {
     let mut rows = Vec::new();
     for node in &network.nodes {
-        let mut total = 0;
+        let of = |process: String, pss, private| Memory {
+            node: node.name().to_owned(),
+            process,
+            pss,
+            private,
+        };
+        let (mut pss, mut private) = (0, 0);
         for process in node.processes() {
-            let Some(kib) = process.pss().map(|pss| pss.0) else {
+            let (Some(all), Some(own)) = (process.pss(), process.private()) else {
                 continue;
             };
-            total += kib;
-            rows.push((node.name().to_owned(), process.role.clone(), kib));
+            (pss, private) = (pss + all.0, private + own.0);
+            rows.push(of(process.role.clone(), all.0, own.0));
         }
-        rows.push((node.name().to_owned(), "all".to_owned(), total));
+        rows.push(of("all".to_owned(), pss, private));
     }
     Ok(rows)
 }

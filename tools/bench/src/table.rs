@@ -99,9 +99,14 @@ pub fn print(asked: &Payments, ours: &Ours, ldk: &[Row]) -> Result<()> {
     }
     println!("over all rows:\n{costs}\n");
     let mut memory = Table::new();
-    memory.set_header(["node", "process", "PSS KiB"]);
-    for (node, role, kib) in &ours.memory {
-        memory.add_row([node.clone(), role.clone(), kib.to_string()]);
+    memory.set_header(["node", "process", "PSS KiB", "private KiB"]);
+    for row in &ours.memory {
+        memory.add_row([
+            row.node.clone(),
+            row.process.clone(),
+            row.pss.to_string(),
+            row.private.to_string(),
+        ]);
     }
     println!("memory after the last row:\n{memory}");
     println!("CPU of both nodes: {:.2} ms/payment", ours.cpu_ms);
@@ -125,6 +130,6 @@ fn as_json<'a>(ours: &Ours, rows: impl Iterator<Item = &'a Row>) -> Value {
         "cpu_ms_per_payment": ours.cpu_ms,
         "synced_writes_per_payment": {"payer": ours.payer.syncs, "payee": ours.payee.syncs},
         "hsmd_requests_per_payment": {"payer": ours.payer.hsm_requests, "payee": ours.payee.hsm_requests},
-        "memory_kib": ours.memory.iter().map(|(node, role, kib)| json!([node, role, kib])).collect::<Vec<_>>(),
+        "memory_kib": ours.memory.iter().map(|row| json!([row.node, row.process, row.pss, row.private])).collect::<Vec<_>>(),
     })
 }
