@@ -1,12 +1,12 @@
 //! An HTTP/1.1 connection to the backend, made when it is needed and kept as long as it lasts.
 //!
-//! The cookie is read at each connection: bitcoind writes a new one at each start. Whatever the
+//! lightningd is asked at each connection where the backend is and what to say there: bitcoind writes
+//! a new cookie at each start, and a name may stand for another address. Whatever the
 //! other end sends has a limit, and what is cut short (by a limit, a timeout or because the caller
 //! no longer waits) ends the connection, so no answer is ever taken for that of another question.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,33 +17,29 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use ipc_messages::lightningd_chaind::Auth;
+use ipc_messages::lightningd_chaind::{Located, Location, Login};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// A cookie is about 80 bytes long.
-const MAX_COOKIE: u64 = 4096;
+use crate::locate::Locator;
+
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 1 << 16;
 
-/// Where the backend is and how it knows us.
+/// The backend by its name, how it knows us, and who knows where it is.
 #[derive(Debug)]
 pub struct Backend {
     pub host: String,
     pub port: u16,
-    pub auth: Auth,
+    pub login: Login,
+    pub locator: Rc<Locator>,
 }
 
 /// There is no answer, or none that may be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error(
-        "the cookie file {path} cannot be read ({error}): is bitcoind running, and is that its \
-         folder? Otherwise set bitcoin-datadir, or bitcoin-rpcuser and bitcoin-rpcpassword"
-    )]
-    Cookie { path: String, error: io::Error },
-    #[error("the cookie file {path} holds no cookie of bitcoind")]
-    NoCookie { path: String },
+    #[error("{0}")]
+    Unknown(String),
     #[error(
         "bitcoind does not listen on {at} ({error}): is it running? (options bitcoin-rpcconnect, \
          bitcoin-rpcport)"
@@ -72,24 +68,12 @@ impl Backend {
         }
     }
 
-    fn authorization(&self) -> Result<HeaderValue, HttpError> {
-        let secret = match &self.auth {
-            Auth::CookieFile { path } => read_cookie(path)?,
-            Auth::UserPassword { user, password } => format!("{user}:{password}"),
-        };
-        // Base64 is always a valid header; the other arm is for the compiler.
-        let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(secret)))
-            .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
-        value.set_sensitive(true);
-        Ok(value)
-    }
-
     fn refused(&self) -> HttpError {
-        let what = match &self.auth {
-            Auth::CookieFile { path } => {
+        let what = match &self.login {
+            Login::CookieFile { path } => {
                 format!("the cookie in {path}: is that the folder of this bitcoind?")
             }
-            Auth::UserPassword { user, .. } => format!(
+            Login::User { user } => format!(
                 "the password for user {user}: check bitcoin-rpcuser and bitcoin-rpcpassword"
             ),
         };
@@ -100,28 +84,18 @@ impl Backend {
     }
 }
 
-fn read_cookie(path: &str) -> Result<String, HttpError> {
-    let mut cookie = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_COOKIE).read_to_string(&mut cookie))
-        .map_err(|error| HttpError::Cookie {
-            path: path.to_owned(),
-            error,
-        })?;
-    let cookie = cookie.trim_end_matches(['\r', '\n']);
-    // bitcoind writes it to another name and renames it, so half a cookie is no cookie.
-    match cookie.contains(':') && !cookie.contains(char::is_control) {
-        true => Ok(cookie.to_owned()),
-        false => Err(HttpError::NoCookie {
-            path: path.to_owned(),
-        }),
-    }
+fn authorization(credentials: &str) -> HeaderValue {
+    // Base64 is always a valid header; the other arm is for the compiler.
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(credentials)))
+        .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
 }
 
 /// A place for one connection.
 #[derive(Debug)]
 pub struct Http {
-    backend: Arc<Backend>,
+    backend: Rc<Backend>,
     open: Option<Open>,
 }
 
@@ -139,7 +113,7 @@ impl Drop for Open {
 }
 
 impl Http {
-    pub fn new(backend: Arc<Backend>) -> Http {
+    pub fn new(backend: Rc<Backend>) -> Http {
         Http {
             backend,
             open: None,
@@ -189,14 +163,16 @@ impl Http {
     }
 
     async fn connect(&self) -> Result<Open, HttpError> {
-        let authorization = self.backend.authorization()?;
         let at = self.backend.at();
-        let host = self
-            .backend
-            .host
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        let stream = TcpStream::connect((host, self.backend.port))
+        let Located {
+            addresses,
+            credentials,
+        } = match self.backend.locator.locate().await {
+            Location::At(located) => located,
+            Location::Unknown { why } => return Err(HttpError::Unknown(why)),
+        };
+        let authorization = authorization(&credentials);
+        let stream = TcpStream::connect(addresses.as_slice())
             .await
             .map_err(|error| HttpError::Connect {
                 at: at.clone(),

@@ -1,12 +1,12 @@
 //! chaind follows the chain for lightningd: it reads blocks from bitcoind, reports what was asked
 //! for, hands transactions to the network and asks what they should pay.
 //!
-//! Holds: HTTP connections to the one backend that lightningd named, the password for it or the
-//! path of its cookie, what lightningd wants to hear of (scripts and outpoints), the last blocks.
+//! Holds: HTTP connections to the one backend that lightningd named, what lightningd wants to hear of
+//! (scripts and outpoints), the last blocks.
 //! Talks to: lightningd and that backend.
 //!
-//! Never: a key of the node, any other address than the backend's, a file but the cookie. The
-//! password and the cookie are in no log and in no message.
+//! Never: a key of the node, any other port than the backend's, a file, a name service: lightningd
+//! says at each connection where the backend is and with which password. That is in no log.
 //!
 //! The backend is trusted to know the best chain, and with nothing else: its answers are limited in
 //! length and checked, and the worst that one can do is to make chaind wait and say why.
@@ -17,7 +17,7 @@
 //! Rooms: `serve` (the edge, who runs beside whom), `session` (from one trouble of the backend to
 //! the next), `follow` (which block comes next, what of it matters), `watch` (what lightningd wants
 //! to hear of), `tip` (noticing a new block), `broadcast`, `fees`, `rpc` (bitcoind's methods as
-//! functions), `http` (a connection).
+//! functions), `http` (a connection), `locate` (where to).
 
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ mod broadcast;
 mod fees;
 mod follow;
 mod http;
+mod locate;
 mod rpc;
 mod serve;
 mod session;

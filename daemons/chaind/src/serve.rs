@@ -3,7 +3,6 @@
 //! follows the chain, who broadcasts, and who notices new blocks.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_messages::edges::LightningdChaind;
@@ -14,6 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::broadcast::{self, Item, Queue};
 use crate::http::{Backend, Http};
+use crate::locate::Locator;
 use crate::rpc::Rpc;
 use crate::session::Follower;
 use crate::tip;
@@ -41,7 +41,7 @@ pub struct Common {
     pub regtest: bool,
     /// The follower should look at the chain.
     pub wake: Notify,
-    backend: Arc<Backend>,
+    backend: Rc<Backend>,
     timeout: Duration,
     ready: watch::Sender<bool>,
 }
@@ -51,13 +51,14 @@ impl Common {
         let backend = Backend {
             host: start.host.clone(),
             port: start.port,
-            auth: start.auth.clone(),
+            login: start.login.clone(),
+            locator: Rc::new(Locator::new(up.clone())),
         };
         Common {
             up,
             regtest: start.chain == "regtest",
             wake: Notify::new(),
-            backend: Arc::new(backend),
+            backend: Rc::new(backend),
             timeout: Duration::from_secs(start.timeout.max(1)),
             ready: watch::Sender::new(false),
         }
@@ -66,6 +67,11 @@ impl Common {
     /// A connection for one who asks.
     pub fn rpc(&self) -> Rpc {
         Rpc::new(Http::new(self.backend.clone()), self.timeout)
+    }
+
+    /// What lightningd says about where the backend is.
+    pub fn locator(&self) -> &Locator {
+        &self.backend.locator
     }
 
     /// Whether the backend answers and is the one that it should be.
@@ -97,8 +103,6 @@ pub fn serve(mut fds: subd::Fds) -> Result<(), ServeError> {
         let _ = tokio::time::timeout(LAST_WORDS, up.flush()).await;
         served
     });
-    // A name may still be being resolved on a thread of its own.
-    runtime.shutdown_background();
     match served {
         Err(ServeError::Edge(error)) if error.is_closed() => Ok(()),
         served => served,
@@ -109,9 +113,10 @@ async fn run(up: Sender<ToLightningd>, mut down: Receiver<ToChaind>) -> Result<(
     let start = match down.recv().await? {
         ToChaind::Start(start) => start,
         ToChaind::Stop => return Ok(()),
-        ToChaind::Watch { .. } | ToChaind::Unwatch { .. } | ToChaind::Broadcast { .. } => {
-            return Err(ServeError::Start);
-        }
+        ToChaind::Located { .. }
+        | ToChaind::Watch { .. }
+        | ToChaind::Unwatch { .. }
+        | ToChaind::Broadcast { .. } => return Err(ServeError::Start),
     };
     let common = Rc::new(Common::new(up.clone(), &start));
     let queue = Rc::new(Queue::default());
@@ -119,17 +124,18 @@ async fn run(up: Sender<ToLightningd>, mut down: Receiver<ToChaind>) -> Result<(
     let (refuse, refused) = mpsc::unbounded_channel();
     let follower = Follower::new(common.clone(), *start, changed);
     tokio::select! {
-        heard = listen(down, changes, &queue, refuse) => heard,
+        heard = listen(down, &common, changes, &queue, refuse) => heard,
         error = follower.run() => Err(error.into()),
         error = broadcast::run(common.clone(), queue.clone()) => Err(error.into()),
         error = say_refused(up, refused) => Err(error.into()),
-        never = tip::run(common) => match never {},
+        never = tip::run(common.clone()) => match never {},
     }
 }
 
 /// Hears lightningd. Waits for nobody else.
 async fn listen(
     mut down: Receiver<ToChaind>,
+    common: &Common,
     changes: mpsc::UnboundedSender<Change>,
     queue: &Queue,
     refuse: mpsc::UnboundedSender<u64>,
@@ -137,6 +143,9 @@ async fn listen(
     loop {
         match down.recv().await? {
             ToChaind::Start(_) => return Err(ServeError::Start),
+            ToChaind::Located { request, location } => {
+                common.locator().located(request, location);
+            }
             ToChaind::Watch { outpoints, scripts } => {
                 let _ = changes.send(Change::Watch { outpoints, scripts });
             }

@@ -7,14 +7,14 @@ use bitcoin::consensus::deserialize;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use blackbox::Bitcoind;
 use chaind::{Chaind, heights, known, start};
-use ipc_messages::lightningd_chaind::{Auth, Start, ToChaind, ToLightningd};
+use ipc_messages::lightningd_chaind::{Login, Start, ToChaind, ToLightningd};
 use serde_json::{Value, json};
 use wire::{BlockHeight, FeeratePerKw};
 
 fn of(bitcoind: &Bitcoind) -> Start {
     let cookie = bitcoind.data().join("regtest/.cookie");
     Start {
-        auth: Auth::CookieFile {
+        login: Login::CookieFile {
             path: cookie.display().to_string(),
         },
         ..start(bitcoind.rpc_port())

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ipc_messages::lightningd_connectd::Resolved;
 use nix::errno::Errno;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::greet::{Met, greet};
@@ -90,9 +91,10 @@ async fn resolve(node: &Node, address: &str) -> Vec<Found> {
     {
         return failed("Tor is not supported".to_owned());
     }
-    match timeout(node.limits.dial_within, lookup_host(address)).await {
-        Ok(Ok(found)) => {
+    match timeout(node.limits.dial_within, node.names.resolve(address)).await {
+        Ok(Resolved::Addresses(found)) => {
             let found: Vec<Found> = found
+                .into_iter()
                 .take(RESOLVED)
                 .map(|found| (found.to_string(), Ok(found)))
                 .collect();
@@ -101,7 +103,7 @@ async fn resolve(node: &Node, address: &str) -> Vec<Found> {
                 false => found,
             }
         }
-        Ok(Err(error)) => failed(format!("Name resolution: {}", words(&error))),
+        Ok(Resolved::Failed { why }) => failed(format!("Name resolution: {why}")),
         Err(_) => failed("Name resolution: timed out".to_owned()),
     }
 }

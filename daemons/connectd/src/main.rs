@@ -3,7 +3,7 @@
 //! Holds: the listening and the peers' TCP sockets, the keys of the encrypted connections (BOLT 8),
 //! one socket for each channel, whose messages it passes on as they are. Talks to: lightningd, hsmd
 //! (as NOISE: key steps of handshakes), each channel's channeld. Never: the node's key, the disk, a
-//! channel's state, the meaning of a message that belongs to a channel.
+//! name service (lightningd is asked), the chain backend's port, a channel's state, the meaning of a message that belongs to a channel.
 //!
 //! If it dies: every peer is disconnected, lightningd starts a new one and every channel gets a new
 //! socket to it. Nothing is lost: what was under way is said again after channel_reestablish.
@@ -30,6 +30,7 @@ mod hsm;
 mod init;
 mod limits;
 mod listen;
+mod names;
 mod node;
 mod peer;
 mod pings;

@@ -24,6 +24,7 @@ use crate::frames::Outgoing;
 use crate::hsm::Hsm;
 use crate::init::Ours;
 use crate::limits::Limits;
+use crate::names::Names;
 use crate::peer::Peer;
 use crate::pings::{self, MAX_PING, NO_PONG};
 use crate::up::Up;
@@ -65,6 +66,7 @@ pub struct Node {
     pub limits: Limits,
     pub hsm: Hsm,
     pub up: Rc<Up>,
+    pub names: Names,
     pub crowd: Rc<RefCell<Crowd>>,
     pub dials: Semaphore,
     /// Connections that have not wholly ended.
@@ -83,6 +85,7 @@ impl Node {
             online,
             limits,
             hsm,
+            names: Names::new(Rc::clone(&up)),
             up,
             crowd: Rc::default(),
             dials: Semaphore::new(limits.dials),

@@ -141,6 +141,7 @@ async fn obey(node: &Rc<Node>, from: &mut Receiver<ToConnectd>) -> Result<Go, Se
             } => {
                 node.ping(request, peer, len, pong_len);
             }
+            ToConnectd::Resolved { request, found } => node.names.resolved(request, found),
             ToConnectd::Stop => return Ok(Go::Stop),
         }
         tokio::task::coop::consume_budget().await;

@@ -15,7 +15,6 @@
 //! If it dies: nothing can be signed and the node stops; on the next start the journal gives the same
 //! state, and whoever had no reply asks again. It ends when lightningd says Stop or closes CTL.
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 mod answer;
@@ -31,11 +30,16 @@ use operator::Listener;
 use serve::ServeError;
 
 fn main() -> ExitCode {
-    subd::run(subd::Role::Hsmd, |mut fds| {
+    subd::run_prepared(subd::Role::Hsmd, prepare, |mut fds, (listener, program)| {
         let (lightningd, folder) = (fds.take("lightningd")?, fds.take("folder")?);
-        let listener = Listener::bind(folder.as_fd())?;
-        let program = Program::open().map_err(ServeError::Program)?;
         let custody = Custody::new(folder, program, fds.hardening().clone());
         serve::serve(lightningd, listener, custody)
     })
+}
+
+/// What the sandbox hides: the owner's socket is bound, and the program's own file opened.
+fn prepare(fds: &subd::Fds) -> Result<(Listener, Program), ServeError> {
+    let listener = Listener::bind(fds.get("folder")?)?;
+    let program = Program::open().map_err(ServeError::Program)?;
+    Ok((listener, program))
 }

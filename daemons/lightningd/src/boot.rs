@@ -20,7 +20,7 @@ use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::log::LogSink;
 use lightningd_db::{Batch, Db, Found, Identity, SCHEMA};
 use lightningd_options::{Host, Options};
-use subd::LogSubscriber;
+use subd::{LogSubscriber, Mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
@@ -48,8 +48,15 @@ pub fn run(ready: Ready) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Ready { options, log, lock } = ready;
-    let outcome = runtime.block_on(live(options, log));
+    let Ready {
+        options,
+        log,
+        lock,
+        sandbox,
+    } = ready;
+    let outcome = runtime.block_on(live(options, log, sandbox));
+    // A name may still be being resolved on a thread of its own.
+    runtime.shutdown_background();
     drop(lock);
     match outcome {
         Ok(Stop::Asked) => ExitCode::SUCCESS,
@@ -64,9 +71,9 @@ pub fn run(ready: Ready) -> ExitCode {
     }
 }
 
-async fn live(options: Options, log: LogBook) -> anyhow::Result<Stop> {
+async fn live(options: Options, log: LogBook, sandbox: Mode) -> anyhow::Result<Stop> {
     let sink = start_log(&log)?;
-    let outcome = up_and_down(options, log).await;
+    let outcome = up_and_down(options, log, sandbox).await;
     if let Err(error) = &outcome {
         tracing::error!("{error:#}");
     }
@@ -96,19 +103,19 @@ struct Signer {
     process: Process,
 }
 
-async fn up_and_down(options: Options, log: LogBook) -> anyhow::Result<Stop> {
+async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::Result<Stop> {
     for warning in &options.warnings {
         tracing::warn!("{warning}");
     }
     let (stop, stopping) = watch::channel(None);
-    let launcher = Launcher::new(log.clone())?;
+    let launcher = Launcher::new(log.clone(), sandbox)?;
     let db_path = options.network_dir.join("db");
     let found = match Db::exists(&db_path)? {
         true => Some(Db::find(&db_path, options.network.name())?),
         false => None,
     };
     let first = FirstStart::of(&options.network_dir, found.is_none())?;
-    let signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
+    let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
     let stored = load_channels(&db, &signer).await?;
@@ -150,7 +157,7 @@ async fn start_hsmd(
     stop: watch::Sender<Option<Stop>>,
 ) -> anyhow::Result<Signer> {
     let folder: OwnedFd = File::open(&options.network_dir)?.into();
-    let (socket, process) = launcher.hsmd(folder)?;
+    let (socket, mut process) = launcher.hsmd(folder)?;
     let ctl = Asker::<HsmCtl>::start(socket, move |why| {
         stop.send_if_modified(|now| {
             let first = now.is_none();

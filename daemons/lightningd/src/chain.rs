@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use bitcoin::consensus::deserialize;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
-use ipc_messages::lightningd_chaind::{Block, Feerates, ToChaind, ToLightningd};
+use ipc_messages::lightningd_chaind::{Block, Feerates, Location, ToChaind, ToLightningd};
 use lightningd_db::Batch;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{BlockHeight, ChannelDbid};
 
+use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
 use crate::store;
 use crate::subdaemons::{Restarts, chaind};
@@ -156,6 +157,7 @@ struct Follower {
     broadcasts: HashMap<u64, Broadcasting>,
     next_request: u64,
     restarts: Restarts,
+    lookups: Lookups,
 }
 
 /// Runs until the node stops. chaind is restarted when it dies.
@@ -170,6 +172,7 @@ pub async fn run(node: Arc<Node>, mailbox: Mailbox, link: chaind::Link) {
         broadcasts: HashMap::new(),
         next_request: 1,
         restarts: Restarts::default(),
+        lookups: Lookups::default(),
     };
     follower.begin(&mut asks).await;
     loop {
@@ -221,7 +224,8 @@ impl Follower {
         if self.node.is_stopping() {
             return;
         }
-        tracing::warn!("chaind ended ({why}); starting it again");
+        let how = self.link.process.ended().await;
+        tracing::warn!("chaind {how} ({why}); starting it again");
         self.restarts.pause().await;
         self.view.send_modify(|view| {
             view.synced = false;
@@ -314,8 +318,23 @@ impl Follower {
         }
     }
 
+    /// Never waits for a name: chaind's other messages go on.
+    async fn locate(&mut self, request: u64) {
+        let (node, to) = (self.node.clone(), self.link.to.clone());
+        let begun = self.lookups.spawn(async move {
+            let location = locate::backend(&node.options).await;
+            let _ = to.send(&ToChaind::Located { request, location }).await;
+        });
+        if begun.is_none() {
+            let why = "chaind asks too often where bitcoind is".to_owned();
+            let location = Location::Unknown { why };
+            self.send(ToChaind::Located { request, location }).await;
+        }
+    }
+
     async fn said(&mut self, said: ToLightningd) {
         match said {
+            ToLightningd::Locate { request } => self.locate(request).await,
             ToLightningd::Waiting { why } => {
                 tracing::warn!("bitcoind: {why}");
                 self.view.send_modify(|view| {

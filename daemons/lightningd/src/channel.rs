@@ -165,7 +165,7 @@ impl Channel {
                 },
             }
         }
-        if let Some(link) = self.link.take() {
+        if let Some(mut link) = self.link.take() {
             let _ = link.to.send(&ToChanneld::Stop).await;
             let _ = link.to.flush().await;
             link.process.ended().await;

@@ -13,6 +13,7 @@ mod paging;
 mod pay;
 mod payments;
 mod peers;
+mod sandbox;
 mod wallet;
 
 use std::future::Future;
@@ -42,6 +43,7 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::STOP, node::stop)?;
     rows.add(&table::GETLOG, node::getlog)?;
     rows.add(&table::LISTCONFIGS, node::listconfigs)?;
+    rows.add(&table::LISTSANDBOX, sandbox::listsandbox)?;
     rows.add(&table::FEERATES, node::feerates)?;
     rows.add(&table::PING, peers::ping)?;
     rows.add(&table::CONNECT, peers::connect)?;

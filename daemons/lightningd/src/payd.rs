@@ -94,7 +94,8 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, mut link: payd::Li
                     if node.is_stopping() {
                         break;
                     }
-                    tracing::warn!("payd ended ({error}); starting it again");
+                    let how = link.process.ended().await;
+                    tracing::warn!("payd {how} ({error}); starting it again");
                     waiting.clear();
                     restarts.pause().await;
                     match node.subdaemons.payd().await {

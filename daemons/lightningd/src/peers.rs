@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ipc_messages::lightningd_connectd::{ToConnectd, ToLightningd};
+use ipc_messages::lightningd_connectd::{Resolved, ToConnectd, ToLightningd};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ChannelDbid, ChannelId, Message, NodeId};
 
 use crate::channel::Mail;
+use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
 use crate::subdaemons::{Restarts, connectd};
 
@@ -179,6 +180,7 @@ struct Peers {
     leaving: HashMap<NodeId, Vec<oneshot::Sender<()>>>,
     next_request: u64,
     restarts: Restarts,
+    lookups: Lookups,
 }
 
 /// Runs until the node stops. connectd is restarted when it dies, and every channel gets a new
@@ -199,6 +201,7 @@ pub async fn run(
         leaving: HashMap::new(),
         next_request: 0,
         restarts: Restarts::default(),
+        lookups: Lookups::default(),
     };
     loop {
         tokio::select! {
@@ -226,7 +229,8 @@ impl Peers {
         if self.node.is_stopping() {
             return;
         }
-        tracing::warn!("connectd ended ({why}); starting it again");
+        let how = self.link.process.ended().await;
+        tracing::warn!("connectd {how} ({why}); starting it again");
         self.connects.clear();
         self.pings.clear();
         self.leaving.clear();
@@ -317,6 +321,22 @@ impl Peers {
         let _ = self.link.to.send(&message).await;
     }
 
+    /// Never waits for a name: connectd's other messages go on.
+    async fn resolve(&mut self, request: u64, name: String) {
+        let to = self.link.to.clone();
+        let begun = self.lookups.spawn(async move {
+            let found = locate::resolve(&name).await;
+            let _ = to.send(&ToConnectd::Resolved { request, found }).await;
+        });
+        if begun.is_none() {
+            let why = "too many names are being resolved".to_owned();
+            let found = Resolved::Failed { why };
+            let _ = (self.link.to)
+                .send(&ToConnectd::Resolved { request, found })
+                .await;
+        }
+    }
+
     async fn said(&mut self, said: ToLightningd) {
         match said {
             ToLightningd::Ready { listening } => {
@@ -325,6 +345,7 @@ impl Peers {
                 }
                 self.view.send_modify(|view| view.listening = listening);
             }
+            ToLightningd::Resolve { request, name } => self.resolve(request, name).await,
             ToLightningd::StartFailed { reason } => self.node.stop(Stop::Fatal(reason)),
             ToLightningd::Connected {
                 peer,

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use lightningd_options::{Environment, Options, Start};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use subd::Mode;
 
 use crate::logbook::LogBook;
 
@@ -21,6 +22,8 @@ pub struct Ready {
     pub log: LogBook,
     /// Held while we live: no second lightningd on the same folder.
     pub lock: Flock<File>,
+    /// How much of the subdaemons' sandbox must be there.
+    pub sandbox: Mode,
 }
 
 /// `None`: something was printed and that is all.
@@ -30,7 +33,7 @@ pub struct Ready {
 pub fn prepare() -> anyhow::Result<Option<Ready>> {
     let environment = Environment::from_process().context("cannot read the environment")?;
     let arguments = std::env::args_os().skip(1);
-    let options = match lightningd_options::parse(arguments, &environment, VERSION)? {
+    let mut options = match lightningd_options::parse(arguments, &environment, VERSION)? {
         Start::Print(text) => {
             print!("{text}");
             return Ok(None);
@@ -46,13 +49,22 @@ pub fn prepare() -> anyhow::Result<Option<Ready>> {
         nix::unistd::daemon(true, false).context("cannot go into the background")?;
     }
     let lock = write_pid(lock).context("cannot write the pid file")?;
-    Ok(Some(Ready { options, log, lock }))
+    // Tried by a child, so while there is one thread.
+    let (sandbox, warnings) = crate::sandbox::choose(options.sandbox);
+    options.warnings.extend(warnings);
+    Ok(Some(Ready {
+        options,
+        log,
+        lock,
+        sandbox,
+    }))
 }
 
-/// Preimages never reach a core file; nobody we start gains rights; a descriptor for each channel's
-/// sockets is needed.
+/// Preimages never reach a core file or another process of the same user; nobody we start gains
+/// rights; a descriptor for each channel's sockets is needed.
 fn limits() {
     let _ = nix::sys::prctl::set_no_new_privs();
+    let _ = nix::sys::prctl::set_dumpable(false);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);

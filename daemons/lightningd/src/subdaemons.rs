@@ -1,5 +1,6 @@
 //! Starting subdaemons and wiring their edges.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,17 +11,18 @@ use bitcoin::BlockHash;
 use ipc_messages::edges::{LightningdChaind, LightningdConnectd, LightningdPayd};
 use ipc_messages::hello;
 use ipc_messages::hsm::Role as HsmRole;
-use ipc_messages::lightningd_chaind::{Auth, Start as ChaindStart, ToChaind};
+use ipc_messages::lightningd_chaind::{Login, Start as ChaindStart, ToChaind};
 use ipc_messages::lightningd_connectd::{Start as ConnectdStart, ToConnectd};
 use ipc_transport::Edge;
 use ipc_transport::aio::{AsyncConn, Receiver, Sender};
 use lightningd_options::{Options, Rescan};
-use subd::{Child, LOG, Role, Spawn};
+use subd::{Child, Connect, Exit, Grant, LOG, Mode, Role, Spawn};
 use tokio::time::Instant;
 use wire::BlockHeight;
 
 use crate::logbook::LogBook;
 use crate::node::Node;
+use crate::sandbox::{Line, Roll, Running};
 
 /// Who lived so long was not started in vain.
 const LIVED: Duration = Duration::from_secs(10);
@@ -30,6 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A running subdaemon; killed when dropped.
 pub struct Process {
     child: Child,
+    line: Line,
 }
 
 /// An edge to a subdaemon, and its process.
@@ -73,19 +76,40 @@ impl Restarts {
     }
 }
 
-/// Knows where the programs are.
+/// Knows where the programs are, and who runs.
 #[derive(Clone)]
 pub struct Launcher {
     programs: PathBuf,
     log: LogBook,
+    mode: Mode,
+    roll: Roll,
+}
+
+/// The TCP ports of a subdaemon.
+struct Ports {
+    connect: Connect,
+    bind: Vec<u16>,
+}
+
+impl Ports {
+    const NONE: Ports = Ports {
+        connect: Connect::Nowhere,
+        bind: Vec::new(),
+    };
 }
 
 impl Process {
-    /// How it ended; waits a moment for it.
-    pub async fn ended(mut self) -> String {
+    /// How it ended; waits a moment for it. One that broke out of its policy is reported here.
+    pub async fn ended(&mut self) -> String {
         for _ in 0..50 {
             if let Ok(Some(exit)) = self.child.try_wait() {
-                return exit.to_string();
+                if exit == Exit::Signal(nix::sys::signal::Signal::SIGSYS as i32) {
+                    tracing::error!("{} (pid {}) {exit}", self.child.role(), self.child.pid());
+                }
+                return match self.line.failure() {
+                    Some(why) => format!("did not start: {why}"),
+                    None => exit.to_string(),
+                };
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -98,35 +122,77 @@ impl Launcher {
     ///
     /// # Errors
     /// Our own path cannot be found.
-    pub fn new(log: LogBook) -> anyhow::Result<Launcher> {
+    pub fn new(log: LogBook, mode: Mode) -> anyhow::Result<Launcher> {
         let own = std::env::current_exe().context("cannot find this program's own path")?;
         let programs = own.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Launcher { programs, log })
+        Ok(Launcher {
+            programs,
+            log,
+            mode,
+            roll: Roll::default(),
+        })
     }
 
-    fn spawn(&self, role: Role, mut fds: Vec<(&'static str, OwnedFd)>) -> anyhow::Result<Process> {
+    /// How much of the sandbox is insisted on.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The subdaemons that run now.
+    #[must_use]
+    pub fn running(&self) -> Vec<Running> {
+        self.roll.all()
+    }
+
+    fn spawn(
+        &self,
+        role: Role,
+        mut fds: Vec<(&'static str, OwnedFd)>,
+        ports: Ports,
+    ) -> anyhow::Result<Process> {
         let (ours, theirs) = ipc_transport::pair()?;
         fds.push((LOG, theirs));
         let program = self.programs.join(role.name());
-        let child = subd::spawn(Spawn {
+        let mut child = subd::spawn(Spawn {
             program: &program,
             role,
             fds,
             log_level: self.log.wanted(),
+            grant: Grant {
+                mode: self.mode,
+                connect: ports.connect,
+                bind: ports.bind,
+            },
         })
         .with_context(|| format!("{} belongs beside lightningd", program.display()))?;
         self.log.listen(role.name().to_owned(), ours)?;
-        Ok(Process { child })
+        let line = self.roll.add(role, child.pid(), child.take_report());
+        Ok(Process { child, line })
     }
 
-    /// Starts a subdaemon with its edge to us (named `lightningd`) and the descriptors given.
+    /// Starts a subdaemon with its edge to us (named `lightningd`) and the descriptors given, and
+    /// without network.
     ///
     /// # Errors
     /// The program is missing or the system refuses.
     pub fn launch<E: Edge>(
         &self,
         role: Role,
+        fds: Vec<(&'static str, OwnedFd)>,
+    ) -> anyhow::Result<Link<E>>
+    where
+        E::Down: Send + Sync + 'static,
+        E::Up: Send + 'static,
+    {
+        self.launch_with_ports(role, fds, Ports::NONE)
+    }
+
+    fn launch_with_ports<E: Edge>(
+        &self,
+        role: Role,
         mut fds: Vec<(&'static str, OwnedFd)>,
+        ports: Ports,
     ) -> anyhow::Result<Link<E>>
     where
         E::Down: Send + Sync + 'static,
@@ -134,7 +200,7 @@ impl Launcher {
     {
         let (ours, theirs) = ipc_transport::pair()?;
         fds.push(("lightningd", theirs));
-        let process = self.spawn(role, fds)?;
+        let process = self.spawn(role, fds, ports)?;
         let conn = AsyncConn::<E::Down, E::Up>::new(ours, hello::<E>())?;
         let (to, from) = conn.split();
         Ok(Link { to, from, process })
@@ -146,7 +212,8 @@ impl Launcher {
     /// As [`Launcher::launch`].
     pub fn hsmd(&self, folder: OwnedFd) -> anyhow::Result<(OwnedFd, Process)> {
         let (ours, theirs) = ipc_transport::pair()?;
-        let process = self.spawn(Role::Hsmd, vec![("lightningd", theirs), ("folder", folder)])?;
+        let fds = vec![("lightningd", theirs), ("folder", folder)];
+        let process = self.spawn(Role::Hsmd, fds, Ports::NONE)?;
         Ok((ours, process))
     }
 
@@ -157,22 +224,20 @@ impl Launcher {
         options: &Options,
         known: Vec<(BlockHeight, BlockHash)>,
     ) -> anyhow::Result<chaind::Link> {
-        let link = self.launch::<LightningdChaind>(Role::Chaind, Vec::new())?;
         let bitcoind = &options.bitcoind;
+        let ports = Ports {
+            connect: Connect::Only(bitcoind.port),
+            bind: Vec::new(),
+        };
+        let link = self.launch_with_ports::<LightningdChaind>(Role::Chaind, Vec::new(), ports)?;
         let start = ChaindStart {
             host: bitcoind.connect.clone(),
             port: bitcoind.port,
-            auth: match (&bitcoind.user, &bitcoind.password) {
-                (Some(user), Some(password)) => Auth::UserPassword {
-                    user: user.clone(),
-                    password: password.expose().to_owned(),
+            login: match (&bitcoind.user, &bitcoind.password) {
+                (Some(user), Some(_)) => Login::User { user: user.clone() },
+                (Some(_) | None, _) => Login::CookieFile {
+                    path: bitcoind.cookie_file(options.network).display().to_string(),
                 },
-                (Some(_) | None, _) => {
-                    let path = bitcoind.cookie_file(options.network);
-                    Auth::CookieFile {
-                        path: path.display().to_string(),
-                    }
-                }
             },
             chain: options.network.bitcoin().to_core_arg().to_owned(),
             known,
@@ -202,7 +267,14 @@ impl Launcher {
         listen: Vec<SocketAddr>,
     ) -> anyhow::Result<connectd::Link> {
         let noise = crate::hsm::mint(&node.hsm.ctl, HsmRole::Noise, None).await?;
-        let link = self.launch::<LightningdConnectd>(Role::Connectd, vec![("hsmd", noise)])?;
+        let ports = Ports {
+            connect: Connect::AllBut(node.options.bitcoind.port),
+            bind: (listen.iter().map(SocketAddr::port).collect::<BTreeSet<_>>())
+                .into_iter()
+                .collect(),
+        };
+        let fds = vec![("hsmd", noise)];
+        let link = self.launch_with_ports::<LightningdConnectd>(Role::Connectd, fds, ports)?;
         let start = ConnectdStart {
             node_id: node.id,
             chain_hash: node.chain_hash,

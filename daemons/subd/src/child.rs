@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use crate::report::Reporter;
 use crate::role::Role;
 
 /// How a subdaemon ended.
@@ -31,6 +32,10 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit::Code(code) => write!(f, "exited with code {code}"),
+            Exit::Signal(libc::SIGSYS) => f.write_str(
+                "was killed by SIGSYS: it made a system call that its sandbox forbids (the kernel's \
+                 log has its number, if auditing is on)",
+            ),
             Exit::Signal(number) => match Signal::try_from(*number) {
                 Ok(signal) => write!(f, "was killed by {signal}"),
                 Err(_) => write!(f, "was killed by signal {number}"),
@@ -47,6 +52,7 @@ pub struct Child {
     role: Role,
     pid: Pid,
     pidfd: OwnedFd,
+    report: Option<Reporter>,
     exit: Option<Exit>,
 }
 
@@ -58,11 +64,12 @@ impl AsFd for Child {
 }
 
 impl Child {
-    pub(crate) fn new(role: Role, pid: Pid) -> io::Result<Self> {
+    pub(crate) fn new(role: Role, pid: Pid, report: Reporter) -> io::Result<Self> {
         Ok(Child {
             role,
             pid,
             pidfd: pidfd_open(pid)?,
+            report: Some(report),
             exit: None,
         })
     }
@@ -75,6 +82,11 @@ impl Child {
     /// Its process id. After it has been reaped it means nothing.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()
+    }
+
+    /// Where its report comes, once. What it says there it said before it read anything from anybody.
+    pub fn take_report(&mut self) -> Option<Reporter> {
+        self.report.take()
     }
 
     /// How it ended, or `None` if it runs.

@@ -1,7 +1,7 @@
 //! The descriptors that a subdaemon was given.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::Hardening;
 
@@ -27,6 +27,15 @@ impl Fds {
         self.by_name
             .remove(name)
             .ok_or_else(|| MissingFd(name.to_owned()))
+    }
+
+    /// The descriptor of this name, for as long as it is not taken.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, name: &str) -> Result<BorrowedFd<'_>, MissingFd> {
+        let fd = self.by_name.get(name).map(AsFd::as_fd);
+        fd.ok_or_else(|| MissingFd(name.to_owned()))
     }
 
     /// The names of those not taken yet.

@@ -1,4 +1,4 @@
-//! The arguments of a subdaemon: which descriptors it is meant to have.
+//! The arguments of a subdaemon: which descriptors it is meant to have, and what it is granted.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -6,6 +6,10 @@ use std::os::fd::RawFd;
 
 use ipc_transport::log::Level;
 
+use crate::grant::{Connect, Grant, MAX_BIND, Mode};
+
+/// The name of the descriptor that takes the report.
+pub(crate) const REPORT: &str = "report";
 /// The name of the log edge's descriptor.
 pub const LOG: &str = "log";
 /// The most descriptors that a subdaemon is started with.
@@ -36,6 +40,9 @@ pub enum ManifestError {
     /// More descriptors than a subdaemon is started with.
     #[error("{0} descriptors, more than {MAX_FDS}")]
     TooMany(usize),
+    /// More ports to listen on than a subdaemon is granted.
+    #[error("{0} ports to listen on, more than {MAX_BIND}")]
+    TooManyPorts(usize),
 }
 
 /// What a subdaemon is told by its arguments.
@@ -45,22 +52,30 @@ pub(crate) struct Manifest {
     pub log_level: Level,
     /// The process that started it.
     pub parent: i32,
+    pub grant: Grant,
 }
 
 const FDS: &str = "--fds=";
 const LOG_LEVEL: &str = "--log-level=";
 const PARENT: &str = "--parent=";
+const SANDBOX: &str = "--sandbox=";
+const CONNECT: &str = "--connect=";
+const BIND: &str = "--bind=";
 
 impl Manifest {
     /// From a process's arguments, the first of which is its name.
     pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, ManifestError> {
         let (mut fds, mut log_level, mut parent) = (None, None, None);
+        let (mut sandbox, mut connect, mut bind) = (None, None, None);
         for arg in args.into_iter().skip(1) {
             let text = arg.to_str().unwrap_or_default();
             let place = [
                 (FDS, &mut fds),
                 (LOG_LEVEL, &mut log_level),
                 (PARENT, &mut parent),
+                (SANDBOX, &mut sandbox),
+                (CONNECT, &mut connect),
+                (BIND, &mut bind),
             ]
             .into_iter()
             .find_map(|(prefix, place)| Some((place, text.strip_prefix(prefix)?)));
@@ -74,26 +89,53 @@ impl Manifest {
         let fds = fds.ok_or(ManifestError::Missing(FDS))?;
         let log_level = log_level.ok_or(ManifestError::Missing(LOG_LEVEL))?;
         let parent = parent.ok_or(ManifestError::Missing(PARENT))?;
+        let sandbox = sandbox.ok_or(ManifestError::Missing(SANDBOX))?;
+        let connect = connect.ok_or(ManifestError::Missing(CONNECT))?;
+        let bind = bind.ok_or(ManifestError::Missing(BIND))?;
+        let grant = Grant {
+            mode: Mode::from_name(&sandbox).ok_or_else(|| malformed(SANDBOX, &sandbox))?,
+            connect: Connect::parse(&connect).ok_or_else(|| malformed(CONNECT, &connect))?,
+            bind: parse_ports(&bind).ok_or_else(|| malformed(BIND, &bind))?,
+        };
+        check_ports(&grant)?;
         Ok(Manifest {
             fds: parse_fds(&fds)?,
             log_level: Level::from_name(&log_level)
                 .ok_or_else(|| malformed(LOG_LEVEL, &log_level))?,
             parent: parent.parse().map_err(|_| malformed(PARENT, &parent))?,
+            grant,
         })
     }
 
     /// As arguments, without the process's name.
-    pub(crate) fn to_args(&self) -> [String; 3] {
+    pub(crate) fn to_args(&self) -> [String; 6] {
         let fds: Vec<String> = self
             .fds
             .iter()
             .map(|(name, fd)| format!("{name}:{fd}"))
             .collect();
+        let ports: Vec<String> = self.grant.bind.iter().map(u16::to_string).collect();
         [
             format!("{FDS}{}", fds.join(",")),
             format!("{LOG_LEVEL}{}", self.log_level.name()),
             format!("{PARENT}{}", self.parent),
+            format!("{SANDBOX}{}", self.grant.mode.name()),
+            format!("{CONNECT}{}", self.grant.connect),
+            format!("{BIND}{}", ports.join(",")),
         ]
+    }
+}
+
+fn parse_ports(list: &str) -> Option<Vec<u16>> {
+    let ports = list.split(',').filter(|port| !port.is_empty());
+    ports.map(|port| port.parse().ok()).collect()
+}
+
+/// Whether these are not too many.
+pub(crate) fn check_ports(grant: &Grant) -> Result<(), ManifestError> {
+    match grant.bind.len() {
+        0..=MAX_BIND => Ok(()),
+        many => Err(ManifestError::TooManyPorts(many)),
     }
 }
 
@@ -142,10 +184,25 @@ mod tests {
         Manifest::parse(["channeld"].iter().chain(args).map(OsString::from))
     }
 
-    const REST: [&str; 2] = ["--log-level=debug", "--parent=7"];
+    const REST: [&str; 5] = [
+        "--log-level=debug",
+        "--parent=7",
+        "--sandbox=required",
+        "--connect=all-but:8332",
+        "--bind=9735,9736",
+    ];
+
+    fn with_rest<'a>(first: &'a str, changed: &[&'a str]) -> Vec<&'a str> {
+        let key = |arg: &str| arg.split('=').next().map(str::to_owned);
+        let rest = REST.map(|arg| {
+            let same = |other: &&&'a str| key(other) == key(arg);
+            changed.iter().find(same).copied().unwrap_or(arg)
+        });
+        std::iter::once(first).chain(rest).collect()
+    }
 
     fn fds(list: &str) -> Result<Vec<(String, RawFd)>, ManifestError> {
-        Ok(parse(&[&format!("--fds={list}"), REST[0], REST[1]])?.fds)
+        Ok(parse(&with_rest(&format!("--fds={list}"), &[]))?.fds)
     }
 
     #[test]
@@ -155,9 +212,15 @@ mod tests {
             fds,
             log_level: Level::Trace,
             parent: 42,
+            grant: Grant {
+                mode: Mode::BestEffort,
+                connect: Connect::Only(18443),
+                bind: vec![9735, 0],
+            },
         };
         let args = manifest.to_args();
         assert_eq!(args[0], "--fds=lightningd:3,log:4");
+        assert_eq!(args[4..], ["--connect=only:18443", "--bind=9735,0"]);
         assert_eq!(parse(&args.each_ref().map(String::as_str)), Ok(manifest));
         assert_eq!(self::fds(""), Ok(vec![]));
     }
@@ -169,19 +232,22 @@ mod tests {
             parse(&["--fds="]),
             Err(ManifestError::Missing("--log-level="))
         );
-        assert_eq!(
-            parse(&["--fds=", REST[0]]),
-            Err(ManifestError::Missing("--parent="))
-        );
+        for (given, missing) in ["--parent=", "--sandbox=", "--connect=", "--bind="]
+            .into_iter()
+            .enumerate()
+        {
+            let mut args = vec!["--fds="];
+            args.extend(&REST[..=given]);
+            assert_eq!(parse(&args), Err(ManifestError::Missing(missing)));
+        }
     }
 
     #[test]
     fn an_unknown_or_repeated_argument_is_an_error() {
         for extra in ["--help", "x", "", "--fds=a:9", "--parent=7"] {
-            assert_eq!(
-                parse(&["--fds=a:3", REST[0], REST[1], extra]),
-                Err(ManifestError::Unexpected(extra.into()))
-            );
+            let mut args = with_rest("--fds=a:3", &[]);
+            args.push(extra);
+            assert_eq!(parse(&args), Err(ManifestError::Unexpected(extra.into())));
         }
     }
 
@@ -202,20 +268,39 @@ mod tests {
         for bad in [":3", "A:3", "a b:3", "a/b:3"] {
             assert!(matches!(fds(bad), Err(ManifestError::Name(_))), "{bad}");
         }
-        assert!(matches!(
-            parse(&["--fds=", "--log-level=loud", REST[1]]),
-            Err(ManifestError::Malformed(_))
-        ));
-        assert!(matches!(
-            parse(&["--fds=", REST[0], "--parent="]),
-            Err(ManifestError::Malformed(_))
-        ));
+        for bad in [
+            "--log-level=loud",
+            "--parent=",
+            "--sandbox=none",
+            "--connect=",
+            "--connect=all-but",
+            "--connect=only:65536",
+            "--bind=x",
+            "--bind=-1",
+        ] {
+            assert_eq!(
+                parse(&with_rest("--fds=", &[bad])),
+                Err(ManifestError::Malformed(bad.into())),
+                "{bad}"
+            );
+        }
     }
 
     #[test]
     fn a_name_or_number_that_comes_twice_is_an_error() {
         assert_eq!(fds("a:3,a:4"), Err(ManifestError::Twice("a".into())));
         assert_eq!(fds("a:3,b:3"), Err(ManifestError::Twice("3".into())));
+    }
+
+    #[test]
+    fn more_ports_than_allowed_are_an_error() {
+        let bind = |count: usize| format!("--bind={}", vec!["9735"; count].join(","));
+        let (most, more) = (bind(MAX_BIND), bind(MAX_BIND + 1));
+        assert!(parse(&with_rest("--fds=", &[&most])).is_ok());
+        assert_eq!(
+            parse(&with_rest("--fds=", &[&more])),
+            Err(ManifestError::TooManyPorts(MAX_BIND + 1))
+        );
     }
 
     #[test]

@@ -12,26 +12,20 @@ pub enum Role {
     Connectd,
     /// Runs one channel.
     Channeld,
-    /// Claims what a spent funding output left.
-    Onchaind,
     /// Speaks with the chain backend.
     Chaind,
     /// Finds routes.
     Payd,
-    /// Keeps the gossip store.
-    Gossipd,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 7] = [
+    pub const ALL: [Role; 5] = [
         Role::Hsmd,
         Role::Connectd,
         Role::Channeld,
-        Role::Onchaind,
         Role::Chaind,
         Role::Payd,
-        Role::Gossipd,
     ];
 
     /// The process's name.
@@ -45,24 +39,21 @@ impl Role {
             Role::Hsmd => c"hsmd",
             Role::Connectd => c"connectd",
             Role::Channeld => c"channeld",
-            Role::Onchaind => c"onchaind",
             Role::Chaind => c"chaind",
             Role::Payd => c"payd",
-            Role::Gossipd => c"gossipd",
         }
     }
 
-    /// The most files that it may have open (RLIMIT_NOFILE), if its parent may have as many.
-    pub fn max_open_files(self) -> u64 {
+    /// The number of the user as whom it runs where the node was started as root. No entry in
+    /// /etc/passwd is needed; the numbers are of a range that no system hands out (above those of
+    /// packages and people, below those of services made on the fly) and that a container has.
+    pub(crate) fn own_user(self) -> u32 {
         match self {
-            // A socket for each role of each channel.
-            Role::Hsmd => 1 << 16,
-            // A TCP socket for each peer, a socket for each channel.
-            Role::Connectd => 1 << 16,
-            // Their edges, and one more that arrives before one is closed.
-            Role::Channeld | Role::Onchaind => 32,
-            // A runtime's own and a few connections or files.
-            Role::Chaind | Role::Payd | Role::Gossipd => 256,
+            Role::Hsmd => 60_701,
+            Role::Connectd => 60_702,
+            Role::Channeld => 60_703,
+            Role::Chaind => 60_704,
+            Role::Payd => 60_705,
         }
     }
 }

@@ -24,7 +24,9 @@ use nix::unistd::{Pid, getpid};
 use ipc_transport::log::Level;
 
 use crate::child::Child;
-use crate::manifest::{FIRST, Manifest, ManifestError, check_names};
+use crate::grant::Grant;
+use crate::manifest::{FIRST, Manifest, ManifestError, REPORT, check_names, check_ports};
+use crate::report;
 use crate::role::Role;
 
 /// A subdaemon to be started.
@@ -38,12 +40,14 @@ pub struct Spawn<'a> {
     pub fds: Vec<(&'static str, OwnedFd)>,
     /// What it sends to its log edge.
     pub log_level: Level,
+    /// What it is granted beyond its policy.
+    pub grant: Grant,
 }
 
 /// A subdaemon could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// Its descriptors have no proper names, or are too many.
+    /// Its descriptors have no proper names, or they or its ports are too many.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The system refused.
@@ -61,23 +65,29 @@ pub enum SpawnError {
 /// millisecond; may be called from any thread. Not before the process has put itself into the
 /// background, if it does (the thread that starts children does not survive a fork).
 ///
-/// That the program ran is all that success says: a first step that failed shows as
-/// [`crate::Exit`] with [`crate::START_FAILED`].
+/// That the program ran is all that success says: its [report](Child::take_report) says whether it
+/// was locked in. A first step that failed also shows as [`crate::Exit`] with
+/// [`crate::START_FAILED`].
 ///
 /// # Errors
-/// No such program, no room for a process, improper names.
+/// No such program, no room for a process, improper names, too many ports.
 pub fn spawn(what: Spawn<'_>) -> Result<Child, SpawnError> {
-    check_names(what.fds.iter().map(|(name, _)| *name))?;
+    let named = what.fds.iter().map(|(name, _)| *name);
+    check_names(named.chain([REPORT]))?;
+    check_ports(&what.grant)?;
     let system = |error| SpawnError::System {
         program: what.program.to_owned(),
         error,
     };
-    let (names, fds): (Vec<_>, Vec<_>) = what.fds.into_iter().unzip();
+    let (report, theirs) = report::pipe().map_err(system)?;
+    let given = what.fds.into_iter().chain([(REPORT, theirs)]);
+    let (names, fds): (Vec<_>, Vec<_>) = given.unzip();
     let names = names.into_iter().map(str::to_owned);
     let manifest = Manifest {
         fds: names.zip(FIRST..).collect(),
         log_level: what.log_level,
         parent: getpid().as_raw(),
+        grant: what.grant,
     };
     let mut args = vec![what.role.c_name().to_owned()];
     for arg in manifest.to_args() {
@@ -86,7 +96,7 @@ pub fn spawn(what: Spawn<'_>) -> Result<Child, SpawnError> {
     let program = CString::new(what.program.as_os_str().as_bytes());
     let program = program.map_err(|error| system(error.into()))?;
     let pid = on_spawner(Job { program, args, fds }).map_err(system)?;
-    Child::new(what.role, pid).map_err(system)
+    Child::new(what.role, pid, report).map_err(system)
 }
 
 struct Job {

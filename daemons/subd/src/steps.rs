@@ -12,13 +12,15 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::getppid;
 
 use crate::manifest::{FIRST, Manifest};
+use crate::policy::Policy;
 use crate::role::Role;
 use crate::run::StartError;
+use crate::sandbox;
 
 /// The signal that a subdaemon gets when its parent dies: not one that it could put off.
 pub(crate) const PARENT_DEATH: Signal = Signal::SIGKILL;
 
-fn failed(step: &'static str) -> impl FnOnce(Errno) -> StartError {
+pub(crate) fn failed(step: &'static str) -> impl FnOnce(Errno) -> StartError {
     move |error| StartError::System {
         step,
         error: error.into(),
@@ -93,22 +95,31 @@ pub(crate) fn die_with_parent(parent: i32) -> Result<(), StartError> {
 }
 
 /// Gives up what a subdaemon never needs: to gain rights, to be looked into, to leave a core, to
-/// open more files than its role does.
-pub(crate) fn give_up(role: Role) -> Result<(), StartError> {
+/// start anything, to open more files or to write more than its role does.
+pub(crate) fn give_up(role: Role, policy: &Policy) -> Result<(), StartError> {
     prctl::set_name(role.c_name()).map_err(failed("set the process's name"))?;
     prctl::set_no_new_privs().map_err(failed("set no_new_privs"))?;
-    prctl::set_dumpable(false).map_err(failed("become undumpable"))?;
+    sandbox::hide().map_err(failed("become undumpable"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed("forbid core dumps"))?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed("read RLIMIT_NOFILE"))?;
-    let files = role.max_open_files().min(hard);
-    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(failed("set RLIMIT_NOFILE"))
+    let files = policy.open_files.min(hard);
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(failed("set RLIMIT_NOFILE"))?;
+    setrlimit(Resource::RLIMIT_NPROC, 0, 0).map_err(failed("forbid new processes"))?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).map_err(failed("read RLIMIT_FSIZE"))?;
+    let size = policy.file_size.min(hard);
+    setrlimit(Resource::RLIMIT_FSIZE, size, size).map_err(failed("set RLIMIT_FSIZE"))
 }
 
 /// Ignores what a terminal sends to all its processes, which is lightningd's to act on, and the
-/// signal of a closed socket, which is an error where it is written to.
+/// signals of a closed socket and of a file that is full, which are errors where they are written to.
 #[allow(unsafe_code)]
 pub(crate) fn ignore_signals() -> Result<(), StartError> {
-    for which in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE] {
+    for which in [
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGPIPE,
+        Signal::SIGXFSZ,
+    ] {
         // SAFETY: to ignore a signal runs no code of ours.
         unsafe { signal(which, SigHandler::SigIgn) }.map_err(failed("ignore a signal"))?;
     }

@@ -17,6 +17,9 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == probe::CONTROL) {
         return probe::control();
     }
+    if args.get(1).is_some_and(|arg| arg == probe::STARTER) {
+        return probe::starter(&args[2..]);
+    }
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     let parts: Vec<&str> = args
         .iter()

@@ -1,5 +1,7 @@
 //! The chain: blocks that concern us, broadcasts, feerates.
 
+use std::net::SocketAddr;
+
 use bitcoin::{BlockHash, OutPoint, ScriptBuf, Txid};
 use serde::{Deserialize, Serialize};
 use wire::{BlockHeight, FeeratePerKw};
@@ -9,6 +11,11 @@ use wire::{BlockHeight, FeeratePerKw};
 pub enum ToChaind {
     /// First message.
     Start(Box<Start>),
+    /// Answers the `Locate` of this number.
+    Located {
+        request: u64,
+        location: Location,
+    },
     /// Effect: transactions that spend these outpoints or pay these scripts are reported, from the next
     /// block on and, by `Rescanned`, in the last six. The first one (it may be empty) starts the
     /// reports of blocks: it should hold all that is known at the start.
@@ -35,7 +42,7 @@ pub enum ToChaind {
 pub struct Start {
     pub host: String,
     pub port: u16,
-    pub auth: Auth,
+    pub login: Login,
     /// `main`, `test`, `signet` or `regtest`: what getblockchaininfo must answer.
     pub chain: String,
     /// Newest blocks that lightningd has processed, newest first, for finding the fork after a reorg.
@@ -48,31 +55,47 @@ pub struct Start {
     pub retry: u64,
 }
 
-/// How the backend knows us. Prints no password.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Auth {
-    /// Read again at each connection: bitcoind writes a new one at each start.
-    CookieFile {
-        path: String,
-    },
-    UserPassword {
-        user: String,
-        password: String,
+/// How the backend knows us, for a person. No secret is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Login {
+    /// By what is in this file, which bitcoind writes anew at each start.
+    CookieFile { path: String },
+    /// By this user's password.
+    User { user: String },
+}
+
+/// Where the backend is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Location {
+    At(Located),
+    /// Its name is not known, or its cookie cannot be read: why, for a person.
+    Unknown {
+        why: String,
     },
 }
 
-impl std::fmt::Debug for Auth {
+/// Its addresses, to be tried in order, and what to say there. Prints no secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    pub addresses: Vec<SocketAddr>,
+    /// `user:password`.
+    pub credentials: String,
+}
+
+impl std::fmt::Debug for Located {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Auth::CookieFile { path } => write!(f, "CookieFile({path})"),
-            Auth::UserPassword { user, .. } => write!(f, "UserPassword({user})"),
-        }
+        write!(f, "Located({:?})", self.addresses)
     }
 }
 
 /// chaind to lightningd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToLightningd {
+    /// Before each connection to the backend: chaind opens no file and asks no name service. One
+    /// `Located` names `request`.
+    Locate {
+        request: u64,
+    },
     /// The backend does not answer or is not ready: why, for a person. Repeated when it changes.
     Waiting {
         why: String,

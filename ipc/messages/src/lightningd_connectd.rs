@@ -46,8 +46,20 @@ pub enum ToConnectd {
         len: u16,
         pong_len: u16,
     },
+    /// Answers the `Resolve` of this number.
+    Resolved { request: u64, found: Resolved },
     /// Effect: closes listeners and connections in order and exits.
     Stop,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolved {
+    Addresses(Vec<SocketAddr>),
+    /// Why not, in the system's words.
+    Failed {
+        why: String,
+    },
 }
 
 /// What connectd has to know before it listens.
@@ -72,6 +84,12 @@ pub enum ToLightningd {
     /// Cannot listen: who is in the way and what to do.
     StartFailed {
         reason: String,
+    },
+    /// Asks what this host:port, which is no address, stands for: connectd asks no name service. One
+    /// `Resolved` names `request`.
+    Resolve {
+        request: u64,
+        name: String,
     },
     /// init went both ways. `request`: the Connect that it answers.
     Connected {

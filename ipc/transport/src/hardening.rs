@@ -16,7 +16,12 @@ pub struct Hardening {
     pub core_limit: u64,
     /// The hard limit of open files.
     pub nofile: u64,
-    /// The open file descriptors, sorted: 0, 1, 2 and those of the manifest.
+    /// The hard limit of its user's processes and threads.
+    pub nproc: u64,
+    /// The hard limit of what it writes to a file, in bytes.
+    pub fsize: u64,
+    /// The open file descriptors, sorted: 0, 1, 2, those of the manifest, and what the daemon has
+    /// opened before it was locked in.
     pub open_fds: Vec<i32>,
     /// How many variables its environment has.
     pub env_vars: u32,
@@ -24,8 +29,30 @@ pub struct Hardening {
     pub parent_death_signal: i32,
     /// The threads it had then.
     pub threads: u32,
-    /// The effective capabilities, as in `/proc/self/status`.
+    /// The user as whom it acts.
+    pub uid: u32,
+    /// The capabilities that it has or could have, as in `/proc/self/status`: effective, permitted,
+    /// inheritable and ambient together.
     pub capabilities: u64,
+    /// The namespaces that it does not share with its parent, by their names in `/proc/self/ns`.
+    pub namespaces: Vec<String>,
+    /// Its root is an empty folder.
+    pub empty_root: bool,
+    /// The Landlock ABI whose rights are all taken away, but those of its policy; 0 for none.
+    pub landlock: u8,
     /// The seccomp mode, as in `/proc/self/status`: 0 for none, 2 for a filter.
     pub seccomp: u8,
+    /// The seccomp filters, one behind the other.
+    pub seccomp_filters: u32,
+    /// What the host did not give, each with the reason.
+    pub missing: Vec<String>,
+}
+
+/// What a daemon says once, in a pipe of its own, before it reads anything from anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// Locked in, and about to read its first message.
+    Ready(Box<Hardening>),
+    /// A first step failed, and it has ended.
+    Failed(String),
 }

@@ -20,8 +20,12 @@ pub enum Seccomp {
 pub struct Confinement {
     /// It can gain no rights by exec.
     pub no_new_privs: Option<bool>,
+    /// As which user it acts.
+    pub uid: Option<u32>,
     /// Whether its system calls are filtered.
     pub seccomp: Option<Seccomp>,
+    /// Its namespaces that are not ours, by their names in /proc/PID/ns.
+    pub namespaces: Option<Vec<&'static str>>,
     /// It can leave a core file.
     pub may_dump_core: Option<bool>,
     /// It holds any capability.
@@ -63,7 +67,9 @@ impl Confinement {
         };
         Confinement {
             no_new_privs: field("NoNewPrivs:").map(|value| value == "1"),
+            uid: field("Uid:").and_then(|value| value.parse().ok()),
             seccomp,
+            namespaces: namespaces(process),
             may_dump_core: limits
                 .as_deref()
                 .and_then(core_limit)
@@ -92,7 +98,19 @@ impl fmt::Display for Confinement {
             Some(true) => "core allowed",
             None => "core unknown",
         };
-        write!(formatter, "{privileges}, {calls}, {core}")?;
+        match self.uid {
+            Some(uid) => write!(formatter, "user {uid}, ")?,
+            None => write!(formatter, "user unknown, ")?,
+        }
+        let capabilities = match self.has_capabilities {
+            Some(false) => "no capability",
+            Some(true) => "capabilities",
+            None => "capabilities unknown",
+        };
+        write!(formatter, "{privileges}, {calls}, {capabilities}, {core}")?;
+        if let Some(own) = self.namespaces.as_ref().filter(|own| !own.is_empty()) {
+            write!(formatter, ", its own {}", own.join(" "))?;
+        }
         if let Some(fds) = self.descriptors {
             write!(
                 formatter,
@@ -106,6 +124,18 @@ impl fmt::Display for Confinement {
 
 fn read(process: &Process, file: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/{}/{file}", process.pid)).ok()
+}
+
+/// None: it may not be looked at.
+fn namespaces(process: &Process) -> Option<Vec<&'static str>> {
+    let mut own = Vec::new();
+    for name in ["user", "mnt", "net", "ipc", "uts", "cgroup"] {
+        let its = fs::read_link(format!("/proc/{}/ns/{name}", process.pid)).ok()?;
+        if fs::read_link(format!("/proc/self/ns/{name}")).ok()? != its {
+            own.push(name);
+        }
+    }
+    Some(own)
 }
 
 fn core_limit(limits: &str) -> Option<&str> {
@@ -153,6 +183,8 @@ mod tests {
         // Other tests of this binary open files at the same time, so only what we opened counts.
         assert!(after.descriptors.unwrap().sockets >= 1);
         assert!(before.may_dump_core.is_some());
+        assert_eq!(before.uid, Some(nix::unistd::getuid().as_raw()));
+        assert_eq!(before.namespaces, Some(vec![]), "ours are not its own");
         drop(socket);
     }
 }

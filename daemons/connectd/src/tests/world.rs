@@ -8,7 +8,7 @@ use ipc_messages::channeld_connectd::{Connection, ToChanneld, ToConnectd as From
 use ipc_messages::edges::{ConnectdChanneld, HsmNoise, LightningdConnectd};
 use ipc_messages::hello;
 use ipc_messages::hsm::noise::{Reply, Request};
-use ipc_messages::lightningd_connectd::{Start, ToConnectd, ToLightningd};
+use ipc_messages::lightningd_connectd::{Resolved, Start, ToConnectd, ToLightningd};
 use ipc_transport::aio::{LowerConn, Receiver, Sender, UpperConn};
 use ipc_transport::pair;
 use secp256k1::ecdh::SharedSecret;
@@ -130,8 +130,22 @@ impl TestNode {
         self.to.send(&message).await.unwrap();
     }
 
+    /// The next event. Names are resolved as lightningd does it.
     pub async fn hear(&mut self) -> ToLightningd {
-        self.from.recv().await.unwrap()
+        loop {
+            match self.from.recv().await.unwrap() {
+                ToLightningd::Resolve { request, name } => {
+                    let found = match tokio::net::lookup_host(&name).await {
+                        Ok(found) => Resolved::Addresses(found.collect()),
+                        Err(_) => Resolved::Failed {
+                            why: "no such name".to_owned(),
+                        },
+                    };
+                    self.say(ToConnectd::Resolved { request, found }).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     pub async fn connect(&self, request: u64, peer: NodeId, address: impl ToString) {

@@ -9,7 +9,7 @@ use hsm_messages::edges::{HsmCtl, HsmWallet};
 use hsm_messages::{Role, ctl, hello, wallet};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, pair};
-use subd::{Child, Exit, Level, Spawn, spawn};
+use subd::{Child, Exit, Grant, Level, Mode, Spawn, spawn};
 
 use crate::node::{Node, init_with, somebody};
 
@@ -91,6 +91,8 @@ fn start_program(program: &Path, folder: &Path) -> (Child, UpperConn<HsmCtl>) {
         role: subd::Role::Hsmd,
         fds: vec![("lightningd", theirs), ("folder", folder)],
         log_level: Level::Error,
+        // The small disk's user namespace knows root alone, so there hsmd cannot be its own user.
+        grant: Grant::no_network(Mode::BestEffort),
     });
     (child.unwrap(), Conn::new(ours, hello::<HsmCtl>()).unwrap())
 }

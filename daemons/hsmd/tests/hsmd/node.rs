@@ -13,7 +13,7 @@ use invoice::{Bolt11Fields, DescriptionOrHash};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, Edge, pair};
 use secp256k1::{Message, SECP256K1, SecretKey};
-use subd::{Child, Level, Spawn, spawn};
+use subd::{Child, Grant, Level, Mode, Spawn, spawn};
 use tempfile::TempDir;
 use wire::{
     BlockDelta, ChainHash, ChannelDbid, Feature, Features, MilliSatoshi, NodeId, PaymentHash,
@@ -48,6 +48,7 @@ pub fn start_silent(dir: &Path) -> (Child, OwnedFd) {
         role: subd::Role::Hsmd,
         fds: vec![("lightningd", theirs), ("folder", folder.into())],
         log_level: Level::Error,
+        grant: Grant::no_network(Mode::of_this_host()),
     });
     (child.unwrap(), ours)
 }

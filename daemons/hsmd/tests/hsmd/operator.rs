@@ -16,7 +16,7 @@ use hsm_messages::{ctl, hello};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, EdgeHello, Error};
 use sha2::{Digest, Sha256};
-use subd::Exit;
+use subd::{Exit, START_FAILED};
 
 use crate::node::{Node, init, somebody, start_silent};
 
@@ -221,7 +221,7 @@ fn the_socket_is_the_owners_and_a_dead_one_is_replaced() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "mine").unwrap();
     let (mut child, _socket) = start_silent(node.dir.path());
-    assert_eq!(child.wait().unwrap(), Exit::Code(1));
+    assert_eq!(child.wait().unwrap(), Exit::Code(i32::from(START_FAILED)));
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
 }
 

@@ -5,7 +5,7 @@ use hsm_messages::hello;
 use hsm_messages::operator::SOCKET;
 use hsm_messages::{Role, chan, ctl, wallet};
 use ipc_transport::{Conn, pair};
-use subd::Exit;
+use subd::{Exit, START_FAILED};
 use wire::{ChannelDbid, CommitmentNumber};
 
 use crate::node::{Node, init, somebody, start, start_silent};
@@ -227,7 +227,7 @@ fn it_ends_when_lightningd_says_so_or_goes() {
 fn a_second_one_on_the_same_folder_is_refused() {
     let mut node = Node::new();
     let (mut child, _socket) = start_silent(node.dir.path());
-    assert_eq!(child.wait().unwrap(), Exit::Code(1));
+    assert_eq!(child.wait().unwrap(), Exit::Code(i32::from(START_FAILED)));
     // Nor without the owner's socket in its way.
     std::fs::remove_file(node.dir.path().join(SOCKET)).unwrap();
     let (_child, mut ctl) = start(node.dir.path());

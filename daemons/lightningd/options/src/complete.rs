@@ -7,6 +7,7 @@ use clap_complete::{Generator, generate, shells};
 use crate::error::OptionError;
 use crate::log::LogLevel;
 use crate::network::Network;
+use crate::options::Sandbox;
 use crate::setting::Raw;
 use crate::table::{Kind, ROWS, Row};
 
@@ -61,6 +62,9 @@ fn argument(row: &'static Row) -> Arg {
         }
         Kind::Level => {
             arg.value_parser(PossibleValuesParser::new(LogLevel::ALL.map(LogLevel::name)))
+        }
+        Kind::Sandbox => {
+            arg.value_parser(PossibleValuesParser::new(Sandbox::ALL.map(Sandbox::name)))
         }
         Kind::Path if row.argument == "DIR" => arg.value_hint(ValueHint::DirPath),
         Kind::Path => arg.value_hint(ValueHint::FilePath),

@@ -93,6 +93,7 @@ fn field(kind: Kind) -> &'static str {
         | Kind::Level
         | Kind::Address
         | Kind::Alias
-        | Kind::Color => "value_str",
+        | Kind::Color
+        | Kind::Sandbox => "value_str",
     }
 }

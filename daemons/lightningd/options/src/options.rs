@@ -29,6 +29,8 @@ pub struct Options {
     /// Absolute.
     pub pid_file: PathBuf,
     pub daemon: bool,
+    /// None: all of the sandbox where the host gives all of it.
+    pub sandbox: Option<Sandbox>,
     pub allow_deprecated_apis: bool,
     pub log: LogOptions,
     pub bitcoind: Bitcoind,
@@ -44,6 +46,30 @@ pub struct Options {
     /// What a user should know and need not change. To be logged at start.
     pub warnings: Vec<String>,
     pub(crate) settings: Vec<Setting>,
+}
+
+/// How much of the subdaemons' sandbox must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    Required,
+    BestEffort,
+}
+
+impl Sandbox {
+    pub const ALL: [Sandbox; 2] = [Sandbox::Required, Sandbox::BestEffort];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Sandbox::Required => "required",
+            Sandbox::BestEffort => "best-effort",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Sandbox> {
+        Sandbox::ALL.into_iter().find(|one| one.name() == name)
+    }
 }
 
 /// How to reach bitcoind.
@@ -276,6 +302,9 @@ impl Options {
                 .path("pid-file", &network_dir)
                 .unwrap_or_else(|| lightning_dir.join(format!("lightningd-{network}.pid"))),
             daemon: values.flag("daemon"),
+            sandbox: values
+                .text("sandbox")
+                .and_then(|name| Sandbox::from_name(&name)),
             allow_deprecated_apis: values
                 .bool("allow-deprecated-apis")
                 .unwrap_or(!is_developer),

@@ -6,6 +6,7 @@ use wire::MilliSatoshi;
 use crate::error::{OptionError, Place, Source};
 use crate::log::LevelArgument;
 use crate::network::Network;
+use crate::options::Sandbox;
 use crate::table::{Kind, Row};
 
 /// Outputs below this are not relayed (BOLT 3, Dust Limits, P2PKH).
@@ -152,6 +153,9 @@ pub(crate) fn read(kind: Kind, text: &str) -> Result<Value, String> {
             .map(Value::Mode)
             .ok_or_else(|| format!("'{text}' is not a file mode such as 0600")),
         Kind::Level => LevelArgument::parse(text).map(|_| Value::Text(text.to_owned())),
+        Kind::Sandbox => Sandbox::from_name(text)
+            .map(|_| Value::Text(text.to_owned()))
+            .ok_or_else(|| format!("'{text}' is not required or best-effort")),
         Kind::Alias if text.len() > MAX_ALIAS_BYTES => {
             Err(format!("the alias is longer than {MAX_ALIAS_BYTES} bytes"))
         }

@@ -71,6 +71,8 @@ pub enum Kind {
     Alias,
     /// Six hex digits.
     Color,
+    /// `required` or `best-effort`.
+    Sandbox,
 }
 
 /// What holds where the option is not given.
@@ -190,6 +192,14 @@ pub static ROWS: &[Row] = &[
         "daemon",
         General,
         "Run in the background. Needs --log-file.",
+    ),
+    row(
+        "sandbox",
+        Kind::Sandbox,
+        General,
+        Computed("required where the host gives all of it"),
+        "MODE",
+        "How much of the subdaemons' sandbox must be there: 'required' refuses to start without all of it, 'best-effort' goes on and names what is missing (see listsandbox).",
     ),
     row(
         "conf",

@@ -10,6 +10,9 @@ const INDEXES: Type = Type::OneOf(&["created", "updated"]);
 const PAY_STATES: Type = Type::OneOf(&["pending", "complete", "failed"]);
 const NORMAL: &str = "\"normal\"";
 
+/// Commands that CLN does not have.
+pub const OURS: &[&str] = &["listsandbox"];
+
 /// What a command is about, as `help` sorts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Category {
@@ -159,6 +162,9 @@ commands! {
     LISTCONFIGS: "listconfigs", Node, [Param::optional("config", Type::String)],
         "shows the options in force and where each was set",
         "For every option, or for the one named, its value and its source: default, cmdline, or file and line. Options that may be given more than once show lists.";
+    LISTSANDBOX: "listsandbox", Node, [],
+        "shows every process of the node and what it may do",
+        "For lightningd and each subdaemon: its process id, user, seccomp mode and filters, capabilities and threads as the kernel shows them now; its Landlock level, namespaces and limits as it read them back itself before it read anything from anybody; its open files; and what this host did not give it, with the reason. Not a command of Core Lightning's.";
     CONNECT: "connect", Peer, [
             Param::required("id", Type::String), Param::optional("host", Type::String), Param::optional("port", Type::U16)],
         "connects to another node",

@@ -87,7 +87,9 @@ fn assert_same(command: &Command, ours: &[Param], theirs: &[ParamRow]) {
 #[test]
 fn every_command_has_clns_parameters_in_clns_order() {
     for table in tables() {
-        for command in commands::ALL {
+        let ours = |command: &&&Command| commands::OURS.contains(&command.name);
+        assert!((commands::OURS.iter()).all(|name| !table.commands.contains_key(*name)));
+        for command in commands::ALL.iter().filter(|command| !ours(command)) {
             let row = table
                 .commands
                 .get(command.name)

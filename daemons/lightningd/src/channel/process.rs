@@ -86,7 +86,10 @@ impl Channel {
 
     /// channeld is gone. What it had persisted is all that counts.
     pub(super) async fn died(&mut self, why: &str) {
-        self.link = None;
+        let why = match self.link.take() {
+            Some(mut link) => format!("{}: {why}", link.process.ended().await),
+            None => why.to_owned(),
+        };
         self.active = false;
         // What it handed over is the state that its successor goes on from and tells the peer of:
         // it has to be durable first. Its sequence numbers mean nothing to the successor.

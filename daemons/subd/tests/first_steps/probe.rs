@@ -1,15 +1,15 @@
 //! The subdaemon that the tests start: it does what its edge asks.
 
-use std::fs::File;
-use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Edge, EdgeHello, Error, Hardening};
 use nix::sys::{prctl, resource};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde::{Deserialize, Serialize};
-use subd::{Child, Fds, Level, Role, Spawn};
+use subd::{Fds, Grant, Level, Mode, Role, Spawn};
 
 pub struct ProbeEdge;
 
@@ -31,8 +31,10 @@ pub enum Ask {
     OpenMany,
     /// To log this.
     Log { message: String },
-    /// To start a subdaemon whose edge is the descriptor that comes with this.
-    Start { program: PathBuf },
+    /// To make a system call that its policy does not have.
+    Forbidden,
+    /// To make one that its policy refuses with an error. Answers with its number.
+    Refused,
     /// To panic.
     Panic,
     /// To return this error.
@@ -44,6 +46,7 @@ pub enum Answer {
     Hardening(Hardening),
     Names(Vec<String>),
     Opened(u64),
+    Errno(i32),
     Done,
 }
 
@@ -71,6 +74,40 @@ pub fn control() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// With this argument it starts a channeld with the edge whose number is the second, in the mode that
+/// is the third, says on stdout what its report was, and waits. The fourth is a system call that the
+/// kernel is made not to have.
+pub const STARTER: &str = "--starter";
+
+pub fn starter(args: &[String]) -> ExitCode {
+    let [edge, mode, lacking] = args else {
+        panic!("{args:?}");
+    };
+    // SAFETY: inherited for this, and named once.
+    #[allow(unsafe_code)]
+    let edge = unsafe { OwnedFd::from_raw_fd(edge.parse().unwrap()) };
+    if let Ok(number) = lacking.parse() {
+        let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+        let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+        let rules = [(number, vec![])].into_iter().collect();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
+        seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    }
+    let mut child = subd::spawn(Spawn {
+        program: &std::env::current_exe().unwrap(),
+        role: Role::Channeld,
+        fds: vec![("probe", edge)],
+        log_level: Level::Info,
+        grant: Grant::no_network(Mode::from_name(mode).unwrap()),
+    })
+    .unwrap();
+    println!("{:?}", crate::tests::report(&mut child));
+    println!("end of report");
+    loop {
+        std::thread::park();
+    }
+}
+
 pub fn main(name: &str) -> ExitCode {
     if name == "threaded" {
         // What no subdaemon may do.
@@ -88,7 +125,6 @@ pub fn main(name: &str) -> ExitCode {
 fn serve(mut fds: Fds) -> Result<(), String> {
     let edge = fds.take("probe").map_err(|error| error.to_string())?;
     let mut edge = LowerConn::<ProbeEdge>::new(edge, HELLO).map_err(|error| error.to_string())?;
-    let mut children: Vec<Child> = Vec::new();
     loop {
         let ask = match edge.recv() {
             Err(Error::Closed) => return Ok(()),
@@ -98,10 +134,11 @@ fn serve(mut fds: Fds) -> Result<(), String> {
             Ask::Hardening => Answer::Hardening(fds.hardening().clone()),
             Ask::Names => Answer::Names(fds.names().map(str::to_owned).collect()),
             Ask::OpenMany => {
-                let files: Vec<File> = (0..1000)
-                    .map_while(|_| File::open("/dev/null").ok())
+                let stderr = io::stderr();
+                let copies: Vec<OwnedFd> = (0..1000)
+                    .map_while(|_| stderr.as_fd().try_clone_to_owned().ok())
                     .collect();
-                Answer::Opened(files.len() as u64)
+                Answer::Opened(copies.len() as u64)
             }
             Ask::Log { message } => {
                 let span =
@@ -113,16 +150,13 @@ fn serve(mut fds: Fds) -> Result<(), String> {
                 tracing::debug!("not at this level");
                 Answer::Done
             }
-            Ask::Start { program } => {
-                let fd = edge.take_fd().map_err(|error| error.to_string())?;
-                let child = subd::spawn(Spawn {
-                    program: &program,
-                    role: Role::Onchaind,
-                    fds: vec![("probe", fd)],
-                    log_level: Level::Info,
-                });
-                children.push(child.map_err(|error| error.to_string())?);
+            Ask::Forbidden => {
+                let _ = nix::sys::utsname::uname();
                 Answer::Done
+            }
+            Ask::Refused => {
+                let refused = nix::sys::prctl::get_dumpable();
+                Answer::Errno(refused.map_or_else(|error| error as i32, |_| 0))
             }
             Ask::Panic => panic!("asked to\nsay {}", "this"),
             Ask::Fail { error } => return Err(error),

@@ -1,7 +1,7 @@
 //! What the tests see of it from outside, and what it says itself.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -10,14 +10,15 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use ipc_transport::blocking::UpperConn;
+use ipc_transport::hardening::Report;
 use ipc_transport::log::{self, LogEdge};
 use ipc_transport::{Conn, Error, pair};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use subd::{Child, Exit, Level, Role, START_FAILED, Spawn, SpawnError, spawn};
+use subd::{Child, Exit, Grant, Level, Mode, Role, START_FAILED, Spawn, SpawnError, spawn};
 
-use crate::probe::{Answer, Ask, CONTROL, HELLO, ProbeEdge};
+use crate::probe::{Answer, Ask, CONTROL, HELLO, ProbeEdge, STARTER};
 
 type Edge = UpperConn<ProbeEdge>;
 type Log = UpperConn<LogEdge>;
@@ -41,6 +42,10 @@ all! {
     it_cannot_open_more_files_than_its_role_may,
     it_dies_with_its_parent,
     it_outlives_the_thread_that_started_it,
+    it_is_locked_in_and_its_report_says_what_the_kernel_says,
+    a_call_that_its_policy_does_not_have_ends_it_by_sigsys,
+    a_call_that_libraries_try_is_refused_and_it_lives,
+    what_the_host_does_not_give_is_named_and_refused_where_it_is_required,
     it_does_not_run_if_its_parent_is_gone,
     it_does_not_run_by_hand,
     it_does_not_run_if_a_descriptor_is_missing,
@@ -70,6 +75,7 @@ fn start_with(role: Role, more: Vec<(&'static str, OwnedFd)>) -> (Child, Edge) {
         role,
         fds,
         log_level: Level::Info,
+        grant: grant(),
     };
     let child = spawn(what).unwrap();
     let mut edge = Edge::new(ours, HELLO).unwrap();
@@ -97,6 +103,15 @@ fn hardening(edge: &mut Edge) -> subd::Hardening {
         Answer::Hardening(hardening) => hardening,
         other => panic!("{other:?}"),
     }
+}
+
+/// What it said of itself before anything else.
+pub fn report(child: &mut Child) -> Option<Report> {
+    child.take_report().unwrap().wait()
+}
+
+fn grant() -> Grant {
+    Grant::no_network(Mode::of_this_host())
 }
 
 fn proc(child: &Child, file: &str) -> String {
@@ -209,6 +224,7 @@ fn the_kernel_confirms_every_step() {
     let status = proc(&child, "status");
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     assert!(status.contains("Threads:\t1"), "{status}");
+    assert_eq!((hardening.nproc, hardening.fsize), (0, 0));
     let limits = proc(&child, "limits");
     let limit = |name: &str| {
         let line = limits
@@ -222,6 +238,8 @@ fn the_kernel_confirms_every_step() {
     };
     assert_eq!(limit("Max core file size"), ["0", "0"]);
     assert_eq!(limit("Max open files"), ["32", "32"]);
+    assert_eq!(limit("Max processes"), ["0", "0"]);
+    assert_eq!(limit("Max file size"), ["0", "0"]);
 }
 
 fn it_cannot_open_more_files_than_its_role_may() {
@@ -229,18 +247,127 @@ fn it_cannot_open_more_files_than_its_role_may() {
     assert_eq!(edge.call(&Ask::OpenMany).unwrap(), Answer::Opened(32 - 4));
 }
 
+/// A process that is no subdaemon starts one, whose edge is ours; with what its report was.
+fn started_by_another(mode: Mode, lacking: &str) -> (std::process::Child, Edge, String) {
+    let (ours, theirs) = pair().unwrap();
+    fcntl(theirs.as_fd(), FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let mut parent = Command::new(program())
+        .args([
+            STARTER,
+            &theirs.as_raw_fd().to_string(),
+            mode.name(),
+            lacking,
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = std::io::BufReader::new(parent.stdout.take().unwrap());
+    let lines = said.lines().map(Result::unwrap);
+    let report: Vec<String> = lines.take_while(|line| line != "end of report").collect();
+    let edge = Edge::new(ours, HELLO).unwrap();
+    (parent, edge, report.join("\n"))
+}
+
 fn it_dies_with_its_parent() {
     // It is the child of a child, and its edge is ours: only its parent's death can close it.
-    let (mut parent, mut edge) = start(Role::Connectd);
-    let (ours, theirs) = pair().unwrap();
-    edge.send_with_fd(&Ask::Start { program: program() }, theirs)
-        .unwrap();
-    assert_eq!(edge.recv().unwrap(), Answer::Done);
-    let mut grandchild = Edge::new(ours, HELLO).unwrap();
-    assert_eq!(hardening(&mut grandchild).process_name, "onchaind");
+    let (mut parent, mut grandchild, _) = started_by_another(Mode::BestEffort, "none");
+    assert_eq!(hardening(&mut grandchild).process_name, "channeld");
     parent.kill().unwrap();
-    assert_eq!(parent.wait().unwrap(), Exit::Signal(9));
+    parent.wait().unwrap();
     assert!(matches!(grandchild.recv_timeout(LONG), Err(Error::Closed)));
+}
+
+fn what_the_host_does_not_give_is_named_and_refused_where_it_is_required() {
+    for (call, name) in [
+        (libc::SYS_unshare, "namespaces of its own (EPERM"),
+        (libc::SYS_pivot_root, "an empty root (EPERM"),
+        (
+            libc::SYS_landlock_create_ruleset,
+            "Landlock with ABI 6 (the kernel has 0): use Linux 6.12",
+        ),
+        (libc::SYS_seccomp, "seccomp filters ("),
+    ] {
+        let lacking = call.to_string();
+        let (mut parent, mut edge, report) = started_by_another(Mode::Required, &lacking);
+        assert!(report.starts_with("Some(Failed("), "{report}");
+        assert!(report.contains(name), "{name}: {report}");
+        assert!(report.contains("--sandbox=best-effort"), "{report}");
+        assert!(matches!(edge.recv_timeout(LONG), Err(Error::Closed)));
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+
+        let (mut parent, mut edge, report) = started_by_another(Mode::BestEffort, &lacking);
+        assert!(report.starts_with("Some(Ready("), "{report}");
+        let hardening = hardening(&mut edge);
+        assert!(hardening.missing[0].starts_with(name), "{hardening:?}");
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+    }
+}
+
+fn it_is_locked_in_and_its_report_says_what_the_kernel_says() {
+    for role in Role::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = OwnedFd::from(File::open(folder.path()).unwrap());
+        let (mut child, mut edge) = start_with(role, vec![("folder", folder)]);
+        let said = match report(&mut child) {
+            Some(Report::Ready(said)) => *said,
+            other => panic!("{role}: {other:?}"),
+        };
+        assert_eq!(hardening(&mut edge), said);
+        let status = proc(&child, "status");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(field("Uid:"), [said.uid.to_string().as_str(); 4].join(" "));
+        assert_eq!(field("Seccomp:"), said.seccomp.to_string());
+        assert_eq!(field("Seccomp_filters:"), said.seccomp_filters.to_string());
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), "0000000000000000", "{role}: {set}");
+        }
+        assert_eq!(said.capabilities, 0);
+        if !subd::missing_on_this_host().is_empty() {
+            println!(
+                "    {role}: this host does not give all: {:?}",
+                said.missing
+            );
+            continue;
+        }
+        assert_eq!(said.missing, Vec::<String>::new());
+        assert_ne!(said.uid, 0);
+        assert_eq!((said.landlock, said.seccomp), (6, 2));
+        assert!(said.empty_root);
+        for name in ["mnt", "ipc", "uts", "cgroup"] {
+            assert!(said.namespaces.iter().any(|own| own == name), "{said:?}");
+        }
+        let network = matches!(role, Role::Connectd | Role::Chaind);
+        assert_eq!(said.namespaces.iter().any(|own| own == "net"), !network);
+    }
+}
+
+fn a_call_that_its_policy_does_not_have_ends_it_by_sigsys() {
+    for role in Role::ALL {
+        let (mut child, mut edge) = start(role);
+        assert!(matches!(edge.call(&Ask::Forbidden), Err(Error::Closed)));
+        let exit = child.wait().unwrap();
+        assert_eq!(exit, Exit::Signal(31), "{role}");
+        assert!(exit.to_string().contains("SIGSYS"), "{exit}");
+        assert!(exit.to_string().contains("its sandbox forbids"), "{exit}");
+    }
+}
+
+fn a_call_that_libraries_try_is_refused_and_it_lives() {
+    let (_child, mut edge) = start(Role::Channeld);
+    assert_eq!(
+        edge.call(&Ask::Refused).unwrap(),
+        Answer::Errno(libc::EINVAL)
+    );
+    assert_eq!(edge.call(&Ask::Names).unwrap(), Answer::Names(vec![]));
 }
 
 fn it_outlives_the_thread_that_started_it() {
@@ -249,10 +376,15 @@ fn it_outlives_the_thread_that_started_it() {
     assert_eq!(child.try_wait().unwrap(), None);
 }
 
-/// Started without [`spawn`], with these arguments.
+/// Started without [`spawn`], with these arguments and a grant.
 fn by_hand(name: &str, args: &[&str]) -> Output {
     let mut command = Command::new(program());
-    command.arg0(name).args(args).stdin(Stdio::null());
+    let grant = ["--sandbox=best-effort", "--connect=none", "--bind="];
+    command
+        .arg0(name)
+        .args(args)
+        .args(grant)
+        .stdin(Stdio::null());
     command.output().unwrap()
 }
 
@@ -306,7 +438,7 @@ fn a_terminals_interrupt_does_not_end_it_but_a_request_does() {
 }
 
 fn it_ends_by_itself_when_its_edge_is_closed() {
-    let (mut child, edge) = start(Role::Gossipd);
+    let (mut child, edge) = start(Role::Payd);
     drop(edge);
     let exit = child.wait().unwrap();
     assert!(exit.is_success(), "{exit}");
@@ -396,6 +528,7 @@ fn a_program_that_does_not_exist_is_an_error() {
         role: Role::Channeld,
         fds: vec![],
         log_level: Level::Info,
+        grant: grant(),
     };
     match spawn(what) {
         Err(SpawnError::System { error, .. }) => {
@@ -415,6 +548,7 @@ fn improper_names_are_an_error() {
             role: Role::Channeld,
             fds: fds.collect(),
             log_level: Level::Info,
+            grant: grant(),
         };
         assert!(
             matches!(spawn(what), Err(SpawnError::Manifest(_))),

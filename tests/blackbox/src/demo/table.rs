@@ -6,7 +6,7 @@ use crate::process::{Kibibytes, Process};
 use crate::{Network, Node};
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -93,13 +93,14 @@ pub fn processes(network: &Network) -> Table {
     let mut table = table(&["node", "pid", "role", "memory", "what it may do"]);
     for node in &network.nodes {
         let processes = node.processes();
+        let said = node.rpc("listsandbox", json!({})).unwrap_or_default();
         for process in &processes {
             table.add_row(vec![
                 Cell::new(node.name()),
                 right(process.pid),
                 Cell::new(&process.role),
                 right(memory(process)),
-                Cell::new(Confinement::of(process)),
+                Cell::new(may_do(process, &said)),
             ]);
         }
         table.add_row(vec![
@@ -110,6 +111,17 @@ pub fn processes(network: &Network) -> Table {
         ]);
     }
     table
+}
+
+/// What the kernel shows an onlooker, and Landlock's level, which it shows nobody.
+fn may_do(process: &Process, said: &Value) -> String {
+    let confinement = Confinement::of(process).to_string();
+    let mut listed = said["processes"].as_array().into_iter().flatten();
+    let own = listed.find(|one| one["pid"] == process.pid.0);
+    match own.and_then(|own| own["landlock_abi"].as_u64()) {
+        Some(level) if level > 0 => format!("Landlock {level}, {confinement}"),
+        Some(_) | None => confinement,
+    }
 }
 
 fn memory(process: &Process) -> String {

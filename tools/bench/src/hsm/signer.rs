@@ -11,7 +11,7 @@ use hsm_messages::edges::HsmCtl;
 use hsm_messages::{Role, ctl, hello};
 use ipc_transport::blocking::UpperConn;
 use ipc_transport::{Conn, Edge, pair};
-use subd::{Child, Level, Spawn, spawn};
+use subd::{Child, Grant, Level, Mode, Spawn, spawn};
 use tempfile::TempDir;
 use wire::{ChainHash, ChannelDbid, NodeId};
 
@@ -46,6 +46,7 @@ impl Signer {
                 ("folder", File::open(folder.path())?.into()),
             ],
             log_level: Level::Error,
+            grant: Grant::no_network(Mode::of_this_host()),
         })?;
         let mut ctl: UpperConn<HsmCtl> = Conn::new(ours, hello::<HsmCtl>())?;
         let init = ctl::Request::Init {
