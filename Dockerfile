@@ -8,8 +8,10 @@
 # Not tried: there was no container engine where this was written, so neither the build nor a run of the
 # image has been seen. What stands in it was checked by hand: the packages are those that `cargo xtask setup`
 # asks for on this Debian, the build line is the one that the tests use, the options are lightningd's.
-# Unknown are the size of the image, whether the engine's own seccomp profile leaves the daemons what they
-# need, and how the health check behaves while the node waits for bitcoind.
+# An engine's own seccomp profile usually forbids unshare and mount: then the daemons run without namespaces
+# of their own and `lightning-cli listsandbox` says so. `--security-opt seccomp=unconfined` gives them back
+# (each daemon has a stricter filter itself), and --sandbox=required then insists on all of it.
+# Unknown are the size of the image and how the health check behaves while the node waits for bitcoind.
 
 # ---- build -------------------------------------------------------------------------------------------------
 FROM rust:1-bookworm AS build
