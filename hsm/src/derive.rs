@@ -21,9 +21,9 @@ pub(crate) fn expand<const N: usize>(
     secret: &[u8],
     info: &[u8],
 ) -> Result<Secret<N>, KeyError> {
-    let mut out = Secret([0; N]);
+    let mut out = Secret::new([0; N]);
     Hkdf::<Sha256>::new(salt, secret)
-        .expand(info, &mut out.0)
+        .expand(info, &mut *out)
         .map_err(|_| KeyError::OffCurve)?;
     Ok(out)
 }
@@ -74,13 +74,13 @@ impl NodeKeys {
         for (to, from) in salt.iter_mut().zip(bytes) {
             *to = from;
         }
-        let seed = expand::<32>(Some(&salt), &self.channels.0, b"per-peer seed")?;
+        let seed = expand::<32>(Some(&salt), &self.channels[..], b"per-peer seed")?;
         ChannelKeys::derive(&seed)
     }
 }
 
 fn key(bytes: &Secret<32>) -> Option<Key> {
-    SecretKey::from_slice(&bytes.0).ok().map(Key::new)
+    SecretKey::from_slice(&bytes[..]).ok().map(Key::new)
 }
 
 /// The private half of one channel.
@@ -96,10 +96,10 @@ pub(crate) struct ChannelKeys {
 
 impl ChannelKeys {
     fn derive(seed: &Secret<32>) -> Result<ChannelKeys, KeyError> {
-        let all = expand::<192>(None, &seed.0, b"c-lightning")?;
-        let mut parts = all.0.chunks_exact(32).map(|chunk| {
-            let mut part = Secret([0; 32]);
-            part.0.copy_from_slice(chunk);
+        let all = expand::<192>(None, &seed[..], b"c-lightning")?;
+        let mut parts = all.chunks_exact(32).map(|chunk| {
+            let mut part = Secret::new([0; 32]);
+            part.copy_from_slice(chunk);
             part
         });
         let mut next = || parts.next().ok_or(KeyError::OffCurve);
@@ -128,7 +128,7 @@ impl ChannelKeys {
         &self,
         n: CommitmentNumber,
     ) -> Result<tx::signer::RevocationSecret, KeyError> {
-        tx::keys::per_commitment_secret(&self.shachain.0, n)
+        tx::keys::per_commitment_secret(&self.shachain, n)
     }
 
     pub(crate) fn point(&self, n: CommitmentNumber) -> Result<PublicKey, KeyError> {
@@ -144,7 +144,7 @@ mod tests {
     // Computed from RFC 5869, BIP 32 and BOLT 3 by a program that shares no code with this one.
     #[test]
     fn node_and_channel_keys_are_those_of_core_lightning() {
-        let seed = Seed::Plain(Secret(std::array::from_fn(|at| at as u8 + 1)));
+        let seed = Seed::Plain(Secret::new(std::array::from_fn(|at| at as u8 + 1)));
         let keys = NodeKeys::derive(&seed).unwrap();
         assert_eq!(
             keys.node_id.to_string(),

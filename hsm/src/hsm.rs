@@ -21,7 +21,7 @@ use crate::journal;
 use crate::journal::{Database, Journal, JournalError, Mark};
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
-use crate::secret::{Key, Secret};
+use crate::secret::{Key, Secret, scrub_stack};
 use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
 use crate::state::State;
 use crate::tickets::View;
@@ -118,12 +118,12 @@ impl Locked {
     /// # Errors
     /// [`SeedError::WrongPassphrase`], and those of [`Hsm::open`].
     pub fn unlock(&self, passphrase: &Passphrase) -> Result<Hsm, OpenError> {
-        let seed = self.stored.unlock(passphrase)?;
+        let origin = self.stored.unlock(passphrase)?;
         let folder = self.folder.try_clone().map_err(|error| SeedError::Io {
             doing: "open the folder of",
             error,
         })?;
-        Hsm::with_seed(folder, &seed, self.chain_hash, self.database)
+        Hsm::with_seed(folder, &origin.seed(), self.chain_hash, self.database)
     }
 }
 
@@ -133,7 +133,7 @@ impl Locked {
 /// It cannot be read.
 pub fn seed_file(folder: OwnedFd) -> Result<Option<(SeedFormat, u32)>, SeedError> {
     let stored = StoredSeed::read(&Folder::new(folder))?;
-    Ok(stored.map(|stored| (stored.format, stored.mode)))
+    Ok(stored.map(|stored| (stored.format(), stored.mode())))
 }
 
 impl Hsm {
@@ -159,7 +159,7 @@ impl Hsm {
                         database,
                     }));
                 }
-                seed => seed?,
+                origin => origin?.seed(),
             },
             (None, true) if Journal::exists(&folder)? => return Err(OpenError::JournalWithoutSeed),
             (None, true) => Seed::create(&folder)?,
@@ -182,7 +182,7 @@ impl Hsm {
             (false, false) => return Err(OpenError::NoJournal),
         }
         let (journal, state) =
-            Journal::open(&folder, chain_hash, Secret(node.journal.0), database)?;
+            Journal::open(&folder, chain_hash, Secret::new(*node.journal), database)?;
         let mut hsm = Hsm {
             folder,
             chain_hash,
@@ -195,6 +195,7 @@ impl Hsm {
         };
         hsm.record(hsm.journal.start());
         hsm.sync()?;
+        scrub_stack();
         Ok(hsm)
     }
 

@@ -140,6 +140,15 @@ impl Journal {
         Ok(found.is_some())
     }
 
+    /// # Errors
+    /// [`JournalError::InUse`]: a running hsmd has it.
+    pub(crate) fn check_unused(folder: &Folder) -> Result<(), JournalError> {
+        match folder.open(FILE, OFlag::O_RDONLY).map_err(doing("open"))? {
+            Some(file) => lock(file).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// A new journal with nothing in it, durably.
     pub(crate) fn create(
         folder: &Folder,

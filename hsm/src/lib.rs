@@ -1,6 +1,7 @@
 //! Every key of the node, what may be signed with it, and the journal that remembers what was.
 //!
-//! Linked by hsmd alone. Who asks is hsmd's business (one socket per role and channel); whether
+//! Linked by hsmd, and by the owner's tool for the seed file of a node that does not run ([`offline`]);
+//! by nobody else. Who asks is hsmd's business (one socket per role and channel); whether
 //! what is asked may be signed is decided here, from this crate's own ledger and never from what
 //! the asker says about balances, numbers or earlier signatures.
 //!
@@ -29,6 +30,7 @@ mod folder;
 mod hsm;
 mod journal;
 pub mod msgs;
+pub mod offline;
 mod pay;
 mod record;
 mod refused;
@@ -46,6 +48,7 @@ pub use hsm::{Hsm, Known, Locked, NewChannel, OpenError, Opened, seed_file};
 pub use journal::{Database, JournalError, Mark};
 pub use pay::Payment;
 pub use refused::{Phase, Refused, Rule};
-pub use seed::{Passphrase, SeedError, SeedFormat};
+pub use secret::{Memory, memory, scrub_stack};
+pub use seed::{Origin, Passphrase, SeedError, SeedFormat, StoredSeed};
 pub use time::UnixTime;
 pub use wallet::{Address, AddressKind, Coin, WalletKey};

@@ -57,14 +57,16 @@ pub struct Coin {
 }
 
 pub(crate) struct Wallet {
-    base: Base,
+    /// The private parent of all addresses.
+    key: Key,
+    /// Its public half, with its chain code.
     public: Xpub,
     /// Scripts of the indices below `next`, filled when a script is first looked for.
     scripts: RefCell<Scripts>,
 }
 
-/// The private parent of all addresses; wiped on drop.
-struct Base(Xpriv);
+/// A private extended key for as long as it is used; wiped on drop.
+pub(crate) struct Base(pub(crate) Xpriv);
 
 impl Drop for Base {
     fn drop(&mut self) {
@@ -80,27 +82,17 @@ struct Scripts {
 
 impl Wallet {
     pub(crate) fn derive(seed: &Seed) -> Result<Wallet, KeyError> {
-        let off_curve = |_| KeyError::OffCurve;
         // The network is in the text form of extended keys alone, which nobody gets.
-        let master = |seed: &[u8]| Xpriv::new_master(NetworkKind::Main, seed);
-        let path = |base: &Xpriv, path: &[ChildNumber]| {
-            base.derive_priv(SECP256K1, &path).map_err(off_curve)
+        let account = account(seed, NetworkKind::Main)?;
+        let path: &[ChildNumber] = match seed {
+            Seed::Plain(_) => &[CHAIN, CHAIN],
+            Seed::Mnemonic(_) => &[CHAIN],
         };
-        let base = match seed {
-            Seed::Plain(_) => {
-                let accept = |seed: &crate::secret::Secret<32>| master(&seed.0).ok().map(Base);
-                let master = expand_until(seed.whole(), b"bip32 seed", accept)?;
-                path(&master.0, &[CHAIN, CHAIN])?
-            }
-            Seed::Mnemonic(_) => {
-                let master = Base(master(seed.whole()).map_err(off_curve)?);
-                let hardened = |index| ChildNumber::Hardened { index };
-                path(&master.0, &[hardened(86), hardened(0), hardened(0), CHAIN])?
-            }
-        };
+        let base = account.0.derive_priv(SECP256K1, &path);
+        let base = Base(base.map_err(|_| KeyError::OffCurve)?);
         Ok(Wallet {
-            public: Xpub::from_priv(SECP256K1, &base),
-            base: Base(base),
+            public: Xpub::from_priv(SECP256K1, &base.0),
+            key: Key::new(base.0.private_key),
             scripts: RefCell::default(),
         })
     }
@@ -117,7 +109,15 @@ impl Wallet {
     }
 
     fn key(&self, index: u32) -> Result<Key, Refused> {
-        let child = self.base.0.derive_priv(SECP256K1, &[child(index)?]);
+        let base = Base(Xpriv {
+            network: self.public.network,
+            depth: self.public.depth,
+            parent_fingerprint: self.public.parent_fingerprint,
+            child_number: self.public.child_number,
+            private_key: *self.key.secret(),
+            chain_code: self.public.chain_code,
+        });
+        let child = base.0.derive_priv(SECP256K1, &[child(index)?]);
         let child = Base(child.map_err(|_| KeyError::OffCurve)?);
         Ok(Key::new(child.0.private_key))
     }
@@ -183,6 +183,21 @@ impl ShutdownScripts for WalletScripts<'_> {
             scripts.next = index.saturating_add(1);
         }
         scripts.index_of.contains_key(script)
+    }
+}
+
+/// What the wallet derives from: of a 32-byte seed the root, of words the account of BIP 86.
+pub(crate) fn account(seed: &Seed, network: NetworkKind) -> Result<Base, KeyError> {
+    let master = |seed: &[u8]| Xpriv::new_master(network, seed).map(Base);
+    match seed {
+        Seed::Plain(_) => expand_until(seed.whole(), b"bip32 seed", |seed| master(&seed[..]).ok()),
+        Seed::Mnemonic(_) => {
+            let master = master(seed.whole()).map_err(|_| KeyError::OffCurve)?;
+            let hardened = |index| ChildNumber::Hardened { index };
+            let path = [hardened(86), hardened(0), hardened(0)];
+            let account = master.0.derive_priv(SECP256K1, &path);
+            account.map(Base).map_err(|_| KeyError::OffCurve)
+        }
     }
 }
 
@@ -300,7 +315,7 @@ mod tests {
     // Computed from RFC 5869, BIP 32, BIP 341 by a program that shares no code with this one.
     #[test]
     fn addresses_of_a_plain_seed_are_those_of_core_lightning() {
-        let seed = Seed::Plain(Secret(std::array::from_fn(|at| at as u8 + 1)));
+        let seed = Seed::Plain(Secret::new(std::array::from_fn(|at| at as u8 + 1)));
         let expected = [
             (
                 "0014b2dabd33a3937fbafaadff590da385982c92c1a7",

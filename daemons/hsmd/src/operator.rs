@@ -229,6 +229,7 @@ pub fn seed_format(format: SeedFormat) -> operator::SeedFormat {
         SeedFormat::Mnemonic => operator::SeedFormat::Mnemonic,
         SeedFormat::MnemonicWithPassphrase => operator::SeedFormat::MnemonicWithPassphrase,
         SeedFormat::Encrypted => operator::SeedFormat::Encrypted,
+        SeedFormat::Sealed => operator::SeedFormat::Sealed,
         SeedFormat::Unknown => operator::SeedFormat::Unknown,
     }
 }

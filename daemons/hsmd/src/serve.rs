@@ -151,6 +151,7 @@ impl Server {
             hsm.sync()?;
         }
         self.custody.write_mark()?;
+        hsm::scrub_stack();
         for id in ready {
             match id {
                 CTL => self.flush_ctl()?,

@@ -4,6 +4,8 @@
 mod channel;
 #[path = "hsmd/disk.rs"]
 mod disk;
+#[path = "hsmd/memory.rs"]
+mod memory;
 #[path = "hsmd/node.rs"]
 mod node;
 #[path = "hsmd/operator.rs"]

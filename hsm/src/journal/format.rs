@@ -74,7 +74,7 @@ pub(super) fn header(
     bytes.extend_from_slice(&before);
     let chain = Chain {
         head: Sha256::digest(&bytes).into(),
-        key: Secret(key.0),
+        key: Secret::new(**key),
     };
     let tag = chain.tag();
     bytes.extend_from_slice(&tag);
@@ -198,7 +198,7 @@ impl Chain {
     fn mac(&self, domain: &[u8]) -> Hmac<Sha256> {
         // HMAC fills a shorter key with zeros to a block of the hash.
         let mut block = Zeroizing::new([0; 64]);
-        for (to, from) in block.iter_mut().zip(&self.key.0) {
+        for (to, from) in block.iter_mut().zip(self.key.iter()) {
             *to = *from;
         }
         let mut mac = <Hmac<Sha256> as Mac>::new((&*block).into());

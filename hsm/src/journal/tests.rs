@@ -40,7 +40,7 @@ struct Written {
 impl Written {
     fn new() -> Written {
         let dir = tempfile::tempdir().unwrap();
-        Journal::create(&within(dir.path()), CHAIN, &Secret(KEY)).unwrap();
+        Journal::create(&within(dir.path()), CHAIN, &Secret::new(KEY)).unwrap();
         let (journal, state) = open(dir.path(), Database::Absent).unwrap();
         let mut written = Written {
             dir,
@@ -95,11 +95,11 @@ fn within(dir: &Path) -> Folder {
 }
 
 fn open(dir: &Path, database: Database) -> Result<(Journal, State), JournalError> {
-    Journal::open(&within(dir), CHAIN, Secret(KEY), database)
+    Journal::open(&within(dir), CHAIN, Secret::new(KEY), database)
 }
 
 fn records_of(bytes: &[u8], key: [u8; 32]) -> Vec<Record> {
-    let (_, mut chain) = format::read_header(bytes, CHAIN, Secret(key)).unwrap();
+    let (_, mut chain) = format::read_header(bytes, CHAIN, Secret::new(key)).unwrap();
     let (mut records, mut at) = (Vec::new(), HEADER);
     while let Parsed::Record { record, len } = chain.parse(bytes, at).unwrap() {
         records.push(*record);
@@ -191,7 +191,7 @@ fn life() -> Vec<Record> {
     };
     pair.a.ask(proof);
     pair.a.node.hsm().sync().unwrap();
-    let key = pair.a.node.hsm().node.journal.0;
+    let key = *pair.a.node.hsm().node.journal;
     records_of(&fs::read(pair.a.node.journal()).unwrap(), key)
 }
 
@@ -241,7 +241,7 @@ fn compacted() -> Written {
 }
 
 fn replayed(bytes: &[u8]) -> Result<Replayed, JournalError> {
-    replay(bytes, CHAIN, Secret(KEY))
+    replay(bytes, CHAIN, Secret::new(KEY))
 }
 
 /// It comes to exactly this, which a database that knows no more goes with, and one that knows more

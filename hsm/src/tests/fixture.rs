@@ -54,10 +54,11 @@ pub fn replayed(path: &Path) -> Option<Replayed> {
     let seed = StoredSeed::read(&Folder::new(folder(path)))
         .ok()??
         .open()
-        .ok()?;
+        .ok()?
+        .seed();
     let key = NodeKeys::derive(&seed).ok()?.journal;
     let bytes = fs::read(path.join("hsm-journal")).ok()?;
-    replay(&bytes, CHAIN, Secret(key.0)).ok()
+    replay(&bytes, CHAIN, Secret::new(*key)).ok()
 }
 
 /// A signer with a folder of its own.

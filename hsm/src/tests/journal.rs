@@ -45,7 +45,7 @@ fn written() -> Written {
     pair.sign(Side::Remote, &[fee]);
     let node = &mut pair.a.node;
     let after = (node.journal_len() as usize, node.hsm().state.clone());
-    let key = node.hsm().node.journal.0;
+    let key = *node.hsm().node.journal;
     let bytes = fs::read(node.journal()).unwrap();
     assert_eq!(bytes.len(), after.0);
     Written {
@@ -60,12 +60,12 @@ fn read(dir: &Path, bytes: &[u8], key: [u8; 32]) -> Result<State, JournalError> 
     fs::write(dir.join("hsm-journal"), bytes).unwrap();
     let folder = Folder::new(folder(dir));
     let database = Database::Present(newest(bytes, key));
-    Journal::open(&folder, CHAIN, Secret(key), database).map(|(_, state)| state)
+    Journal::open(&folder, CHAIN, Secret::new(key), database).map(|(_, state)| state)
 }
 
 /// What a database would know of it: all that is there.
 fn newest(bytes: &[u8], key: [u8; 32]) -> Option<Mark> {
-    let replayed = replay(bytes, CHAIN, Secret(key)).ok()?;
+    let replayed = replay(bytes, CHAIN, Secret::new(key)).ok()?;
     Some(replayed.heads.newest())
 }
 

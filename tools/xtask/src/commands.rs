@@ -8,8 +8,8 @@ use clap::Args;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-/// The packages whose binaries make up the node, and its client.
-const NODE: [&str; 7] = [
+/// The packages whose binaries make up the node, its client and the owner's tool.
+const NODE: [&str; 8] = [
     "lightningd",
     "hsmd",
     "connectd",
@@ -17,6 +17,7 @@ const NODE: [&str; 7] = [
     "chaind",
     "payd",
     "lightning-cli",
+    "hsmtool",
 ];
 
 #[derive(Args)]

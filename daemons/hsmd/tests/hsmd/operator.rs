@@ -91,7 +91,7 @@ fn the_status_says_what_hsmd_is() {
         }
     );
     let seed = after.seed.unwrap();
-    assert_eq!((seed.format, seed.mode), (SeedFormat::Plain, 0o400));
+    assert_eq!((seed.format, seed.mode), (SeedFormat::Mnemonic, 0o400));
     match unlock(&mut conn, PASSPHRASE) {
         Reply::Refused(refused) => assert_eq!(refused.rule, "D4"),
         other => panic!("unlocked twice: {other:?}"),

@@ -70,7 +70,7 @@ elsewhere! {
     "invoices cannot hide this node behind another yet" => Refuse { "payment-fronting-node" }
     "subdaemons cannot be replaced" => Refuse { "subdaemon" }
     "the database is this node's own, in the network's folder" => Refuse { "wallet" }
-    "hsmd asks for the passphrase of the seed itself, where it has one" => Refuse { "encrypted-hsm" flag, "hsm-passphrase" flag }
+    "a seed with a passphrase waits for `lightning-hsmtool unlock`, and is made with its generatehsm and encrypt; start without it" => Refuse { "encrypted-hsm" flag, "hsm-passphrase" flag }
     "feerates cannot be forced" => Refuse { "force-feerates" }
     "a seed is restored with the hsm tools, before the first start" => Refuse { "recover" }
     "CLN has it for its own tests" => Refuse { "list-features-only" flag, "test-daemons-only" flag }

@@ -89,6 +89,8 @@ pub enum SeedFormat {
     MnemonicWithPassphrase,
     /// Core Lightning's 73 bytes.
     Encrypted,
+    /// Our own, any seed under a passphrase.
+    Sealed,
     /// None of these: damaged, or of another program.
     Unknown,
 }

@@ -1,5 +1,6 @@
 //! Who may depend on whom. The root Cargo.toml lists the members lowest layer first; a crate may name
-//! only crates above it in that list. Nobody depends on a daemon, and only hsmd depends on hsm.
+//! only crates above it in that list. Nobody depends on a daemon, and only hsmd and the owner's tool
+//! depend on hsm.
 //! Dependencies of tests are free.
 
 use crate::run::{cargo, output};
@@ -16,6 +17,8 @@ const DAEMONS: [&str; 6] = [
     "payd",
     "channeld",
 ];
+/// Who may hold keys: the signer, and the owner's tool for its files while no node runs (docs/adr/0006).
+const KEY_HOLDERS: [&str; 2] = ["hsmd", "hsmtool"];
 /// Crates that reach the outside: none of the pure crates may name one.
 const IMPURE: [&str; 9] = [
     "tokio",
@@ -74,8 +77,11 @@ fn judge(crates: &[Crate]) -> Vec<String> {
             if DAEMONS.contains(&need.as_str()) {
                 broken.push(format!("{} links the daemon {need}", member.name));
             }
-            if need == "hsm" && member.name != "hsmd" {
-                broken.push(format!("{} links hsm; only hsmd may", member.name));
+            if need == "hsm" && !KEY_HOLDERS.contains(&member.name.as_str()) {
+                broken.push(format!(
+                    "{} links hsm; only hsmd and hsmtool may",
+                    member.name
+                ));
             }
             if is_pure(&member.folder) && IMPURE.contains(&need.as_str()) {
                 broken.push(format!("{} is pure but names {need}", member.name));
@@ -169,17 +175,21 @@ mod tests {
     }
 
     #[test]
-    fn hsm_belongs_to_hsmd_alone() {
+    fn hsm_belongs_to_hsmd_and_the_owners_tool_alone() {
         let good = [
             member("hsm", "hsm", &[]),
             member("hsmd", "daemons/hsmd", &["hsm"]),
+            member("hsmtool", "tools/hsmtool", &["hsm"]),
         ];
         assert!(judge(&good).is_empty());
         let bad = [
             member("hsm", "hsm", &[]),
             member("channeld", "daemons/channeld", &["hsm"]),
         ];
-        assert_eq!(judge(&bad), ["channeld links hsm; only hsmd may"]);
+        assert_eq!(
+            judge(&bad),
+            ["channeld links hsm; only hsmd and hsmtool may"]
+        );
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Commands to a running hsmd, over its OPERATOR socket.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hsm_messages::edges::HsmOperator;
+use hsm_messages::hello;
+use hsm_messages::operator::{Lock, Reply, Request, SOCKET, SeedFormat, Status};
+use ipc_transport::Conn;
+use ipc_transport::blocking::UpperConn;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::{Facts, prompt};
+
+/// How long a node that has just been started may take to ask for its seed.
+const STARTING: Duration = Duration::from_secs(10);
+
+fn connect(folder: &Path) -> Result<UpperConn<HsmOperator>, Failure> {
+    let unreachable = |source| Failure::Unreachable {
+        path: folder.to_owned(),
+        source,
+    };
+    let opened = File::open(folder).map_err(unreachable)?;
+    // By the descriptor: the folder's path may be longer than a socket's address.
+    let path = format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd());
+    let stream = UnixStream::connect(path).map_err(unreachable)?;
+    let mut conn = Conn::new(OwnedFd::from(stream), hello::<HsmOperator>())?;
+    // First, so that an hsmd of another build is told from one that hangs up.
+    conn.hello()?;
+    Ok(conn)
+}
+
+fn ask_status(conn: &mut UpperConn<HsmOperator>) -> Result<Status, Failure> {
+    match conn.call(&Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        Reply::Refused(refused) => Err(refused.into()),
+        Reply::Unlocked { .. } | Reply::WrongPassphrase { .. } | Reply::TooSoon { .. } => {
+            Err(Failure::Confused)
+        }
+    }
+}
+
+pub fn status(folder: &Path) -> Result<Facts, Failure> {
+    let status = ask_status(&mut connect(folder)?)?;
+    let mut facts = match status.lock {
+        Lock::NotStarted => vec![("state", "not started".to_owned())],
+        Lock::Locked => vec![("state", "locked".to_owned())],
+        Lock::Unlocked { node_id, channels } => vec![
+            ("state", "unlocked".to_owned()),
+            ("node_id", node_id.to_string()),
+            ("channels", channels.to_string()),
+        ],
+    };
+    if let Some(seed) = status.seed {
+        facts.push(("seed", format_name(seed.format).to_owned()));
+        facts.push(("seed_mode", format!("{:04o}", seed.mode)));
+    }
+    let hardening = &status.hardening;
+    facts.push(("program_sha256", hex::encode(status.program)));
+    facts.push(("no_new_privs", hardening.no_new_privs.to_string()));
+    facts.push(("dumpable", hardening.dumpable.to_string()));
+    facts.push(("seccomp", hardening.seccomp.to_string()));
+    Ok(facts)
+}
+
+fn format_name(format: SeedFormat) -> &'static str {
+    match format {
+        SeedFormat::Plain => "32 bytes, no passphrase",
+        SeedFormat::Mnemonic => "words, no passphrase",
+        SeedFormat::MnemonicWithPassphrase => "words with a BIP 39 passphrase",
+        SeedFormat::Encrypted => "encrypted by Core Lightning",
+        SeedFormat::Sealed => "sealed",
+        SeedFormat::Unknown => "unknown",
+    }
+}
+
+pub fn unlock(folder: &Path) -> Result<Facts, Failure> {
+    let mut conn = connect(folder)?;
+    let until = Instant::now() + STARTING;
+    while ask_status(&mut conn)?.lock == Lock::NotStarted && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let typed = prompt::line("Passphrase")?;
+    conn.send_with_fd(&Request::Unlock, pipe(&typed)?)?;
+    match conn.recv()? {
+        Reply::Unlocked { node_id } => Ok(vec![("node_id", node_id.to_string())]),
+        Reply::WrongPassphrase { wait } => Err(Failure::Wrong(wait.0)),
+        Reply::TooSoon { wait } => Err(Failure::TooSoon(wait.0)),
+        Reply::Refused(refused) => Err(refused.into()),
+        Reply::Status(_) => Err(Failure::Confused),
+    }
+}
+
+/// A pipe with this in it. A line is shorter than what any pipe takes at once.
+fn pipe(typed: &Zeroizing<Vec<u8>>) -> io::Result<OwnedFd> {
+    let (read, mut write) = io::pipe()?;
+    write.write_all(typed)?;
+    Ok(read.into())
+}

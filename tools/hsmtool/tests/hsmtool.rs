@@ -1,0 +1,170 @@
+//! The real program on real files; what it would ask a person comes from a pipe.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// Twelve words that many tests use, and the node id that they give.
+const NODE_ID: &str = "03653e90c1ce4660fd8505dd6d643356e93cfe202af109d382787639dd5890e87d";
+
+fn words() -> String {
+    format!("{}about", "abandon ".repeat(11))
+}
+
+fn words_file(dir: &Path) -> std::path::PathBuf {
+    let file = dir.join("hsm_secret");
+    fs::write(&file, [&[0; 32], words().as_bytes()].concat()).unwrap();
+    file
+}
+
+fn run(arguments: &[&str], typed: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lightning-hsmtool"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that needs nothing may have ended.
+    let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn file(command: &str, file: &Path, typed: &str) -> Output {
+    run(&["--json", command, file.to_str().unwrap()], typed)
+}
+
+/// One fact of a command that must succeed.
+fn fact(output: &Output, name: &str) -> String {
+    assert!(output.status.success(), "{output:?}");
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    facts[name].as_str().unwrap().to_owned()
+}
+
+fn refused(output: &Output, why: &str) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn a_seed_stays_the_same_under_any_passphrase_and_under_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = words_file(dir.path());
+    let plain = fs::read(&path).unwrap();
+    assert_eq!(fact(&file("getnodeid", &path, ""), "node_id"), NODE_ID);
+    assert_eq!(fact(&file("encrypt", &path, "one\n"), "node_id"), NODE_ID);
+    let sealed = fs::read(&path).unwrap();
+    assert!(!sealed.windows(7).any(|bytes| bytes == b"abandon"));
+    assert_eq!(fact(&file("getnodeid", &path, "one\n"), "node_id"), NODE_ID);
+    for command in ["getnodeid", "decrypt", "change-passphrase"] {
+        refused(
+            &file(command, &path, "other\ntwo\n"),
+            "passphrase is not that",
+        );
+        assert_eq!(fs::read(&path).unwrap(), sealed, "{command} changed it");
+    }
+    refused(&file("encrypt", &path, "one\n"), "already");
+    let changed = file("change-passphrase", &path, "one\ntwo\n");
+    assert_eq!(fact(&changed, "node_id"), NODE_ID);
+    refused(&file("getnodeid", &path, "one\n"), "passphrase is not that");
+    assert_eq!(fact(&file("decrypt", &path, "two\n"), "node_id"), NODE_ID);
+    assert_eq!(fs::read(&path).unwrap(), plain);
+    refused(&file("decrypt", &path, "two\n"), "no passphrase");
+    refused(&file("encrypt", &path, "\n"), "empty");
+    assert_eq!(fs::read(&path).unwrap(), plain);
+}
+
+#[test]
+fn a_new_seed_is_shown_once_and_never_put_over_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hsm_secret");
+    let made = file("generatehsm", &path, "");
+    let words = fact(&made, "words");
+    assert_eq!(words.split(' ').count(), 12);
+    let checked = file(
+        "checkhsm",
+        &path,
+        &format!("  {}\n", words.replace(' ', "  ")),
+    );
+    assert_eq!(fact(&checked, "node_id"), fact(&made, "node_id"));
+    let other = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+    refused(&file("checkhsm", &path, other), "not made of these words");
+    assert_eq!(fact(&file("getsecret", &path, ""), "words"), words);
+    let before = fs::read(&path).unwrap();
+    refused(&file("generatehsm", &path, ""), "there already");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let elsewhere = dir.path().join("my_seed");
+    refused(
+        &file("generatehsm", &elsewhere, ""),
+        "not called hsm_secret",
+    );
+}
+
+// The file as libsodium 1.0.20 made it of the seed 01 02 .. 20 and this passphrase.
+#[test]
+fn an_encrypted_file_of_core_lightning_is_read_and_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hsm_secret");
+    let encrypted = "e383296bf464d055d477c428c13216b846f908ac3968e79ad306f91c2eda4bc4de111ef96982e11\
+                     cbae93fd955a78cd6bc95868c594733616850be9a2bd36e310218c656b2936f1bd3";
+    fs::write(&path, hex::decode(encrypted).unwrap()).unwrap();
+    let id = "037d8d1109836a88daf2b86d6e52e12351f9c274f597b78eca941525b309096ca8";
+    assert_eq!(fact(&file("getnodeid", &path, "reckless\n"), "node_id"), id);
+    refused(
+        &file("getnodeid", &path, "careful\n"),
+        "passphrase is not that",
+    );
+    assert_eq!(
+        fact(&file("encrypt", &path, "reckless\nours\n"), "node_id"),
+        id
+    );
+    assert_eq!(fact(&file("decrypt", &path, "ours\n"), "node_id"), id);
+    let plain: Vec<u8> = (1..=32).collect();
+    assert_eq!(fs::read(&path).unwrap(), plain);
+}
+
+#[test]
+fn descriptors_are_those_of_core_lightning() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = words_file(dir.path());
+    let found = file("dumponchaindescriptors", &path, "");
+    let key = "xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3UKDP9QyrLprQ3V\
+               CECoY49yfdDEHGCtMMj92pReUsQ/0/*";
+    assert_eq!(fact(&found, "wpkh"), format!("wpkh({key})#hjszq0wk"));
+    assert_eq!(fact(&found, "tr"), format!("tr({key})#8e7pq23w"));
+}
+
+#[test]
+fn files_of_a_running_node_are_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = words_file(dir.path());
+    let journal = File::create(dir.path().join("hsm-journal")).unwrap();
+    let lock = Flock::lock(journal, FlockArg::LockExclusiveNonblock).unwrap();
+    refused(&file("encrypt", &path, "one\n"), "stop the node");
+    drop(lock);
+    let socket = dir.path().join("hsm-operator");
+    let listener = UnixListener::bind(&socket).unwrap();
+    refused(&file("encrypt", &path, "one\n"), "stop the node");
+    drop(listener);
+    assert_eq!(fact(&file("encrypt", &path, "one\n"), "node_id"), NODE_ID);
+    let nobody = run(&["status", dir.path().to_str().unwrap()], "");
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+}
+
+#[test]
+fn a_passphrase_is_no_argument() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = words_file(dir.path());
+    let output = run(&["encrypt", path.to_str().unwrap(), "one"], "");
+    assert_eq!(output.status.code(), Some(3));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completion", shell], "");
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("change-passphrase") && !script.contains("--passphrase"));
+    }
+}
