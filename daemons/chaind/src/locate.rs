@@ -37,10 +37,11 @@ impl Locator {
         let request = self.last.get().wrapping_add(1);
         self.last.set(request);
         let (answer, answered) = oneshot::channel();
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.retain(|_, answer| !answer.is_closed());
-        waiting.insert(request, answer);
-        drop(waiting);
+        {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.retain(|_, answer| !answer.is_closed());
+            waiting.insert(request, answer);
+        }
         if self
             .up
             .send(&ToLightningd::Locate { request })
