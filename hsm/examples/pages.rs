@@ -42,7 +42,7 @@ rules with the file that keeps each and the tests that show it. No option, featu
 
 /// Rules of the design that nothing keeps in this version, with what they say. One that hsm gets is
 /// left out from then on.
-const PLANNED: [(&str, &str); 28] = [
+const PLANNED: [(&str, &str); 27] = [
     (
         "A1",
         "A payment or withdrawal above the limits needs the owner's approval.",
@@ -66,10 +66,6 @@ const PLANNED: [(&str, &str); 28] = [
     (
         "C3",
         "The opener pays the fee; dust limits and reserves hold.",
-    ),
-    (
-        "D1",
-        "No message carries a digest, a transaction to sign, a merkle root, a label or a derivation path.",
     ),
     ("D2", "Each key signs hashes of a closed list of domains."),
     (
@@ -143,6 +139,15 @@ const PLANNED: [(&str, &str); 28] = [
 ];
 
 const AFTER: &str = "
+## What it leaves behind
+
+`hsm-audit` in the node's folder has a line for each request: number, time, role, channel, message, SHA-256 of
+the request's bytes, the decision or the broken rule, SHA-256 of the reply's bytes, and a hash over all of it
+and the line before (`hsm/src/audit.rs`). No line has a secret in it. A refusal is on disk before its reply
+leaves; everything else is written before, and on disk no later than the next refusal, the file's end or a
+stop. What cannot be noted is not answered. A file of 16 MiB is put aside as `hsm-audit.1`, and eight of those
+are kept: who floods hsmd with requests that are allowed can push older lines out, and an owner who wants to
+keep them copies the files away.
 ## What no signer can stop
 
 - Withholding: a transaction that is not broadcast, a reply that is not passed on, a peer that is not answered.

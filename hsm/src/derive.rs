@@ -1,11 +1,10 @@
 //! Keys from the seed, exactly as Core Lightning derives them, so that its seeds give the same node
 //! id, the same coins and the same channels (hsmd/libhsmd.c, common/derive_basepoints.c).
 
-use hkdf::Hkdf;
 use secp256k1::{PublicKey, SecretKey};
-use sha2::Sha256;
 use tx::error::KeyError;
 use tx::setup::Basepoints;
+use wire::hkdf::hkdf;
 use wire::{ChannelDbid, CommitmentNumber, NodeId};
 use zeroize::Zeroizing;
 
@@ -22,9 +21,7 @@ pub(crate) fn expand<const N: usize>(
     info: &[u8],
 ) -> Result<Secret<N>, KeyError> {
     let mut out = Secret::new([0; N]);
-    Hkdf::<Sha256>::new(salt, secret)
-        .expand(info, &mut *out)
-        .map_err(|_| KeyError::OffCurve)?;
+    hkdf(salt.unwrap_or_default(), secret, info, &mut *out).map_err(|_| KeyError::OffCurve)?;
     Ok(out)
 }
 

@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod audit;
 mod channel;
 mod derive;
 mod flows;

@@ -197,6 +197,10 @@ msgs! {
             key "", rules [], journal "";
         Unlock "Unlock" -> "node id", BeforeInit,
             key "", rules [B2, D4], journal "its header, on a first start";
+        AuditHead "AuditHead" -> "number and hash of the audit log's last line", Always,
+            key "", rules [], journal "";
+        AuditTail "AuditTail" -> "lines of the audit log", Always,
+            key "", rules [], journal "";
     }
     Pay {
         ApproveBolt11 "ApproveBolt11" -> "done", Open,

@@ -35,6 +35,8 @@ pub enum Rule {
     C6,
     /// Feerates, and number, value and expiry of HTLCs are bounded.
     C7,
+    /// No digest, transaction or path in any message; kept by their types, so nothing refuses by it.
+    D1,
     /// Who asks is the socket.
     D3,
     /// What may be asked in which phase.

@@ -53,6 +53,8 @@ rules! {
         in "hsm/src/channel/commit.rs";
     C7: "Feerate and its step, number, value and expiry of HTLCs, and our HTLCs without an output are bounded. The tip is not known here: a height is compared with heights alone.",
         in "hsm/src/channel/limits.rs";
+    D1: "No message carries a digest, a transaction to sign, a merkle root, a label or a derivation path.",
+        in "ipc/messages/hsm/src/lib.rs";
     D3: "Who asks, and of which channel, is the socket.",
         in "hsm/src/hsm.rs";
     D4: "What may be asked is a table of role, phase and message; nothing else is answered.",

@@ -1,5 +1,6 @@
 //! Whole signers against each other, and against what breaks them.
 
+mod audit;
 pub(crate) mod fixture;
 mod journal;
 mod limits;

@@ -13,6 +13,7 @@
 
 pub mod codec;
 pub mod features;
+pub mod hkdf;
 pub mod messages;
 pub mod noise;
 pub mod units;

@@ -81,10 +81,18 @@ impl Custody {
     }
 
     /// Tells the signer what time it is; once a round.
-    pub fn set_now(&mut self) {
+    pub fn set_now(&mut self, now: UnixTime) {
         if let Some(hsm) = self.hsm() {
-            hsm.set_now(UnixTime::from(SystemTime::now()));
+            hsm.set_now(now);
         }
+    }
+
+    /// Where seed, journal and audit log are.
+    ///
+    /// # Errors
+    /// Too many descriptors are open.
+    pub fn folder(&self) -> io::Result<OwnedFd> {
+        self.folder.try_clone()
     }
 
     /// From [`Signer::NotStarted`] or [`Signer::Failed`].

@@ -3,6 +3,7 @@
 //! A variant without an arm here does not compile, and an arm needs a row: there is no message that
 //! is answered without standing in the table.
 
+use hsm::audit::Decision;
 use hsm::msgs::{Msg, Role};
 use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, wallet};
 use wire::ChannelDbid;
@@ -17,11 +18,25 @@ pub trait Request {
     fn channel(&self) -> Option<ChannelDbid> {
         None
     }
+
+    /// How many things it asks for at once, for the audit log.
+    fn count(&self) -> usize {
+        1
+    }
 }
 
 /// What goes back.
 pub trait Reply {
     fn refuse(refused: Refused) -> Self;
+
+    fn decision(&self) -> Decision<'_>;
+}
+
+fn broke(refused: &Refused) -> Decision<'_> {
+    Decision::Refused {
+        rule: &refused.rule,
+        reason: &refused.reason,
+    }
 }
 
 impl Request for ctl::Request {
@@ -69,6 +84,15 @@ impl Request for chan::Request {
     fn msg(&self) -> Msg {
         Msg::of_chan(self)
     }
+
+    // K2: how many onions were looked into is what an auditor counts.
+    fn count(&self) -> usize {
+        if let chan::Request::EcdhBatch { points } = self {
+            points.len()
+        } else {
+            1
+        }
+    }
 }
 
 impl Request for wallet::Request {
@@ -109,6 +133,8 @@ impl Request for operator::Request {
         match self {
             operator::Request::Status => Msg::Status,
             operator::Request::Unlock => Msg::Unlock,
+            operator::Request::AuditHead => Msg::AuditHead,
+            operator::Request::AuditTail { .. } => Msg::AuditTail,
         }
     }
 }
@@ -127,11 +153,29 @@ impl Reply for ctl::Reply {
     fn refuse(refused: Refused) -> Self {
         ctl::Reply::Refused(refused)
     }
+
+    fn decision(&self) -> Decision<'_> {
+        if let ctl::Reply::Refused(refused) = self {
+            broke(refused)
+        } else {
+            Decision::Ok
+        }
+    }
 }
 
 impl Reply for noise::Reply {
     fn refuse(_: Refused) -> Self {
         noise::Reply::BadAct
+    }
+
+    fn decision(&self) -> Decision<'_> {
+        match self {
+            noise::Reply::BadAct => Decision::Refused {
+                rule: "K1",
+                reason: "the act is not genuine",
+            },
+            noise::Reply::Step { .. } => Decision::Ok,
+        }
     }
 }
 
@@ -139,11 +183,27 @@ impl Reply for chan::Reply {
     fn refuse(Refused { rule, reason }: Refused) -> Self {
         chan::Reply::Refused { rule, reason }
     }
+
+    fn decision(&self) -> Decision<'_> {
+        if let chan::Reply::Refused { rule, reason } = self {
+            Decision::Refused { rule, reason }
+        } else {
+            Decision::Ok
+        }
+    }
 }
 
 impl Reply for wallet::Reply {
     fn refuse(refused: Refused) -> Self {
         wallet::Reply::Refused(refused)
+    }
+
+    fn decision(&self) -> Decision<'_> {
+        if let wallet::Reply::Refused(refused) = self {
+            broke(refused)
+        } else {
+            Decision::Ok
+        }
     }
 }
 
@@ -151,11 +211,27 @@ impl Reply for gossip::Reply {
     fn refuse(refused: Refused) -> Self {
         gossip::Reply::Refused(refused)
     }
+
+    fn decision(&self) -> Decision<'_> {
+        if let gossip::Reply::Refused(refused) = self {
+            broke(refused)
+        } else {
+            Decision::Ok
+        }
+    }
 }
 
 impl Reply for invoice::Reply {
     fn refuse(refused: Refused) -> Self {
         invoice::Reply::Refused(refused)
+    }
+
+    fn decision(&self) -> Decision<'_> {
+        if let invoice::Reply::Refused(refused) = self {
+            broke(refused)
+        } else {
+            Decision::Ok
+        }
     }
 }
 
@@ -163,10 +239,37 @@ impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {
         operator::Reply::Refused(refused)
     }
+
+    fn decision(&self) -> Decision<'_> {
+        match self {
+            operator::Reply::Refused(refused) => broke(refused),
+            // No rule: the passphrase itself.
+            operator::Reply::WrongPassphrase { .. } => Decision::Refused {
+                rule: "passphrase",
+                reason: "it is not the seed's",
+            },
+            operator::Reply::TooSoon { .. } => Decision::Refused {
+                rule: "passphrase",
+                reason: "too soon after a wrong one",
+            },
+            operator::Reply::Status(_)
+            | operator::Reply::Unlocked { .. }
+            | operator::Reply::AuditHead { .. }
+            | operator::Reply::AuditTail { .. } => Decision::Ok,
+        }
+    }
 }
 
 impl Reply for pay::Reply {
     fn refuse(refused: Refused) -> Self {
         pay::Reply::Refused(refused)
+    }
+
+    fn decision(&self) -> Decision<'_> {
+        if let pay::Reply::Refused(refused) = self {
+            broke(refused)
+        } else {
+            Decision::Ok
+        }
     }
 }

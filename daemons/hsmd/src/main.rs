@@ -1,15 +1,16 @@
 //! hsmd signs, and nobody else does.
 //!
-//! Holds: the seed, every key, what each channel has signed (crate `hsm`), and two files in one
-//! folder: `hsm_secret` and `hsm-journal`. Talks to: lightningd (CTL), and whoever lightningd has
-//! given a socket of one role: connectd (NOISE), each channel's channeld (CHAN), lightningd itself
-//! (WALLET, GOSSIP, INVOICE). The socket is who asks: no request names a role, and none a channel
-//! but those of CTL. The owner connects by himself to `hsm-operator` in that folder (OPERATOR), past
-//! lightningd: a passphrase goes this way alone. Never: the network, another file, a digest or a transaction to sign that it did
-//! not build, a wait for anybody but the disk.
+//! Holds: the seed, every key, what each channel has signed (crate `hsm`), and three files in one
+//! folder: `hsm_secret`, `hsm-journal`, and `hsm-audit` with older parts of itself. Talks to:
+//! lightningd (CTL), and whoever lightningd has given a socket of one role: connectd (NOISE), each
+//! channel's channeld (CHAN), lightningd itself (WALLET, GOSSIP, INVOICE). The socket is who asks: no
+//! request names a role, and none a channel but those of CTL. The owner connects by himself to
+//! `hsm-operator` in that folder (OPERATOR), past lightningd: a passphrase goes this way alone.
+//! Never: the network, another file, a digest or a transaction to sign that it did not build, a wait
+//! for anybody but the disk.
 //!
 //! One thread. Each round it answers what all ready sockets ask, at most a few requests of each,
-//! makes the changes durable with one write, and only then lets the replies go. A bad frame, or an
+//! makes the changes durable with one write, notes what it decided, and only then lets the replies go. A bad frame, or an
 //! end that does not read, costs that socket and no other.
 //!
 //! If it dies: nothing can be signed and the node stops; on the next start the journal gives the same
@@ -21,6 +22,7 @@ mod answer;
 mod custody;
 mod listed;
 mod marks;
+mod notes;
 mod operator;
 mod port;
 mod serve;

@@ -8,9 +8,10 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hsm::audit::digest;
 use hsm::{Passphrase, Rule, SeedFormat};
 use hsm_messages::edges::HsmOperator;
-use hsm_messages::operator::{self, Lock, Reply, Request, SOCKET, Seconds, Status};
+use hsm_messages::operator::{self, LineNumber, Lock, Reply, Request, SOCKET, Seconds, Status};
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Error, Limits};
 use nix::errno::Errno;
@@ -25,10 +26,13 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::answer::{self, refused_by};
 use crate::custody::{Custody, NotUnlocked, Signer};
 use crate::listed::{Reply as _, Request as _};
+use crate::notes::{Asked, Notes};
 use crate::port::{TURN, Turn};
 
 /// Most connections at a time.
 pub const CONNECTIONS: usize = 4;
+/// Most lines of the audit log in one reply: 400 kB at most.
+const MAX_LINES: usize = 500;
 /// What the kernel holds besides.
 const BACKLOG: i32 = 4;
 /// No request of the owner's is long.
@@ -141,25 +145,46 @@ fn new_socket() -> Result<OwnedFd, ListenError> {
 pub fn turn(
     conn: &mut LowerConn<HsmOperator>,
     custody: &mut Custody,
-    answered: &mut u64,
+    notes: &mut Notes,
 ) -> Result<Turn, Error> {
     conn.fill()?;
     for _ in 0..TURN {
-        let Some(request) = conn.recv_buffered()? else {
+        let mut bytes = [0; 32];
+        let Some(request) = conn.recv_buffered_seen(|request| bytes = digest(request))? else {
             return Ok(Turn::Done);
         };
-        *answered += 1;
+        let asked = Asked::new(&request, None, bytes);
         let hsm = custody.hsm();
         let reply = match request.msg().check(Request::ROLE, hsm.as_deref(), None) {
             Err(refused) => Reply::refuse(answer::refused("operator", &refused)),
             Ok(()) => match request {
                 Request::Status => status(custody),
                 Request::Unlock => unlock(custody, conn.take_fd()),
+                Request::AuditHead => audit_head(notes),
+                Request::AuditTail { from } => audit_tail(notes, from),
             },
         };
-        conn.queue(&reply)?;
+        let mut bytes = [0; 32];
+        let queued = conn.queue_seen(&reply, Vec::new(), |reply| bytes = digest(reply));
+        notes.note(asked, reply.decision(), bytes);
+        queued?;
     }
     Ok(Turn::More)
+}
+
+fn audit_head(notes: &Notes) -> Reply {
+    let head = notes.head();
+    Reply::AuditHead {
+        number: LineNumber(head.number),
+        hash: head.hash,
+    }
+}
+
+fn audit_tail(notes: &Notes, from: LineNumber) -> Reply {
+    match notes.tail(from.0, MAX_LINES) {
+        Ok(lines) => Reply::AuditTail { lines },
+        Err(error) => refused(Rule::B1, error.to_string()),
+    }
 }
 
 fn status(custody: &mut Custody) -> Reply {

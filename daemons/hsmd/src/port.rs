@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hsm::Hsm;
+use hsm::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
     HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmWallet,
@@ -16,6 +17,7 @@ use wire::ChannelDbid;
 
 use crate::custody::Custody;
 use crate::listed::{Reply, Request};
+use crate::notes::{Asked, Notes};
 use crate::{answer, operator};
 
 /// Most requests of one socket in one round.
@@ -91,30 +93,30 @@ impl Port {
         })
     }
 
-    /// Answers what was asked, up to a turn's number, and adds how much it was to `answered`. The
+    /// Answers what was asked, up to a turn's number, and notes it. The
     /// replies stay here until [`Port::flush`].
     ///
     /// # Errors
     /// The end is closed, at fault, or does not read.
-    pub fn turn(&mut self, custody: &mut Custody, answered: &mut u64) -> Result<Turn, Error> {
+    pub fn turn(&mut self, custody: &mut Custody, notes: &mut Notes) -> Result<Turn, Error> {
         if let Port::Operator(conn) = self {
-            return operator::turn(conn, custody, answered);
+            return operator::turn(conn, custody, notes);
         }
         // The others are minted by CTL, which mints none before there are keys.
         let hsm = custody.hsm().ok_or(Error::Closed)?;
         match self {
-            Port::Noise(conn) => turn(conn, None, hsm, answered, answer::noise),
+            Port::Noise(conn) => turn(conn, None, hsm, notes, answer::noise),
             Port::Chan(channel, conn) => {
                 let dbid = *channel;
-                turn(conn, Some(dbid), hsm, answered, |hsm, request| {
+                turn(conn, Some(dbid), hsm, notes, |hsm, request| {
                     answer::chan(hsm, dbid, request)
                 })
             }
-            Port::Wallet(conn) => turn(conn, None, hsm, answered, answer::wallet),
-            Port::Gossip(conn) => turn(conn, None, hsm, answered, answer::gossip),
-            Port::Invoice(conn) => turn(conn, None, hsm, answered, answer::invoice),
+            Port::Wallet(conn) => turn(conn, None, hsm, notes, answer::wallet),
+            Port::Gossip(conn) => turn(conn, None, hsm, notes, answer::gossip),
+            Port::Invoice(conn) => turn(conn, None, hsm, notes, answer::invoice),
             Port::Operator(_) => Ok(Turn::Done),
-            Port::Pay(conn) => turn(conn, None, hsm, answered, answer::pay),
+            Port::Pay(conn) => turn(conn, None, hsm, notes, answer::pay),
         }
     }
 
@@ -157,22 +159,24 @@ fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(
     conn: &mut Conn<Tx, Rx>,
     channel: Option<ChannelDbid>,
     hsm: &mut Hsm,
-    answered: &mut u64,
+    notes: &mut Notes,
     answer: impl Fn(&mut Hsm, Rx) -> Tx,
 ) -> Result<Turn, Error> {
     conn.fill()?;
     for _ in 0..TURN {
-        match conn.recv_buffered()? {
-            Some(request) => {
-                *answered += 1;
-                let reply = match request.msg().check(Rx::ROLE, Some(hsm), channel) {
-                    Ok(()) => answer(hsm, request),
-                    Err(refused) => Tx::refuse(answer::refused(Rx::ROLE.name(), &refused)),
-                };
-                conn.queue(&reply)?;
-            }
-            None => return Ok(Turn::Done),
-        }
+        let mut bytes = [0; 32];
+        let Some(request) = conn.recv_buffered_seen(|request| bytes = digest(request))? else {
+            return Ok(Turn::Done);
+        };
+        let asked = Asked::new(&request, channel, bytes);
+        let reply = match asked.msg.check(Rx::ROLE, Some(hsm), channel) {
+            Ok(()) => answer(hsm, request),
+            Err(refused) => Tx::refuse(answer::refused(Rx::ROLE.name(), &refused)),
+        };
+        let mut bytes = [0; 32];
+        let queued = conn.queue_seen(&reply, Vec::new(), |reply| bytes = digest(reply));
+        notes.note(asked, reply.decision(), bytes);
+        queued?;
     }
     Ok(Turn::More)
 }

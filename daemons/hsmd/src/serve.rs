@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use hsm::{JournalError, Rule};
+use hsm::audit::{AuditError, Decision, digest};
+use hsm::{JournalError, Rule, UnixTime};
 use hsm_messages::edges::HsmCtl;
 use hsm_messages::hello;
 use hsm_messages::{Role, ctl};
@@ -18,6 +19,7 @@ use wire::ChannelDbid;
 use crate::answer;
 use crate::custody::{Custody, Signer};
 use crate::listed::{Reply, Request};
+use crate::notes::{Asked, Notes};
 use crate::operator::{CONNECTIONS, ListenError, Listener};
 use crate::port::{LIMITS, Port, Seat, Turn};
 
@@ -40,6 +42,8 @@ pub enum ServeError {
     Ctl(#[from] Error),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error("cannot wait for requests: {0}")]
     Epoll(#[from] Errno),
     #[error("cannot tell how far the journal is: {0}")]
@@ -58,10 +62,11 @@ pub fn serve(lightningd: OwnedFd, listener: Listener, custody: Custody) -> Resul
     let mut server = Server::new(lightningd, listener, custody)?;
     while server.round()? == Then::GoOn {}
     server.settle()?;
+    server.notes.finish()?;
     let syncs = server.custody.hsm().map_or(0, |hsm| hsm.syncs());
     tracing::info!(
         "hsmd: {} requests in {syncs} synced writes",
-        server.answered
+        server.notes.answered
     );
     Ok(())
 }
@@ -87,7 +92,7 @@ struct Server {
     listener: Listener,
     custody: Custody,
     /// lightningd has asked to be told when the seed is unlocked.
-    asked_unlocked: bool,
+    asked_unlocked: Option<Asked>,
     ports: HashMap<u64, Seated>,
     by_seat: HashMap<Seat, u64>,
     last: u64,
@@ -95,8 +100,7 @@ struct Server {
     waiting: BTreeSet<u64>,
     /// Since when something that was written waits for the disk.
     unsettled: Option<Instant>,
-    /// How many requests there were.
-    answered: u64,
+    notes: Notes,
 }
 
 struct Seated {
@@ -121,19 +125,21 @@ impl Server {
             ctl,
             listener,
             custody,
-            asked_unlocked: false,
+            asked_unlocked: None,
             ports: HashMap::new(),
             by_seat: HashMap::new(),
             last: LISTENER,
             waiting: BTreeSet::new(),
             unsettled: None,
-            answered: 0,
+            notes: Notes::default(),
         })
     }
 
     fn round(&mut self) -> Result<Then, ServeError> {
         let mut ready = self.wait()?;
-        self.custody.set_now();
+        let now = UnixTime::from(SystemTime::now());
+        self.custody.set_now(now);
+        self.notes.set_now(now);
         let mut then = Then::GoOn;
         for id in &ready {
             match *id {
@@ -151,6 +157,7 @@ impl Server {
             hsm.sync()?;
         }
         self.custody.write_mark()?;
+        self.notes.write()?;
         hsm::scrub_stack();
         for id in ready {
             match id {
@@ -209,7 +216,7 @@ impl Server {
         let Some(seated) = self.ports.get_mut(&id) else {
             return;
         };
-        match seated.port.turn(&mut self.custody, &mut self.answered) {
+        match seated.port.turn(&mut self.custody, &mut self.notes) {
             Ok(Turn::Done) => {}
             Ok(Turn::More) => drop(self.waiting.insert(id)),
             Err(error) => self.close(id, &error),
@@ -256,17 +263,24 @@ impl Server {
     fn ctl_turn(&mut self) -> Result<Then, ServeError> {
         self.ctl.fill()?;
         for _ in 0..CTL_TURN {
-            let request = match self.ctl.recv_buffered() {
+            let mut bytes = [0; 32];
+            let read = self
+                .ctl
+                .recv_buffered_seen(|request| bytes = digest(request));
+            let request = match read {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(Then::GoOn),
                 Err(error) if error.is_closed() => return Ok(Then::End),
                 Err(error) => return Err(error.into()),
             };
-            self.answered += 1;
+            let asked = Asked::new(&request, request.channel(), bytes);
             match self.answer_ctl(request) {
-                Answer::Now(reply) => self.reply_ctl(&reply)?,
-                Answer::Unlocked => self.asked_unlocked = true,
-                Answer::Stop => return Ok(Then::End),
+                Answer::Now(reply) => self.reply_ctl(asked, &reply)?,
+                Answer::Unlocked => self.asked_unlocked = Some(asked),
+                Answer::Stop => {
+                    self.notes.note(asked, Decision::Ok, [0; 32]);
+                    return Ok(Then::End);
+                }
             }
         }
         self.waiting.insert(CTL);
@@ -274,12 +288,17 @@ impl Server {
     }
 
     /// With who we are goes the block for marks.
-    fn reply_ctl(&mut self, reply: &ctl::Reply) -> Result<(), ServeError> {
+    fn reply_ctl(&mut self, asked: Asked, reply: &ctl::Reply) -> Result<(), ServeError> {
         let fds = match (reply, &self.custody.signer) {
             (ctl::Reply::Init(_), Signer::Open(open)) => vec![open.marks.share()?],
             (_, _) => Vec::new(),
         };
-        Ok(self.ctl.queue_with_fds(reply, fds)?)
+        let mut bytes = [0; 32];
+        let queued = self
+            .ctl
+            .queue_seen(reply, fds, |reply| bytes = digest(reply));
+        self.notes.note(asked, reply.decision(), bytes);
+        Ok(queued?)
     }
 
     fn flush_ctl(&mut self) -> Result<(), ServeError> {
@@ -313,7 +332,11 @@ impl Server {
                 },
                 Signer::NotStarted | Signer::Failed(_),
             ) => {
-                self.custody.open(chain_hash, database);
+                let folder = self.custody.folder().map_err(AuditError::from);
+                match folder.and_then(|folder| self.notes.open(folder)) {
+                    Ok(()) => self.custody.open(chain_hash, database),
+                    Err(error) => self.custody.signer = Signer::Failed(error.to_string()),
+                }
                 init_reply(&self.custody.signer)
             }
             (ctl::Request::Init { .. }, _) => out_of_order("a second Init"),
@@ -347,11 +370,13 @@ impl Server {
 
     /// Answers the request Unlocked as soon as it can be. Says whether it did.
     fn tell_unlocked(&mut self) -> Result<bool, ServeError> {
-        if !self.asked_unlocked || matches!(self.custody.signer, Signer::Locked(_)) {
+        if matches!(self.custody.signer, Signer::Locked(_)) {
             return Ok(false);
         }
-        self.asked_unlocked = false;
-        self.reply_ctl(&init_reply(&self.custody.signer))?;
+        let Some(asked) = self.asked_unlocked.take() else {
+            return Ok(false);
+        };
+        self.reply_ctl(asked, &init_reply(&self.custody.signer))?;
         Ok(true)
     }
 

@@ -1,5 +1,7 @@
 //! The real program over real sockets.
 
+#[path = "hsmd/audit.rs"]
+mod audit;
 #[path = "hsmd/channel.rs"]
 mod channel;
 #[path = "hsmd/disk.rs"]

@@ -10,11 +10,11 @@
 //! check is the first 8 bytes of HMAC-SHA256 over "len", the head before and the length: a length
 //! that a disk has spoilt is not believed.
 
-use hmac::{Hmac, Mac};
+use bitcoin::hashes::cmp::fixed_time_eq;
 use ipc_transport::codec::{self, EncodeError};
 use sha2::{Digest, Sha256};
 use wire::ChainHash;
-use zeroize::Zeroizing;
+use wire::hkdf::hmac;
 
 use super::JournalError;
 use crate::record::Record;
@@ -195,34 +195,21 @@ impl Chain {
             .into();
     }
 
-    fn mac(&self, domain: &[u8]) -> Hmac<Sha256> {
-        // HMAC fills a shorter key with zeros to a block of the hash.
-        let mut block = Zeroizing::new([0; 64]);
-        for (to, from) in block.iter_mut().zip(self.key.iter()) {
-            *to = *from;
-        }
-        let mut mac = <Hmac<Sha256> as Mac>::new((&*block).into());
-        mac.update(domain);
-        mac.update(&self.head);
-        mac
+    fn mac(&self, domain: &[u8], rest: &[u8]) -> [u8; TAG] {
+        *hmac(&*self.key, &[domain, &self.head, rest])
     }
 
     fn tag(&self) -> [u8; TAG] {
-        self.mac(b"tag").finalize().into_bytes().into()
+        self.mac(b"tag", &[])
     }
 
     fn has_tag(&self, tag: &[u8]) -> bool {
-        self.mac(b"tag").verify_slice(tag).is_ok()
+        tag.len() == TAG && fixed_time_eq(tag, &self.tag())
     }
 
     fn check(&self, length: [u8; LENGTH]) -> [u8; CHECK] {
-        let mac = self
-            .mac(b"len")
-            .chain_update(length)
-            .finalize()
-            .into_bytes();
         let mut check = [0; CHECK];
-        for (to, from) in check.iter_mut().zip(mac) {
+        for (to, from) in check.iter_mut().zip(self.mac(b"len", &length)) {
             *to = from;
         }
         check

@@ -157,11 +157,24 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Conn<Tx, Rx> {
     /// # Errors
     /// As [`Conn::queue`]; too many descriptors.
     pub fn queue_with_fds(&mut self, tx: &Tx, fds: Vec<OwnedFd>) -> Result<(), Error> {
+        self.queue_seen(tx, fds, |_| ())
+    }
+
+    /// As [`Conn::queue_with_fds`]; `see` gets the message's bytes as they go out.
+    ///
+    /// # Errors
+    /// As [`Conn::queue_with_fds`].
+    pub fn queue_seen(
+        &mut self,
+        tx: &Tx,
+        fds: Vec<OwnedFd>,
+        see: impl FnOnce(&[u8]),
+    ) -> Result<(), Error> {
         let waiting = self.outbox.waiting();
         if waiting >= self.limits.out {
             return Err(Error::Full { waiting });
         }
-        self.outbox.put(tx, fds)
+        self.outbox.put_seen(tx, fds, see)
     }
 
     /// Writes what the socket takes without waiting. Says whether nothing is left.
@@ -249,6 +262,14 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Conn<Tx, Rx> {
     /// As [`Conn::recv`].
     pub fn recv_buffered(&mut self) -> Result<Option<Rx>, Error> {
         self.inbox.pop()
+    }
+
+    /// As [`Conn::recv_buffered`]; `see` gets the message's bytes as they came.
+    ///
+    /// # Errors
+    /// As [`Conn::recv`].
+    pub fn recv_buffered_seen(&mut self, see: impl FnOnce(&[u8])) -> Result<Option<Rx>, Error> {
+        self.inbox.pop_seen(see)
     }
 
     /// The next message if it is there, reading but not waiting. Who calls this until it is `None`

@@ -78,13 +78,24 @@ impl Inbox {
     /// The next message, or `None` until more is read. The other end's hello is checked on the way.
     /// Whatever error it is, the next one is [`Error::Closed`].
     pub(crate) fn pop<Rx: DeserializeOwned>(&mut self) -> Result<Option<Rx>, Error> {
+        self.pop_seen(|_| ())
+    }
+
+    /// The same; `see` gets the message's bytes before they are decoded.
+    pub(crate) fn pop_seen<Rx: DeserializeOwned>(
+        &mut self,
+        see: impl FnOnce(&[u8]),
+    ) -> Result<Option<Rx>, Error> {
         if !self.pop_hello()? {
             return Ok(None);
         }
         let popped = match self.payload() {
-            Ok(Some(payload)) => codec::decode(payload)
-                .map(Some)
-                .map_err(|error| BadFrame::from(error).into()),
+            Ok(Some(payload)) => {
+                see(payload);
+                codec::decode(payload)
+                    .map(Some)
+                    .map_err(|error| BadFrame::from(error).into())
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };

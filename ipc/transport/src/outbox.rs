@@ -41,6 +41,16 @@ impl Outbox {
 
     /// Appends a frame. Nothing has changed if it fails.
     pub(crate) fn put<Tx: Serialize>(&mut self, tx: &Tx, fds: Vec<OwnedFd>) -> Result<(), Error> {
+        self.put_seen(tx, fds, |_| ())
+    }
+
+    /// The same; `see` gets the message's bytes once they are encoded.
+    pub(crate) fn put_seen<Tx: Serialize>(
+        &mut self,
+        tx: &Tx,
+        fds: Vec<OwnedFd>,
+        see: impl FnOnce(&[u8]),
+    ) -> Result<(), Error> {
         if fds.len() > MAX_FDS {
             return Err(Error::SendFds(fds.len()));
         }
@@ -64,6 +74,7 @@ impl Outbox {
                 return encoded.map(|_| ()).map_err(Error::from);
             }
         }
+        see(self.buf.get(at + HEADER..).unwrap_or_default());
         if !fds.is_empty() {
             self.fds.push_back((at, fds));
         }

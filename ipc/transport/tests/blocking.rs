@@ -48,6 +48,29 @@ fn messages_arrive_in_order_and_then_the_edge_is_closed() {
 }
 
 #[test]
+fn the_bytes_of_a_message_are_seen_at_both_ends() {
+    let (mut a, mut b) = ends();
+    let message = Message::Text("seen".into());
+    let (mut sent, mut received) = (Vec::new(), Vec::new());
+    a.queue_seen(&message, vec![], |bytes| sent = bytes.to_vec())
+        .unwrap();
+    assert!(a.flush_nonblocking().unwrap());
+    b.hello().unwrap();
+    let taken = loop {
+        b.fill().unwrap();
+        if let Some(taken) = b
+            .recv_buffered_seen(|bytes| received = bytes.to_vec())
+            .unwrap()
+        {
+            break taken;
+        }
+    };
+    assert_eq!(taken, message);
+    assert_eq!(sent, encode(&message).unwrap());
+    assert_eq!(received, sent);
+}
+
+#[test]
 fn a_call_is_answered() {
     let (mut a, mut b) = ends();
     let server = std::thread::spawn(move || {

@@ -54,6 +54,8 @@ pub enum Failure {
     Confused,
     #[error("{0}")]
     Refused(#[from] hsm_messages::Refused),
+    #[error(transparent)]
+    Log(#[from] crate::audit::LogError),
     #[error("the passphrase is wrong; the next may be tried in {0} s")]
     Wrong(u64),
     #[error("too soon after a wrong passphrase: try again in {0} s")]

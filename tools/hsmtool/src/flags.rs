@@ -51,8 +51,38 @@ pub enum Command {
         /// The network's folder, such as ~/.lightning/bitcoin.
         folder: PathBuf,
     },
+    /// The audit log of a node's hsmd: what was asked of it, and what it decided.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Say in words what a line of the audit log is about, and why it was refused.
+    Why {
+        number: u64,
+        /// The network's folder, or files of the log.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
     /// Print completions for a shell.
     Completion { shell: Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check that each line follows from the one before, over all files.
+    Verify {
+        /// The network's folder, or files of the log, oldest first.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Say where two copies of a log part: each a folder or a file.
+    Diff { a: PathBuf, b: PathBuf },
+    /// Print the last lines, as the running hsmd has them.
+    Tail {
+        /// The network's folder, such as ~/.lightning/bitcoin.
+        folder: PathBuf,
+        /// From this line on; without it the last 20.
+        #[arg(long)]
+        from: Option<u64>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

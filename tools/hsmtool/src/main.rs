@@ -6,6 +6,8 @@
 //!
 //! Exit codes: 0 done, 1 no, 2 hsmd cannot be reached, 3 wrong usage.
 
+mod audit;
+mod dates;
 mod descriptor;
 mod failure;
 mod flags;
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use failure::Failure;
-use flags::{Command, Flags};
+use flags::{Audit, Command, Flags};
 
 fn main() -> ExitCode {
     // Neither a core nor another process of this user shall see what is typed.
@@ -55,9 +57,19 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Command::Dumponchaindescriptors { file, network } => offline::descriptors(file, *network)?,
         Command::Status { folder } => operator::status(folder)?,
         Command::Unlock { folder } => operator::unlock(folder)?,
+        Command::Audit(Audit::Verify { paths }) => return say(&audit::verify(paths)?),
+        Command::Audit(Audit::Diff { a, b }) => return say(&audit::diff(a, b)?),
+        Command::Audit(Audit::Tail { folder, from }) => {
+            return say(&operator::audit_tail(folder, *from)?);
+        }
+        Command::Why { number, paths } => return say(&audit::why(*number, paths)?),
         Command::Completion { shell } => return Ok(io::stdout().write_all(&flags::script(*shell))?),
     };
     Ok(show(&facts, flags.json)?)
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// What a command found out: names and values, in order.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hsm_messages::edges::HsmOperator;
 use hsm_messages::hello;
-use hsm_messages::operator::{Lock, Reply, Request, SOCKET, SeedFormat, Status};
+use hsm_messages::operator::{LineNumber, Lock, Reply, Request, SOCKET, SeedFormat, Status};
 use ipc_transport::Conn;
 use ipc_transport::blocking::UpperConn;
 use zeroize::Zeroizing;
@@ -19,6 +19,9 @@ use crate::{Facts, prompt};
 
 /// How long a node that has just been started may take to ask for its seed.
 const STARTING: Duration = Duration::from_secs(10);
+
+/// How many lines are shown of the audit log's end.
+const LAST: u64 = 20;
 
 fn connect(folder: &Path) -> Result<UpperConn<HsmOperator>, Failure> {
     let unreachable = |source| Failure::Unreachable {
@@ -39,9 +42,11 @@ fn ask_status(conn: &mut UpperConn<HsmOperator>) -> Result<Status, Failure> {
     match conn.call(&Request::Status)? {
         Reply::Status(status) => Ok(*status),
         Reply::Refused(refused) => Err(refused.into()),
-        Reply::Unlocked { .. } | Reply::WrongPassphrase { .. } | Reply::TooSoon { .. } => {
-            Err(Failure::Confused)
-        }
+        Reply::Unlocked { .. }
+        | Reply::WrongPassphrase { .. }
+        | Reply::TooSoon { .. }
+        | Reply::AuditHead { .. }
+        | Reply::AuditTail { .. } => Err(Failure::Confused),
     }
 }
 
@@ -92,7 +97,33 @@ pub fn unlock(folder: &Path) -> Result<Facts, Failure> {
         Reply::WrongPassphrase { wait } => Err(Failure::Wrong(wait.0)),
         Reply::TooSoon { wait } => Err(Failure::TooSoon(wait.0)),
         Reply::Refused(refused) => Err(refused.into()),
-        Reply::Status(_) => Err(Failure::Confused),
+        Reply::Status(_) | Reply::AuditHead { .. } | Reply::AuditTail { .. } => {
+            Err(Failure::Confused)
+        }
+    }
+}
+
+/// Lines of the audit log from this number on, or the last.
+pub fn audit_tail(folder: &Path, from: Option<u64>) -> Result<String, Failure> {
+    let mut conn = connect(folder)?;
+    let from = match from {
+        Some(from) => from,
+        None => {
+            let Reply::AuditHead { number, .. } = conn.call(&Request::AuditHead)? else {
+                return Err(Failure::Confused);
+            };
+            number.0.saturating_add(1).saturating_sub(LAST)
+        }
+    };
+    let from = LineNumber(from);
+    match conn.call(&Request::AuditTail { from })? {
+        Reply::AuditTail { lines } => Ok(lines.iter().map(|line| format!("{line}\n")).collect()),
+        Reply::Refused(refused) => Err(refused.into()),
+        Reply::Status(_)
+        | Reply::Unlocked { .. }
+        | Reply::WrongPassphrase { .. }
+        | Reply::TooSoon { .. }
+        | Reply::AuditHead { .. } => Err(Failure::Confused),
     }
 }
 

@@ -16,7 +16,12 @@ use crate::paths;
 use crate::run::say;
 
 /// Where tests of rules are.
-const TESTS: [&str; 3] = ["hsm/src", "daemons/hsmd/src", "daemons/hsmd/tests"];
+const TESTS: [&str; 4] = [
+    "hsm/src",
+    "ipc/messages/hsm/src",
+    "daemons/hsmd/src",
+    "daemons/hsmd/tests",
+];
 
 #[derive(Args)]
 pub struct PolicyArgs {

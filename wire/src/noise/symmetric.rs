@@ -3,7 +3,6 @@
 use std::fmt;
 
 use chacha20poly1305::{AeadInPlace, ChaCha20Poly1305, KeyInit};
-use hkdf::Hkdf;
 use secp256k1::ecdh::SharedSecret;
 use secp256k1::{PublicKey, SecretKey};
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::NoiseError;
+use crate::hkdf::hkdf;
 
 /// A key; wiped on drop, never printed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,9 +109,7 @@ impl Drop for Ephemeral {
 /// BOLT 8, `HKDF(salt, ikm)`: 64 bytes without info.
 pub(super) fn derive(salt: &Secret, ikm: &[u8]) -> Result<(Secret, Secret), NoiseError> {
     let mut okm = Zeroizing::new([[0; 32]; 2]);
-    Hkdf::<Sha256>::new(Some(&salt.0), ikm)
-        .expand(&[], okm.as_flattened_mut())
-        .map_err(|_| NoiseError::Length)?;
+    hkdf(&salt.0, ikm, &[], okm.as_flattened_mut()).map_err(|_| NoiseError::Length)?;
     let [first, second] = &*okm;
     Ok((Secret(*first), Secret(*second)))
 }

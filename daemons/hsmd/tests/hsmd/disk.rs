@@ -140,6 +140,11 @@ fn use_up(ctl: &mut UpperConn<HsmCtl>, child: &mut Child) -> u32 {
     given
 }
 
+/// The last request may be in the journal and not in the audit log: then its reply did not leave.
+fn all_or_one_more(next_address: u32, given: u32) -> bool {
+    next_address == given || next_address == given + 1
+}
+
 #[test]
 fn b1_a_full_disk_ends_it_and_with_space_it_has_all_that_it_acknowledged() {
     let Some(disk) = Disk::of(512) else {
@@ -170,7 +175,7 @@ fn b1_a_full_disk_ends_it_and_with_space_it_has_all_that_it_acknowledged() {
         }
         // What was torn off at the end of the journal made room for the record of this start.
         ctl::Reply::Init(init) => {
-            assert_eq!(init.next_address, given);
+            assert!(all_or_one_more(init.next_address, given));
             assert!(fs::read(disk.root.join("hsm-journal")).unwrap().len() <= journal.len() + 512);
         }
         other => panic!("{other:?}"),
@@ -180,7 +185,7 @@ fn b1_a_full_disk_ends_it_and_with_space_it_has_all_that_it_acknowledged() {
     fs::remove_file(&filler).unwrap();
     let (mut child, mut ctl) = start_program(hsmd, &disk.root);
     let (init, _) = init(&mut ctl, database);
-    assert_eq!(init.next_address, given);
+    assert!(all_or_one_more(init.next_address, given));
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -191,12 +196,13 @@ fn b1_a_file_that_may_not_grow_ends_it_and_nothing_acknowledged_is_lost() {
     let (mut child, mut ctl) = start_limited(dir.path(), 16);
     let (_, marks) = init(&mut ctl, ctl::Database::Absent);
     let given = use_up(&mut ctl, &mut child);
-    let len = fs::metadata(dir.path().join("hsm-journal")).unwrap().len();
-    assert_eq!(len, 16 * 1024, "it did not end at the limit");
+    // A line of the audit log is longer than the journal's record of the same request.
+    let len = fs::metadata(dir.path().join("hsm-audit")).unwrap().len();
+    assert!(len > 15 * 1024, "it did not end at the limit but at {len}");
     let hsmd = Path::new(env!("CARGO_BIN_EXE_hsmd"));
     let (mut child, mut ctl) = start_program(hsmd, dir.path());
     let (init, _) = init(&mut ctl, mark(&marks));
-    assert_eq!(init.next_address, given);
+    assert!(all_or_one_more(init.next_address, given));
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -27,7 +27,7 @@ const PASSPHRASE: &str = "correct horse";
 const HASH: &str = "94e67f23af8d58ca762af10b9c945fbefab95ca353020f444d7cba71f9abd12e";
 const NODE_ID: &str = "02d5f31e0d54e4f057c836d8d8297642284d13e5268bb61e29dc4a877e50723a86";
 
-fn connect(dir: &Path) -> UpperConn<HsmOperator> {
+pub fn connect(dir: &Path) -> UpperConn<HsmOperator> {
     let stream = UnixStream::connect(dir.join(SOCKET)).unwrap();
     Conn::new(OwnedFd::from(stream), hello::<HsmOperator>()).unwrap()
 }

@@ -22,6 +22,11 @@ pub enum Request {
     /// on with lightningd's Init.
     /// Refused if: the seed is not locked, or the passphrase is wrong; soon after a wrong one, unread.
     Unlock,
+    /// Effect: none; number and hash of the audit log's last line.
+    AuditHead,
+    /// Effect: none; lines of the audit log's present file from this number on, 500 at most.
+    /// Refused if: the file cannot be read.
+    AuditTail { from: LineNumber },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +43,21 @@ pub enum Reply {
     TooSoon {
         wait: Seconds,
     },
+    /// Number 0 before the first line.
+    AuditHead {
+        number: LineNumber,
+        #[serde(with = "serde_bytes")]
+        hash: [u8; 32],
+    },
+    AuditTail {
+        lines: Vec<String>,
+    },
     Refused(Refused),
 }
+
+/// Of the audit log; the first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineNumber(pub u64);
 
 /// A time to wait, rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

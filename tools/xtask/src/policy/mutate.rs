@@ -14,6 +14,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,11 +23,17 @@ use anyhow::{Context, Result, bail};
 
 use super::Rules;
 use crate::paths;
-use crate::run::{cargo, check, output, say};
+use crate::run::{cargo, output, say};
 
 const FOLDER: &str = "tests/mutations";
 /// A mutated signer may run for ever.
 const TIMEOUT: Duration = Duration::from_secs(300);
+/// What is tested, the quickest first.
+const SUITES: [&[&str]; 3] = [
+    &["--package", "hsm", "--lib"],
+    &["--package", "hsm-messages", "--lib"],
+    &["--package", "hsmd", "--test", "hsmd"],
+];
 
 #[derive(Debug, PartialEq)]
 struct Mutation {
@@ -66,8 +73,8 @@ pub fn all(repository: &Path, rule: Option<&str>) -> Result<()> {
         bail!("there is no such rule");
     }
     let copy = Copy::make(repository)?;
-    say("without a mutation all tests pass");
-    match copy.test()? {
+    say("first without a mutation");
+    match copy.test("")? {
         Outcome::Passed => {}
         other => bail!("the tests fail without a mutation: {}", other.shown()),
     }
@@ -76,7 +83,7 @@ pub fn all(repository: &Path, rule: Option<&str>) -> Result<()> {
     for mutation in &mutations {
         let whole = mutated(repository, mutation)?;
         fs::write(copy.folder.join(&mutation.file), whole)?;
-        let outcome = copy.test()?;
+        let outcome = copy.test_rule(&mutation.rule)?;
         fs::copy(
             repository.join(&mutation.file),
             copy.folder.join(&mutation.file),
@@ -150,62 +157,82 @@ impl Copy {
                 fs::write(&to, now).with_context(|| format!("cannot write {}", to.display()))?;
             }
         }
-        let mut build = copy.cargo(&["test", "--no-run"]);
-        check(&mut build)?;
         Ok(copy)
     }
 
-    fn cargo(&self, arguments: &[&str]) -> Command {
-        let mut command = cargo(arguments);
-        command.args(["--quiet", "--package", "hsm", "--package", "hsmd"]);
-        command
-            .current_dir(&self.folder)
-            .env("CARGO_TARGET_DIR", &self.target);
-        command
+    /// Runs the tests that are named after the rule and then, if none fails, all of them.
+    fn test_rule(&self, rule: &str) -> Result<Outcome> {
+        let named = format!("{}_", rule.to_lowercase());
+        for filter in [named.as_str(), ""] {
+            match self.test(filter)? {
+                Outcome::Passed => {}
+                caught => return Ok(caught),
+            }
+        }
+        Ok(Outcome::Passed)
     }
 
-    /// Runs the tests of hsm and hsmd.
-    fn test(&self) -> Result<Outcome> {
-        let mut build = self.cargo(&["test", "--no-run"]);
-        let built = build
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot run cargo")?;
-        if !built.status.success() {
-            let words = String::from_utf8_lossy(&built.stderr).into_owned();
-            let error = words.lines().find(|line| line.starts_with("error"));
-            return Ok(Outcome::NotCompiled(error.unwrap_or_default().to_owned()));
-        }
-        let mut run = self.cargo(&["test", "--no-fail-fast"]);
-        run.stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = run.spawn().context("cannot run cargo test")?;
-        let mut stdout = child.stdout.take().context("cargo test has no output")?;
-        let reader = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            stdout.read_to_end(&mut text).map(|_| text)
-        });
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
+    /// Runs the tests whose names have `filter` in them, until one of [`SUITES`] has a failure.
+    fn test(&self, filter: &str) -> Result<Outcome> {
+        for suite in SUITES {
+            let mut build = self.cargo(suite);
+            build.arg("--no-run").stdin(Stdio::null());
+            let built = build.output().context("cannot run cargo")?;
+            if !built.status.success() {
+                let words = String::from_utf8_lossy(&built.stderr).into_owned();
+                let error = words.lines().find(|line| line.starts_with("error"));
+                return Ok(Outcome::NotCompiled(error.unwrap_or_default().to_owned()));
             }
-            if start.elapsed() > TIMEOUT {
-                child.kill()?;
-                child.wait()?;
-                return Ok(Outcome::TimedOut);
+            let mut run = self.cargo(suite);
+            match finish(run.args(["--", filter]))? {
+                Outcome::Passed => {}
+                caught => return Ok(caught),
             }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let text = reader
-            .join()
-            .ok()
-            .context("cannot read what cargo test says")??;
-        match status.success() {
-            true => Ok(Outcome::Passed),
-            false => Ok(Outcome::Failed(failed(&String::from_utf8_lossy(&text)))),
         }
+        Ok(Outcome::Passed)
+    }
+
+    fn cargo(&self, suite: &[&str]) -> Command {
+        let mut command = cargo(&["test", "--quiet"]);
+        command.args(suite).current_dir(&self.folder);
+        command.env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+}
+
+/// Runs cargo test to its end, or until it has taken too long.
+fn finish(run: &mut Command) -> Result<Outcome> {
+    run.stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
+    let mut child = run.spawn().context("cannot run cargo test")?;
+    let mut stdout = child.stdout.take().context("cargo test has no output")?;
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stdout.read_to_end(&mut text).map(|_| text)
+    });
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > TIMEOUT {
+            // The tests too, not cargo alone.
+            let mut kill = Command::new("kill");
+            output(kill.args(["-KILL", "--", &format!("-{}", child.id())]))?;
+            child.wait()?;
+            return Ok(Outcome::TimedOut);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let text = reader
+        .join()
+        .ok()
+        .context("cannot read what cargo test says")??;
+    match status.success() {
+        true => Ok(Outcome::Passed),
+        false => Ok(Outcome::Failed(failed(&String::from_utf8_lossy(&text)))),
     }
 }
 

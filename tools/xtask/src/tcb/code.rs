@@ -135,7 +135,8 @@ fn has_word(code: &str, word: &str) -> bool {
     })
 }
 
-/// The SAFETY comment above, up to three lines of the same statement away.
+/// The SAFETY comment above, up to three lines of the same statement away; of a function that is
+/// unsafe to call, what its documentation says below `# Safety`.
 fn safety(lines: &[&str], number: usize) -> Option<String> {
     let above = lines[..number].iter().rev();
     let mut statement = 0;
@@ -143,18 +144,14 @@ fn safety(lines: &[&str], number: usize) -> Option<String> {
     for line in above {
         match line.trim().strip_prefix("//") {
             Some(words) => {
-                let words = words.trim();
-                comment.push(words);
-                if words.starts_with("SAFETY:") {
+                let words = words.trim_start_matches('/').trim();
+                let first = words.strip_prefix("SAFETY:");
+                if let Some(first) = first.or_else(|| words.strip_prefix("# Safety")) {
+                    comment.push(first.trim());
                     comment.reverse();
-                    return Some(
-                        comment
-                            .join(" ")
-                            .trim_start_matches("SAFETY:")
-                            .trim()
-                            .to_owned(),
-                    );
+                    return Some(comment.join(" ").trim().to_owned());
                 }
+                comment.push(words);
             }
             None if !comment.is_empty() || statement == 3 => return None,
             None => statement += 1,
@@ -184,6 +181,13 @@ fn one() {
     let unsafe_code = \"http://x\";
 }
 
+/// Doc.
+///
+/// # Safety
+/// If called
+/// once.
+unsafe fn four() {}
+
 #[cfg(test)]
 mod inline {
     fn two() {}
@@ -205,7 +209,7 @@ fn three() {
         fs::write(source.join("more/deep.rs"), "fn six() {}\n").unwrap();
         fs::write(source.join("other.rs"), "fn seven() {}\n").unwrap();
         let counted = count(folder.path(), "src").unwrap();
-        assert_eq!(counted.lines, 9);
+        assert_eq!(counted.lines, 10);
         let unsafes: Vec<(String, Option<String>)> = counted
             .unsafes
             .into_iter()
@@ -213,7 +217,11 @@ fn three() {
             .collect();
         let expected = [
             ("src/lib.rs:13".to_owned(), Some("it is sound.".to_owned())),
-            ("src/lib.rs:23".to_owned(), None),
+            (
+                "src/lib.rs:22".to_owned(),
+                Some("If called once.".to_owned()),
+            ),
+            ("src/lib.rs:30".to_owned(), None),
         ];
         assert_eq!(unsafes, expected);
     }
