@@ -1,10 +1,12 @@
 //! Our own encrypted `hsm_secret`: any seed under a passphrase.
 //!
+//! ```text
 //!     16 bytes   magic with the format's version
 //!      4 + 4     Argon2id's memory in KiB and passes, little-endian
 //!     16         its salt
 //!     24         nonce
 //!     the rest   XChaCha20-Poly1305 of the seed, with all before as additional data
+//! ```
 //!
 //! Within: one byte that says what it is, and then the 32 bytes, or the words, or (of words with a
 //! BIP 39 passphrase of their own) the 64 bytes of BIP 39's seed and the words.
