@@ -20,7 +20,7 @@ Written by `cargo xtask docs` from `hsm/src/msgs.rs`, the table that hsmd's disp
 - No network, no other file, no other process's descriptors, no clock but the system's.
 
 Who asks is the socket: lightningd hands out one for each role and channel, the newest alone counts, and
-no message names a role, nor a channel but those of CTL. What a role may not do is not in its messages.
+no message names a role, nor a channel but those of CTL and GOSSIP. What a role may not do is not in its messages.
 
 A refusal signs nothing and changes nothing. It names its rule; [policy-rules.md](policy-rules.md) has the
 rules with the file that keeps each and the tests that show it. No option, feature or environment turns one off.
@@ -42,55 +42,10 @@ rules with the file that keeps each and the tests that show it. No option, featu
 
 /// Rules of the design that nothing keeps in this version, with what they say. One that hsm gets is
 /// left out from then on.
-const PLANNED: [(&str, &str); 27] = [
-    (
-        "A1",
-        "A payment or withdrawal above the limits needs the owner's approval.",
-    ),
-    (
-        "A2",
-        "What was spent in a day is remembered across restarts.",
-    ),
-    (
-        "B1",
-        "The journal is append-only, chained, authenticated and durable before the reply.",
-    ),
-    (
-        "B3",
-        "A peer that proves a newer state than ours makes the channel stale: our commitment is never signed again.",
-    ),
+const PLANNED: [(&str, &str); 10] = [
     (
         "B4",
         "The journal's head is anchored at peers (peer storage).",
-    ),
-    (
-        "C3",
-        "The opener pays the fee; dust limits and reserves hold.",
-    ),
-    ("D2", "Each key signs hashes of a closed list of domains."),
-    (
-        "G2",
-        "Timestamps of announcements increase and are not in the future.",
-    ),
-    (
-        "G3",
-        "Fees of announcements are in bounds, and their number is limited.",
-    ),
-    (
-        "H1",
-        "An outgoing HTLC needs a ticket: an incoming one that is locked in, or an approved payment.",
-    ),
-    (
-        "H2",
-        "An incoming HTLC fails only when what it paid for is dead.",
-    ),
-    (
-        "H3",
-        "An outgoing HTLC leaves as paid only with its preimage.",
-    ),
-    (
-        "H4",
-        "Preimages of our invoices are made here, and released once the incoming amount is committed.",
     ),
     (
         "I2",
@@ -100,7 +55,6 @@ const PLANNED: [(&str, &str); 27] = [
         "R1",
         "A rune's MAC is computed here alone. This version has no runes in hsmd.",
     ),
-    ("R2", "Secrets for other uses are a closed list per role."),
     (
         "S3",
         "All pending fundings are signed at the same number. This version has no splicing.",
@@ -108,16 +62,6 @@ const PLANNED: [(&str, &str); 27] = [
     (
         "T1",
         "Headers are checked from a checkpoint. This version's hsmd sees no chain.",
-    ),
-    (
-        "W1",
-        "Every output of the wallet's is ours, a channel's, allowlisted, or approved.",
-    ),
-    ("W4", "What the wallet spends in a day is limited."),
-    ("W5", "Wallet signatures commit to the whole transaction."),
-    (
-        "W7",
-        "Our inputs are our change, our contribution and our share of the fee.",
     ),
     (
         "W8",

@@ -6,6 +6,7 @@
 
 mod close;
 mod commit;
+mod incoming;
 mod limits;
 mod setup;
 mod unrevoked;
@@ -227,6 +228,27 @@ impl Channel {
                 Side::Local => funded.local.is_some(),
                 Side::Remote => funded.remote.is_some(),
             },
+        }
+    }
+
+    /// Our side in our newest commitment, until a close is signed.
+    pub(crate) fn our_balance(&self) -> Satoshi {
+        match (self.phase(), self.funded()) {
+            (
+                Phase::Active,
+                Ok(Funded {
+                    local: Some(local), ..
+                }),
+            ) => local.newest.ledger.to_local.to_sat_floor(),
+            (
+                Phase::Stub
+                | Phase::Opening
+                | Phase::Active
+                | Phase::Closing
+                | Phase::Onchain
+                | Phase::Stale,
+                _,
+            ) => Satoshi::ZERO,
         }
     }
 

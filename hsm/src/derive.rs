@@ -5,9 +5,12 @@ use secp256k1::{PublicKey, SecretKey};
 use tx::error::KeyError;
 use tx::setup::Basepoints;
 use wire::hkdf::hkdf;
-use wire::{ChannelDbid, CommitmentNumber, NodeId};
+use wire::{ChannelDbid, CommitmentNumber, NodeId, Preimage};
 use zeroize::Zeroizing;
 
+use crate::invoices::PreimageNumber;
+use crate::label::Label;
+use crate::node_key::NodeKey;
 use crate::secret::{Key, Secret};
 use crate::seed::Seed;
 
@@ -18,21 +21,22 @@ const SALTS: u32 = 4;
 pub(crate) fn expand<const N: usize>(
     salt: Option<&[u8]>,
     secret: &[u8],
-    info: &[u8],
+    label: Label<'_>,
 ) -> Result<Secret<N>, KeyError> {
     let mut out = Secret::new([0; N]);
-    hkdf(salt.unwrap_or_default(), secret, info, &mut *out).map_err(|_| KeyError::OffCurve)?;
+    hkdf(salt.unwrap_or_default(), secret, label.info(), &mut *out)
+        .map_err(|_| KeyError::OffCurve)?;
     Ok(out)
 }
 
 /// The same with a counter as salt, until `accept` takes the result.
 pub(crate) fn expand_until<T>(
     secret: &[u8],
-    info: &[u8],
+    label: Label<'_>,
     accept: impl Fn(&Secret<32>) -> Option<T>,
 ) -> Result<T, KeyError> {
     for salt in 0..SALTS {
-        let out = expand::<32>(Some(&salt.to_le_bytes()), secret, info)?;
+        let out = expand::<32>(Some(&salt.to_le_bytes()), secret, label)?;
         if let Some(taken) = accept(&out) {
             return Ok(taken);
         }
@@ -42,23 +46,39 @@ pub(crate) fn expand_until<T>(
 
 /// The keys of the node itself; the wallet's are in [`crate::wallet`].
 pub(crate) struct NodeKeys {
-    pub(crate) node: Key,
+    pub(crate) key: NodeKey,
     pub(crate) node_id: NodeId,
     channels: Secret<32>,
     /// Authenticates the journal.
     pub(crate) journal: Secret<32>,
+    preimages: Secret<32>,
+    users: Secret<32>,
 }
 
 impl NodeKeys {
     pub(crate) fn derive(seed: &Seed) -> Result<NodeKeys, KeyError> {
         let half = seed.first_half();
-        let node = expand_until(half.as_slice(), b"nodeid", key)?;
+        let node = NodeKey::new(expand_until(half.as_slice(), Label::NodeId, key)?);
         Ok(NodeKeys {
             node_id: NodeId(node.public()),
-            node,
-            channels: expand(None, half.as_slice(), b"peer seed")?,
-            journal: expand(None, half.as_slice(), b"bulkhead hsm-journal")?,
+            key: node,
+            channels: expand(None, half.as_slice(), Label::PeerSeed)?,
+            journal: expand(None, half.as_slice(), Label::Journal)?,
+            preimages: expand(None, half.as_slice(), Label::Preimages)?,
+            users: expand(None, seed.whole(), Label::DerivedSecrets)?,
         })
+    }
+
+    /// The preimage of an invoice of ours: H4 says when it may leave.
+    pub(crate) fn preimage(&self, number: PreimageNumber) -> Result<Preimage, KeyError> {
+        let salt = number.0.to_le_bytes();
+        let secret = expand::<32>(Some(&salt), &self.preimages[..], Label::Preimage)?;
+        Ok(Preimage(*secret))
+    }
+
+    /// What `makesecret` gives for a user's label.
+    pub(crate) fn user_secret(&self, info: &[u8]) -> Result<Secret<32>, KeyError> {
+        expand(None, &self.users[..], Label::User(info))
     }
 
     pub(crate) fn channel(
@@ -71,7 +91,7 @@ impl NodeKeys {
         for (to, from) in salt.iter_mut().zip(bytes) {
             *to = from;
         }
-        let seed = expand::<32>(Some(&salt), &self.channels[..], b"per-peer seed")?;
+        let seed = expand::<32>(Some(&salt), &self.channels[..], Label::PerPeerSeed)?;
         ChannelKeys::derive(&seed)
     }
 }
@@ -93,7 +113,7 @@ pub(crate) struct ChannelKeys {
 
 impl ChannelKeys {
     fn derive(seed: &Secret<32>) -> Result<ChannelKeys, KeyError> {
-        let all = expand::<192>(None, &seed[..], b"c-lightning")?;
+        let all = expand::<192>(None, &seed[..], Label::ChannelKeys)?;
         let mut parts = all.chunks_exact(32).map(|chunk| {
             let mut part = Secret::new([0; 32]);
             part.copy_from_slice(chunk);

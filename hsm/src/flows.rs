@@ -167,6 +167,21 @@ impl Flows {
         flow.budget = Some(Budget { paid, ..budget });
     }
 
+    /// Nothing more is paid from the budget of this hash. What was paid stays paid.
+    pub(crate) fn end_budget(&mut self, hash: PaymentHash) {
+        let Some(flow) = self.0.get_mut(&hash) else {
+            return;
+        };
+        if let Some(budget) = &mut flow.budget {
+            budget.limit = budget.paid;
+        }
+        flow.budget
+            .take_if(|budget| budget.paid == MilliSatoshi::ZERO);
+        if *flow == Flow::default() {
+            self.0.remove(&hash);
+        }
+    }
+
     pub(crate) fn drop_over(&mut self, now: UnixTime) {
         self.0.retain(|_, flow| !flow.is_over(now));
     }
@@ -197,7 +212,7 @@ impl Flow {
 
     /// Nothing moves and nothing is going to: the payment was made, or nobody has asked for it
     /// for a while. Whoever asks again is asked for approval again.
-    fn is_over(&self, now: UnixTime) -> bool {
+    pub(crate) fn is_over(&self, now: UnixTime) -> bool {
         let held = self
             .budget
             .as_ref()

@@ -1,35 +1,43 @@
 //! The whole signer: keys, state and journal.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use bitcoin::hashes::{Hash, sha256d};
-use bitcoin::{ScriptBuf, Transaction, Witness};
-use secp256k1::ecdh::SharedSecret;
-use secp256k1::ecdsa::Signature;
-use secp256k1::{Message, PublicKey, SECP256K1};
+use bitcoin::Transaction;
+use secp256k1::PublicKey;
 use tx::error::KeyError;
 use tx::setup::Basepoints;
 use tx::signer::{EcdhSecret, Reply, Request};
 use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
-use wire::{Body, ChainHash, ChannelDbid, ChannelUpdate, CommitmentNumber, NodeId};
+use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 
+use crate::bucket::{Bucket, Rate};
 use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::folder::Folder;
 use crate::journal;
 use crate::journal::{Database, Journal, JournalError, Mark};
+use crate::node_key::NodeKey;
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
-use crate::secret::{Key, Secret, scrub_stack};
+use crate::secret::{Secret, scrub_stack};
 use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
+use crate::spend::Refusals;
 use crate::state::State;
 use crate::tickets::View;
 use crate::time::UnixTime;
-use crate::wallet::{Address, Coin, Wallet, check_amounts, check_coins};
+use crate::wallet::{Address, Wallet};
 
 /// Most points in one batch (K2).
 const MAX_BATCH: usize = 64;
+/// Points of one channel. Each of its HTLCs has one, and after a restart those that are undecided,
+/// at most 483, have it again: some thousands a second are the most that a channel has seen.
+pub(crate) const POINTS: Rate = Rate {
+    capacity: 50_000,
+    refill: 20_000,
+    every: 1,
+};
 
 /// The signer does not start (rule B2).
 #[derive(Debug, thiserror::Error)]
@@ -88,13 +96,21 @@ pub struct Hsm {
     folder: Folder,
     chain_hash: ChainHash,
     /// As [`Hsm::set_now`] last said; 0 until then.
-    now: UnixTime,
+    pub(crate) now: UnixTime,
+    pub(crate) refusals: Refusals,
     pub(crate) node: NodeKeys,
     pub(crate) wallet: Wallet,
     pub(crate) state: State,
     journal: Journal,
     /// Channels' keys, derived when first needed.
     pub(crate) channel_keys: HashMap<ChannelDbid, ChannelKeys>,
+    /// How many shared secrets each channel may ask for (K2), and how many were given.
+    pub(crate) ecdh: HashMap<ChannelDbid, Bucket>,
+    shared_secrets: u64,
+    /// How many channel_updates each channel may have (G3).
+    pub(crate) updates: HashMap<ChannelDbid, Bucket>,
+    /// With so many invoices registered, old ones are looked for.
+    pub(crate) sweep_invoices_at: usize,
 }
 
 /// What opening gives.
@@ -187,11 +203,16 @@ impl Hsm {
             folder,
             chain_hash,
             now: UnixTime::default(),
+            refusals: Refusals::default(),
             wallet: Wallet::derive(seed)?,
             node,
             state,
             journal,
             channel_keys: HashMap::new(),
+            ecdh: HashMap::new(),
+            shared_secrets: 0,
+            updates: HashMap::new(),
+            sweep_invoices_at: 0,
         };
         hsm.record(hsm.journal.start());
         hsm.sync()?;
@@ -301,7 +322,7 @@ impl Hsm {
             .compact(&self.folder, self.chain_hash, &self.state)
     }
 
-    fn channel(&self, dbid: ChannelDbid) -> Result<&Channel, Refused> {
+    pub(crate) fn channel(&self, dbid: ChannelDbid) -> Result<&Channel, Refused> {
         self.state
             .channels
             .get(&dbid)
@@ -359,6 +380,8 @@ impl Hsm {
             return Err(Refused::HasFunding(dbid));
         }
         self.channel_keys.remove(&dbid);
+        self.ecdh.remove(&dbid);
+        self.updates.remove(&dbid);
         self.record(Record::Forget { dbid });
         Ok(())
     }
@@ -402,17 +425,40 @@ impl Hsm {
             .channel_keys
             .get(&dbid)
             .ok_or(Refused::NoChannel(dbid))?;
-        let scripts = self.wallet.scripts(self.state.next_address);
-        let ecdh = |points: &[PublicKey]| ecdh_batch(&self.node.node, points);
+        let ours = self.destinations();
+        let bucket = Cell::new(self.ecdh_bucket(dbid));
+        let now = self.now;
+        let ecdh = |points: &[PublicKey]| {
+            let mut left = bucket.get();
+            let reply = ecdh_batch(&self.node.key, dbid, points, &mut left, now);
+            bucket.set(left);
+            reply
+        };
         let view = View {
             state: &self.state,
             dbid,
         };
-        let decision = channel.decide(request, keys, view, &scripts, &ecdh)?;
+        let decision = channel.decide(request, keys, view, &ours, &ecdh)?;
+        if let Reply::SharedSecrets { secrets } = &decision.reply {
+            self.shared_secrets = self.shared_secrets.saturating_add(secrets.len() as u64);
+            self.ecdh.insert(dbid, bucket.get());
+        }
         if let Some(change) = decision.change {
+            self.charge_push(dbid, &change)?;
             self.record(Record::Channel { dbid, change });
         }
         Ok(decision.reply)
+    }
+
+    fn ecdh_bucket(&self, dbid: ChannelDbid) -> Bucket {
+        let known = self.ecdh.get(&dbid).copied();
+        known.unwrap_or_else(|| Bucket::full(POINTS, self.now))
+    }
+
+    /// How many onions' shared secrets were given since the start.
+    #[must_use]
+    pub fn shared_secrets(&self) -> u64 {
+        self.shared_secrets
     }
 
     fn derive_channel_keys(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
@@ -428,7 +474,7 @@ impl Hsm {
     /// # Errors
     /// The act is not genuine.
     pub fn noise_step(&self, step: &KeyStep) -> Result<KeyStepReply, NoiseError> {
-        key_step(step, |point| ecdh(&self.node.node, point))
+        key_step(step, |point| self.node.key.ecdh(point))
     }
 
     /// Allocates the next wallet address.
@@ -441,111 +487,24 @@ impl Hsm {
         self.record(Record::Address { index });
         Ok(address)
     }
-
-    /// Signs every input of `tx`, which spends `coins`, one for each input, in order.
-    ///
-    /// # Errors
-    /// W2, W3, W6.
-    pub fn sign_spend(
-        &mut self,
-        tx: &Transaction,
-        coins: &[Coin],
-    ) -> Result<Vec<Witness>, Refused> {
-        check_amounts(tx, coins)?;
-        let unknown = coins
-            .iter()
-            .find(|coin| coin.key.index >= self.state.next_address);
-        if let Some(coin) = unknown {
-            return Err(Refused::NoAddress(coin.key.index));
-        }
-        let new = check_coins(&self.state.coins, tx, coins)?;
-        self.check_fundings(tx)?;
-        let witnesses = self.wallet.sign(tx, coins)?;
-        if !new.is_empty() {
-            self.record(Record::Coins { coins: new });
-        }
-        Ok(witnesses)
-    }
-
-    /// W6: what pays to a channel's funding script is its funding output, and our commitment 0 can
-    /// bring the money back.
-    fn check_fundings(&self, tx: &Transaction) -> Result<(), Refused> {
-        let p2wsh = |script: &ScriptBuf| script.is_p2wsh();
-        if !tx.output.iter().any(|output| p2wsh(&output.script_pubkey)) {
-            return Ok(());
-        }
-        let txid = tx.compute_txid();
-        for (dbid, channel) in &self.state.channels {
-            let Some(setup) = channel.setup() else {
-                continue;
-            };
-            let script = setup.funding_script_pubkey();
-            for (vout, output) in (0u32..).zip(&tx.output) {
-                if output.script_pubkey != script {
-                    continue;
-                }
-                let ready = channel.funded().is_ok_and(|funded| {
-                    let outpoint = funded.funding.outpoint;
-                    funded.local.is_some()
-                        && (outpoint.txid, outpoint.vout) == (txid, vout)
-                        && output.value.to_sat() == funded.funding.value.0
-                });
-                if !ready {
-                    return Err(Refused::FundingTooEarly(*dbid));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Signs a channel_update of ours; its signature field is not looked at.
-    ///
-    /// # Errors
-    /// G1: another chain.
-    pub fn sign_channel_update(&self, update: &ChannelUpdate) -> Result<Signature, Refused> {
-        if update.chain_hash != self.chain_hash {
-            return Err(Refused::OtherChain);
-        }
-        let bytes = update.to_bytes();
-        let signed = bytes.get(ChannelUpdate::SIGNED_FROM..).unwrap_or_default();
-        let hash = sha256d::Hash::hash(signed);
-        let message = Message::from_digest(hash.to_byte_array());
-        Ok(SECP256K1.sign_ecdsa(&message, self.node.node.secret()))
-    }
-
-    /// Signs an invoice of `chain_hash`'s network by its BOLT 11 hash, which hsmd computes from the
-    /// invoice's fields: compact signature and recovery id (0 to 3).
-    ///
-    /// # Errors
-    /// I1: another chain.
-    pub fn sign_bolt11(
-        &self,
-        chain_hash: ChainHash,
-        hash: [u8; 32],
-    ) -> Result<([u8; 64], u8), Refused> {
-        if chain_hash != self.chain_hash {
-            return Err(Refused::OtherChainInvoice);
-        }
-        let message = Message::from_digest(hash);
-        let signature = SECP256K1.sign_ecdsa_recoverable(&message, self.node.node.secret());
-        let (id, bytes) = signature.serialize_compact();
-        // A recovery id is 0 to 3.
-        Ok((bytes, id.to_i32().unsigned_abs() as u8))
-    }
 }
 
-/// BOLT 4, Shared Secret; BOLT 8, ECDH: SHA-256 of the compressed product.
-fn ecdh(key: &Key, point: &PublicKey) -> [u8; 32] {
-    SharedSecret::new(point, key.secret()).secret_bytes()
-}
-
-fn ecdh_batch(key: &Key, points: &[PublicKey]) -> Result<Reply, Refused> {
+/// K2
+fn ecdh_batch(
+    key: &NodeKey,
+    dbid: ChannelDbid,
+    points: &[PublicKey],
+    left: &mut Bucket,
+    now: UnixTime,
+) -> Result<Reply, Refused> {
     if points.len() > MAX_BATCH {
         return Err(Refused::Batch(points.len()));
     }
-    let secrets = points
-        .iter()
-        .map(|point| EcdhSecret(ecdh(key, point)))
-        .collect();
-    Ok(Reply::SharedSecrets { secrets })
+    if !left.take(points.len() as u64, now) {
+        return Err(Refused::TooManyPoints(dbid));
+    }
+    let secrets = points.iter().map(|point| EcdhSecret(key.ecdh(point)));
+    Ok(Reply::SharedSecrets {
+        secrets: secrets.collect(),
+    })
 }

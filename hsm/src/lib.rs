@@ -24,13 +24,20 @@
 )]
 
 pub mod audit;
+mod bucket;
 mod channel;
+mod coins;
 mod derive;
 mod flows;
 mod folder;
+mod gossip;
 mod hsm;
+mod invoices;
 mod journal;
+mod label;
+mod limits;
 pub mod msgs;
+mod node_key;
 pub mod offline;
 mod pay;
 mod record;
@@ -38,17 +45,23 @@ mod refused;
 pub mod rules;
 mod secret;
 mod seed;
+mod spend;
+mod spending;
 mod state;
 #[cfg(test)]
 mod tests;
 mod tickets;
 mod time;
+mod user;
+mod velocity;
 mod wallet;
 
 pub use hsm::{Hsm, Known, Locked, NewChannel, OpenError, Opened, seed_file};
+pub use invoices::PreimageHolder;
 pub use journal::{Database, JournalError, Mark};
+pub use limits::{Allowance, Approvable, FLOOR, Limit, Limits, Payout, Refusal, Standing};
 pub use pay::Payment;
-pub use refused::{Phase, Refused, Rule};
+pub use refused::{OverLimit, Phase, Refused, Rule, UpdateFault};
 pub use secret::{Memory, memory, scrub_stack};
 pub use seed::{Origin, Passphrase, SeedError, SeedFormat, StoredSeed};
 pub use time::UnixTime;

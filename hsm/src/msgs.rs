@@ -25,19 +25,21 @@ pub enum Role {
     Wallet,
     Gossip,
     Invoice,
+    Rpc,
     Operator,
     Pay,
 }
 
 impl Role {
     /// As hsmd's page has them.
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::Ctl,
         Role::Noise,
         Role::Chan,
         Role::Wallet,
         Role::Gossip,
         Role::Invoice,
+        Role::Rpc,
         Role::Operator,
         Role::Pay,
     ];
@@ -51,6 +53,7 @@ impl Role {
             Role::Wallet => "WALLET",
             Role::Gossip => "GOSSIP",
             Role::Invoice => "INVOICE",
+            Role::Rpc => "RPC",
             Role::Operator => "OPERATOR",
             Role::Pay => "PAY",
         }
@@ -68,6 +71,7 @@ impl Role {
             Role::Wallet => "lightningd's wallet: coins on chain",
             Role::Gossip => "lightningd: announcements",
             Role::Invoice => "lightningd: invoices",
+            Role::Rpc => "lightningd: what its users ask by name",
             Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
             Role::Pay => "lightningd: what may be paid",
         }
@@ -155,7 +159,7 @@ msgs! {
     }
     Chan {
         Setup "Setup" -> "done", Phases(&[Stub, Opening, Active, Closing]),
-            key "", rules [S1, S2], journal "the terms";
+            key "", rules [S1, S2, A1, A2], journal "the terms, what is pushed";
         SetFunding "SetFunding" -> "done", Phases(&[Opening, Active, Closing]),
             key "", rules [S1], journal "the funding output";
         SignRemote "SignRemote" -> "signatures of the peer's commitment and its HTLC transactions",
@@ -182,21 +186,49 @@ msgs! {
         GetAddress "GetAddress" -> "index, scripts", Open,
             key "wallet", rules [W3], journal "the index";
         SignSpend "Sign" -> "witnesses of all inputs", Open,
-            key "wallet", rules [W2, W3, W6], journal "amounts of coins seen first";
+            key "wallet", rules [W1, W2, W3, W4, W5, W6, W7, A2], journal "coins, what leaves";
+        SeenCoins "Seen" -> "done", Open,
+            key "", rules [W3], journal "amounts of coins seen first";
+        CheckShutdown "CheckShutdown" -> "done", Open,
+            key "", rules [S2], journal "";
     }
     Gossip {
-        SignChannelUpdate "SignChannelUpdate" -> "signature", Open,
-            key "node", rules [G1], journal "";
+        SignChannelUpdate "SignChannelUpdate" -> "timestamp, signature", Phases(&[Active, Closing]),
+            key "node", rules [G1, G2, G3], journal "timestamp (written; on disk with the next record that is waited for)";
     }
     Invoice {
+        NewPreimage "NewPreimage" -> "payment hash", Open,
+            key "preimages", rules [H4], journal "its number (written; on disk before an invoice is signed for it)";
         SignBolt11 "SignBolt11" -> "signature", Open,
-            key "node", rules [I1], journal "";
+            key "node", rules [I1], journal "payment hash, amount, expiry";
+        Release "Release" -> "preimage", Open,
+            key "preimages", rules [H4], journal "";
+    }
+    Rpc {
+        MakeSecret "MakeSecret" -> "a user's secret", Open,
+            key "derived secrets", rules [R2], journal "";
+        SignMessage "SignMessage" -> "signature", Open,
+            key "node", rules [D2], journal "";
     }
     Operator {
         Status "Status" -> "locked or not, node id, seed file, program, sandbox", Always,
             key "", rules [], journal "";
         Unlock "Unlock" -> "node id", BeforeInit,
             key "", rules [B2, D4], journal "its header, on a first start";
+        Limits "Limits" -> "settings, what is used and left", Open,
+            key "", rules [], journal "payments that are over";
+        SetLimits "SetLimits" -> "done", Open,
+            key "", rules [W2], journal "the settings";
+        Allowlist "Allowlist" -> "scripts", Open,
+            key "", rules [], journal "";
+        AllowlistAdd "AllowlistAdd" -> "done", Open,
+            key "", rules [W1], journal "the script";
+        AllowlistRemove "AllowlistRemove" -> "done", Open,
+            key "", rules [], journal "the script";
+        Refusals "Refusals" -> "what was refused for a limit", Open,
+            key "", rules [], journal "";
+        Approve "Approve" -> "done", Open,
+            key "", rules [], journal "what is approved";
         AuditHead "AuditHead" -> "number and hash of the audit log's last line", Always,
             key "", rules [], journal "";
         AuditTail "AuditTail" -> "lines of the audit log", Always,
@@ -204,7 +236,7 @@ msgs! {
     }
     Pay {
         ApproveBolt11 "ApproveBolt11" -> "done", Open,
-            key "", rules [A1, I1], journal "hash, payee, limit (written; on disk with the HTLC that follows)";
+            key "", rules [A1, A2, I1], journal "hash, payee, limit, what is charged (written; on disk with the HTLC that follows)";
     }
 }
 

@@ -35,6 +35,9 @@ impl Hsm {
         if payment.chain_hash != self.chain_hash() {
             return Err(Refused::OtherChainInvoice);
         }
+        if self.state.flows.len() >= MAX_BUDGETS {
+            self.end_payments();
+        }
         let (hash, now) = (payment.payment_hash, self.now());
         // A fee without bound is bounded by what there is.
         let limit = payment.amount.saturating_add(payment.max_fee);
@@ -54,6 +57,7 @@ impl Hsm {
         if before.is_none() && full && self.state.flows.open_budgets(now) >= MAX_BUDGETS {
             return Err(Refused::TooManyPayments(MAX_BUDGETS));
         }
+        self.charge_payment(hash, limit)?;
         self.record(Record::Approved {
             hash,
             budget: Budget {

@@ -3,18 +3,26 @@
 //! The encoding is that of ipc-transport's codec. Variants are only ever added at the end, and
 //! their fields never change: older journals stay readable.
 
-use bitcoin::OutPoint;
+use bitcoin::{OutPoint, ScriptBuf, Txid};
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
 use tx::ledger::Delta;
 use tx::setup::{Funding, Setup};
 use tx::signer::{RevocationSecret, Ticket};
-use wire::{ChannelDbid, CommitmentNumber, NodeId, PaymentHash, Satoshi};
+use wire::{
+    ChannelDbid, CommitmentNumber, MilliSatoshi, NodeId, PaymentHash, Satoshi, ShortChannelId,
+};
 
 use crate::channel::Channel;
+use crate::coins::Pin;
 use crate::flows::{Budget, Flow};
+use crate::invoices::{PreimageNumber, Registered, Terms};
 use crate::journal::Heads;
+use crate::limits::{Approvable, Limits};
+use crate::spending::{Cause, Grant, Spending};
+
+use crate::time::UnixTime;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
@@ -35,7 +43,7 @@ pub(crate) enum Record {
     Forget {
         dbid: ChannelDbid,
     },
-    /// Amounts of coins, as first said.
+    /// Coins that are there, with their amounts as first said.
     Coins {
         coins: Vec<(OutPoint, Satoshi)>,
     },
@@ -65,6 +73,79 @@ pub(crate) enum Record {
         hash: PaymentHash,
         flow: Flow,
     },
+    /// A transaction of the wallet was signed.
+    Spent(Box<Spent>),
+    /// So much of what may be paid over channels is for this.
+    Paid {
+        at: UnixTime,
+        cause: Cause,
+        grant: Grant,
+    },
+    /// Nothing more is paid for it; of what it was charged, `unspent` flows back.
+    PaymentEnded {
+        hash: PaymentHash,
+        unspent: MilliSatoshi,
+    },
+    /// By the operator, as the next three.
+    Limits(Limits),
+    Allowed {
+        script: ScriptBuf,
+    },
+    Disallowed {
+        script: ScriptBuf,
+    },
+    OperatorApproved {
+        at: UnixTime,
+        what: Approvable,
+    },
+    /// Coins in a compacted journal.
+    SnapshotCoins {
+        pins: Vec<(OutPoint, Pin)>,
+    },
+    /// What has left and may leave, in a compacted journal.
+    SnapshotSpending(Box<Spending>),
+    /// A preimage was derived, and its hash given out.
+    Preimage {
+        number: PreimageNumber,
+        payment_hash: PaymentHash,
+    },
+    /// An invoice was signed.
+    Invoice {
+        payment_hash: PaymentHash,
+        terms: Terms,
+    },
+    /// Invoices that can no longer be paid were forgotten.
+    DropInvoices {
+        now: UnixTime,
+    },
+    /// A channel_update was signed.
+    Update {
+        dbid: ChannelDbid,
+        scid: ShortChannelId,
+        timestamp: u32,
+    },
+    /// Preimages in a compacted journal.
+    SnapshotPreimages {
+        next: PreimageNumber,
+        unsigned: Vec<(PaymentHash, PreimageNumber)>,
+    },
+    /// Invoices in a compacted journal.
+    SnapshotInvoices {
+        invoices: Vec<(PaymentHash, Registered)>,
+    },
+}
+
+/// A transaction that spends coins of the wallet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spent {
+    pub(crate) at: UnixTime,
+    pub(crate) txid: Txid,
+    pub(crate) inputs: Vec<(OutPoint, Satoshi)>,
+    /// Outputs to the wallet.
+    pub(crate) ours: Vec<(OutPoint, Satoshi)>,
+    pub(crate) grant: Grant,
+    /// The one of `inputs` that the grant stands with.
+    pub(crate) coin: OutPoint,
 }
 
 impl Record {
@@ -75,6 +156,10 @@ impl Record {
     /// the next SignRemote, which comes behind them in the same file and is waited for, as is every
     /// commitment of another channel that a forwarded HTLC ends up in. kill -9 loses nothing that
     /// was written. The same holds for an approval: the HTLC that it is for stands behind it.
+    ///
+    /// A lost Preimage is derived once more: no invoice was signed for it, since the record of that
+    /// comes behind it and is waited for. A lost Update's timestamp is behind the clock by then, and
+    /// lost DropInvoices are dropped again.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Record::Channel { change, .. } => match change {
@@ -87,16 +172,28 @@ impl Record {
                 | Change::Onchain
                 | Change::Stale => false,
             },
-            Record::Approved { .. } => true,
+            Record::Approved { .. } | Record::Paid { .. } => true,
             Record::Address { .. }
             | Record::NewChannel { .. }
             | Record::Forget { .. }
             | Record::Coins { .. }
             | Record::SnapshotCounters { .. }
+            | Record::Invoice { .. }
+            | Record::SnapshotPreimages { .. }
+            | Record::SnapshotInvoices { .. }
             | Record::SnapshotChannel { .. }
             | Record::Start { .. }
             | Record::SnapshotHeads(_)
-            | Record::SnapshotFlow { .. } => false,
+            | Record::SnapshotFlow { .. }
+            | Record::Spent(_)
+            | Record::PaymentEnded { .. }
+            | Record::Limits(_)
+            | Record::Allowed { .. }
+            | Record::Disallowed { .. }
+            | Record::OperatorApproved { .. }
+            | Record::SnapshotCoins { .. }
+            | Record::SnapshotSpending(_) => false,
+            Record::Preimage { .. } | Record::DropInvoices { .. } | Record::Update { .. } => true,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use bitcoin::OutPoint;
+use bitcoin::{OutPoint, ScriptBuf};
+use invoice::BuildError;
 use tx::error::{KeyError, TxError};
 use tx::ledger::{HtlcKey, LedgerError};
 use wire::{
@@ -10,11 +11,16 @@ use wire::{
     Satoshi, Side,
 };
 
+use crate::limits::{Allowance, Standing};
+
 /// Ids as in docs/policy-rules.md. None can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// An approval binds hash, amount, payee and expiry.
+    /// An approval binds hash, amount, payee and expiry; what is paid stays below a limit, or the
+    /// operator approved it.
     A1,
+    /// What has left is remembered.
+    A2,
     /// What is answered is on the disk first, and nothing on it can be changed.
     B1,
     /// The files belong together and to this node, and nothing is created beside something old.
@@ -37,36 +43,54 @@ pub enum Rule {
     C7,
     /// No digest, transaction or path in any message; kept by their types, so nothing refuses by it.
     D1,
+    /// A key signs in its own domains alone.
+    D2,
     /// Who asks is the socket.
     D3,
     /// What may be asked in which phase.
     D4,
-    /// Announcements are typed and of our chain.
+    /// Announcements are typed; chain, direction and names are the channel's.
     G1,
+    /// Timestamps of announcements increase, and follow the clock.
+    G2,
+    /// Fees and limits are in bounds, and updates are few.
+    G3,
     /// An HTLC goes out only for one that came in, or for a payment that was approved.
     H1,
     /// What has paid for another HTLC goes back only when nobody can claim that one.
     H2,
     /// An HTLC leaves as paid only with its preimage.
     H3,
-    /// Invoices are of our chain.
+    /// A preimage of ours leaves only for HTLCs that pay.
+    H4,
+    /// Invoices are of our chain, and each hash is registered once.
     I1,
     /// The handshake's key step is done here.
     K1,
-    /// Batches are bounded.
+    /// Onions are opened in bounded batches, at a bounded rate.
     K2,
     /// Mutual close: no HTLCs, our script, a capped fee.
     M1,
+    /// Secrets are those of a closed list, and a user's own.
+    R2,
     /// Setup is immutable and in range.
     S1,
-    /// Our shutdown script is ours.
+    /// Our shutdown script is ours or on the operator's allowlist.
     S2,
+    /// Every output of the wallet is ours, a channel's, on the allowlist, approved, or within W4.
+    W1,
     /// Fees of wallet transactions.
     W2,
     /// A coin's amount is what was first said.
     W3,
+    /// What leaves the wallet in a day stays below a limit.
+    W4,
+    /// A signature commits to all inputs and outputs.
+    W5,
     /// A channel is funded only after our commitment 0 is verified.
     W6,
+    /// A funding takes the funding output, change and a fee.
+    W7,
 }
 
 impl fmt::Display for Rule {
@@ -122,8 +146,13 @@ pub enum Refused {
     NoFunding,
     #[error("{0} is out of range")]
     OutOfRange(&'static str),
-    #[error("the shutdown script is not one of this wallet's, or not the one fixed at opening")]
-    ForeignScript,
+    #[error("the shutdown script is not the one fixed at opening")]
+    OtherShutdown,
+    #[error(
+        "{0:x} is neither a script of this wallet nor on the allowlist; the operator can put it \
+         there: lightning-hsmtool allowlist add {0:x}"
+    )]
+    ForeignScript(ScriptBuf),
     #[error("commitment 0 takes no deltas")]
     DeltasAtZero,
     #[error("commitment {got} of this side, where {newest:?} is the newest")]
@@ -228,6 +257,8 @@ pub enum Refused {
     CloseSignature,
     #[error("{0} points in one batch")]
     Batch(usize),
+    #[error("channel {0} has asked for too many shared secrets lately")]
+    TooManyPoints(ChannelDbid),
     #[error("no address of this wallet has index {0}")]
     NoAddress(u32),
     #[error("all addresses are used up")]
@@ -236,6 +267,27 @@ pub enum Refused {
     OutputsExceedInputs { inputs: Satoshi, outputs: Satoshi },
     #[error("no input, no output, or amounts out of range")]
     EmptySpend,
+    #[error(
+        "a fee of {fee} is above the cap of {most}; the operator can move it: lightning-hsmtool \
+         set-limits --max-fee {fee_sat}", fee_sat = fee.0
+    )]
+    SpendFee { fee: Satoshi, most: Satoshi },
+    #[error(
+        "a feerate of {feerate} is above the cap of {most}; the operator can move it: \
+         lightning-hsmtool set-limits --max-feerate {rate}", rate = feerate.0
+    )]
+    SpendFeerate {
+        feerate: FeeratePerKw,
+        most: FeeratePerKw,
+    },
+    #[error("{0}")]
+    Setting(&'static str),
+    #[error("more than 256 outputs to others, or one with a script of more than 83 bytes")]
+    OddOutputs,
+    #[error("{0} cannot be on the allowlist")]
+    NotAllowable(&'static str),
+    #[error(transparent)]
+    OverLimit(#[from] Box<OverLimit>),
     #[error("coin {0} comes twice")]
     CoinTwice(OutPoint),
     #[error("coin {0} had another amount before")]
@@ -244,10 +296,86 @@ pub enum Refused {
         "an output to channel {0} is not its funding output, or its commitment 0 is not verified"
     )]
     FundingTooEarly(ChannelDbid),
-    #[error("it is for another chain")]
-    OtherChain,
+    #[error("{0}")]
+    Update(UpdateFault),
+    #[error("there is no timestamp above the last one")]
+    NoMoreTimestamps,
+    #[error("channel {0} had too many updates lately")]
+    TooManyUpdates(ChannelDbid),
     #[error("it is for another chain")]
     OtherChainInvoice,
+    #[error("{0}")]
+    Fields(BuildError),
+    #[error("another invoice was signed for payment hash {0}")]
+    HashRegistered(PaymentHash),
+    #[error("the preimage of payment hash {0} is not where the request says")]
+    PreimageHolder(PaymentHash),
+    #[error("{0} invoices can still be paid, and no more are taken: let some expire")]
+    TooManyInvoices(usize),
+    #[error("no preimage of this signer's is registered for payment hash {0}")]
+    NotOurPreimage(PaymentHash),
+    #[error("a label of {0} bytes is too long")]
+    LabelTooLong(usize),
+    #[error("a text of {0} bytes is too long")]
+    TextTooLong(usize),
+    #[error("{committed} of {amount} is committed")]
+    NotPaid {
+        committed: MilliSatoshi,
+        amount: MilliSatoshi,
+    },
+}
+
+/// What is wrong with a channel_update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateFault {
+    #[error("it is for another chain")]
+    Chain,
+    #[error("it is not for our direction")]
+    Direction,
+    #[error("flags or fields that are not known")]
+    Flags,
+    #[error("the channel has had too many names")]
+    Names,
+    #[error("htlc_minimum_msat is above htlc_maximum_msat")]
+    MinimumAboveMaximum,
+    #[error("htlc_maximum_msat is above the channel's capacity")]
+    AboveCapacity,
+    #[error("the fees are out of bounds")]
+    Fees,
+    #[error("cltv_expiry_delta is out of bounds")]
+    CltvDelta,
+}
+
+impl UpdateFault {
+    fn rule(self) -> Rule {
+        match self {
+            UpdateFault::Chain
+            | UpdateFault::Direction
+            | UpdateFault::Flags
+            | UpdateFault::Names => Rule::G1,
+            UpdateFault::MinimumAboveMaximum
+            | UpdateFault::AboveCapacity
+            | UpdateFault::Fees
+            | UpdateFault::CltvDelta => Rule::G3,
+        }
+    }
+}
+
+/// More than a limit leaves to something that nobody approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{amount} would leave {which}, and {left} is left of the {limit} that may in 24 hours; the \
+     operator can allow it: lightning-hsmtool approve {number}",
+    limit = standing.limit,
+    left = standing.left()
+)]
+pub struct OverLimit {
+    pub rule: Rule,
+    pub which: Allowance,
+    pub amount: MilliSatoshi,
+    pub standing: Standing,
+    /// By which the operator finds it.
+    pub number: u32,
 }
 
 impl Refused {
@@ -266,7 +394,7 @@ impl Refused {
             | Refused::FundingChanged
             | Refused::NoFunding
             | Refused::OutOfRange(_) => Rule::S1,
-            Refused::ForeignScript => Rule::S2,
+            Refused::ForeignScript(_) | Refused::OtherShutdown => Rule::S2,
             Refused::Build(_) | Refused::Key(_) => Rule::C1,
             Refused::Ledger(LedgerError::WrongPreimage(_)) => Rule::H3,
             Refused::DeltasAtZero
@@ -304,15 +432,30 @@ impl Refused {
                 Rule::A1
             }
             Refused::NotSettled | Refused::CloseFee { .. } | Refused::CloseSignature => Rule::M1,
-            Refused::Batch(_) => Rule::K2,
-            Refused::OutputsExceedInputs { .. } | Refused::EmptySpend => Rule::W2,
+            Refused::Batch(_) | Refused::TooManyPoints(_) => Rule::K2,
+            Refused::OutputsExceedInputs { .. }
+            | Refused::EmptySpend
+            | Refused::SpendFee { .. }
+            | Refused::SpendFeerate { .. }
+            | Refused::Setting(_) => Rule::W2,
+            Refused::NotAllowable(_) | Refused::OddOutputs => Rule::W1,
+            Refused::OverLimit(over) => over.rule,
             Refused::NoAddress(_)
             | Refused::NoMoreAddresses
             | Refused::CoinTwice(_)
             | Refused::CoinChanged(_) => Rule::W3,
             Refused::FundingTooEarly(_) => Rule::W6,
-            Refused::OtherChain => Rule::G1,
-            Refused::OtherChainInvoice => Rule::I1,
+            Refused::Update(fault) => fault.rule(),
+            Refused::NoMoreTimestamps => Rule::G2,
+            Refused::TooManyUpdates(_) => Rule::G3,
+            Refused::OtherChainInvoice
+            | Refused::Fields(_)
+            | Refused::HashRegistered(_)
+            | Refused::PreimageHolder(_)
+            | Refused::TooManyInvoices(_) => Rule::I1,
+            Refused::LabelTooLong(_) => Rule::R2,
+            Refused::TextTooLong(_) => Rule::D2,
+            Refused::NotOurPreimage(_) | Refused::NotPaid { .. } => Rule::H4,
         }
     }
 }

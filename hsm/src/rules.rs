@@ -31,8 +31,10 @@ macro_rules! rules {
 }
 
 rules! {
-    A1: "An approval of a payment binds its hash, amount with fee, payee and expiry, and there are only so many.",
+    A1: "An approval of a payment binds its hash, amount with fee, payee and expiry, and there are only so many. What is approved in 24 hours, the push of an opening counted, stays below the operator's limit, or the operator approved it.",
         in "hsm/src/pay.rs";
+    A2: "What has left, and what the operator said about it, survives a restart and a compaction; a clock that is set back frees nothing.",
+        in "hsm/src/velocity.rs";
     B1: "What was decided is in the journal and on the disk before anybody hears of it; a crash at any byte loses nothing of that, and a byte changed anywhere is refused. After an error of the disk nothing is written or answered any more.",
         in "hsm/src/journal.rs";
     B2: "Seed, journal and database belong together, to this chain and to one moment: an older copy of the journal or of the database is refused; nothing is created beside something old.",
@@ -55,36 +57,54 @@ rules! {
         in "hsm/src/channel/limits.rs";
     D1: "No message carries a digest, a transaction to sign, a merkle root, a label or a derivation path.",
         in "ipc/messages/hsm/src/lib.rs";
+    D2: "Each key signs hashes of a closed list of domains; a text for its own has 65,535 bytes at most.",
+        in "hsm/src/node_key.rs";
     D3: "Who asks, and of which channel, is the socket.",
         in "hsm/src/hsm.rs";
     D4: "What may be asked is a table of role, phase and message; nothing else is answered.",
         in "hsm/src/msgs.rs";
-    G1: "An announcement is made of typed fields and is for our chain.",
-        in "hsm/src/hsm.rs";
+    G1: "An announcement is made of typed fields; chain, direction and flags are the channel's own, and its names are few.",
+        in "hsm/src/gossip.rs";
+    G2: "The timestamp of an announcement is set here: now, or the second after the last one.",
+        in "hsm/src/gossip.rs";
+    G3: "Fees and limits of an announcement are in bounds, and announcements are few.",
+        in "hsm/src/gossip.rs";
     H1: "An HTLC goes out only for one that came in for good, with its hash, at least its amount and a later timeout, once; or within the budget of an approved payment.",
         in "hsm/src/tickets.rs";
     H2: "An HTLC that has paid for another fails only when that one can be claimed in no commitment that is not revoked and was not fulfilled.",
         in "hsm/src/tickets.rs";
     H3: "An HTLC leaves as paid only with its preimage.",
         in "protocol/tx/src/ledger.rs";
-    I1: "An invoice, ours or one to be paid, is read or encoded here and is for our chain.",
-        in "hsm/src/hsm.rs";
+    H4: "Preimages of our invoices are derived here, and leave only for HTLCs that are locked in on both sides and reach the invoice's amount.",
+        in "hsm/src/invoices.rs";
+    I1: "An invoice, ours or one to be paid, is read or encoded here and is for our chain; a payment hash of ours is registered once, and so many at most.",
+        in "hsm/src/invoices.rs";
     K1: "The step of a BOLT 8 handshake that needs the node key is done here, for genuine acts alone; derived keys leave, the shared secret does not.",
         in "hsm/src/hsm.rs";
-    K2: "A batch of onions has at most 64 points.",
+    K2: "A batch of onions has at most 64 points, and a channel at most 20,000 a second, 50,000 at once.",
         in "hsm/src/hsm.rs";
     M1: "A mutual close has no HTLCs, pays our balance to our script, and its fee is capped and comes from the opener.",
         in "hsm/src/channel/close.rs";
+    R2: "Labels of secrets are a closed list; a user's own lies below a secret that nothing else is derived from.",
+        in "hsm/src/label.rs";
     S1: "A channel's terms and funding output are fixed once and are in range.",
         in "hsm/src/channel/setup.rs";
-    S2: "The script that a close pays us to is this wallet's, and the one fixed at opening if one was.",
+    S2: "The script that a close pays us to is this wallet's or on the operator's allowlist, and the one fixed at opening if one was.",
         in "hsm/src/channel/close.rs";
-    W2: "A transaction of the wallet's pays no more than it spends.",
-        in "hsm/src/wallet.rs";
+    W1: "Each output of the wallet's is its own, a channel's funding, on the operator's allowlist, approved by the operator, or charged to what may leave (W4).",
+        in "hsm/src/spend.rs";
+    W2: "A transaction of the wallet's pays no more than it spends, and its fee is below two caps, approved or not.",
+        in "hsm/src/spend.rs";
     W3: "A coin is at one of our addresses, comes once, and has the amount that was first said.",
+        in "hsm/src/coins.rs";
+    W4: "What leaves the wallet in 24 hours, fees counted, stays below the operator's limit, or the operator approved it; of transactions with a coin in common the dearest is charged.",
+        in "hsm/src/spending.rs";
+    W5: "A signature of the wallet's commits to all inputs and outputs.",
         in "hsm/src/wallet.rs";
     W6: "An output to a channel is its funding output, and is paid only when our commitment 0 is verified.",
-        in "hsm/src/hsm.rs";
+        in "hsm/src/spend.rs";
+    W7: "What a channel's funding takes from the wallet is the funding output, change of ours and a capped fee.",
+        in "hsm/src/spend.rs";
 }
 
 impl Rule {

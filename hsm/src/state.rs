@@ -1,14 +1,18 @@
 //! What the journal amounts to. Changed by [`State::apply`] alone, at start as while running.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use bitcoin::OutPoint;
+use bitcoin::{OutPoint, Txid};
 use wire::{ChannelDbid, Satoshi};
 
 use crate::channel::Channel;
+use crate::coins::{Coins, Fate, Pin};
 use crate::flows::{Flows, HtlcAt};
+use crate::gossip::Timestamps;
+use crate::invoices::Invoices;
 use crate::pay::MAX_BUDGETS;
-use crate::record::{Change, Record};
+use crate::record::{Change, Record, Spent};
+use crate::spending::{Cause, Grant, Spending};
 
 /// Coins in one record of a compacted journal.
 const COINS: usize = 10_000;
@@ -23,10 +27,13 @@ pub(crate) struct State {
     pub(crate) next_dbid: ChannelDbid,
     pub(crate) next_address: u32,
     pub(crate) channels: BTreeMap<ChannelDbid, Channel>,
-    /// Amounts of coins that were spent, as first said (W3).
-    pub(crate) coins: HashMap<OutPoint, Satoshi>,
     /// What pays for the HTLCs that went out (H1, H2).
     pub(crate) flows: Flows,
+    pub(crate) coins: Coins,
+    pub(crate) spending: Spending,
+    pub(crate) invoices: Invoices,
+    /// Of the newest channel_update of each name (G2).
+    pub(crate) updates: Timestamps,
 }
 
 impl State {
@@ -35,8 +42,11 @@ impl State {
             next_dbid: ChannelDbid(1),
             next_address: 0,
             channels: BTreeMap::new(),
-            coins: HashMap::new(),
             flows: Flows::default(),
+            coins: Coins::default(),
+            spending: Spending::default(),
+            invoices: Invoices::default(),
+            updates: Timestamps::new(),
         }
     }
 
@@ -60,13 +70,19 @@ impl State {
             }
             Record::Channel { dbid, change } => self.change(dbid, change),
             Record::Forget { dbid } => {
+                self.updates.remove(&dbid);
                 let forgotten = self.channels.remove(&dbid);
+                // What its opening was to give away stays here.
+                let push = Cause::Push(dbid);
+                self.spending.end(push, self.spending.charged(push));
                 forgotten
                     .map(drop)
                     .ok_or(Misfit("an unknown channel was forgotten"))
             }
             Record::Coins { coins } => {
-                self.coins.extend(coins);
+                for (outpoint, value) in coins {
+                    self.coins.see(outpoint, value);
+                }
                 Ok(())
             }
             Record::SnapshotCounters {
@@ -95,6 +111,68 @@ impl State {
                 Ok(())
             }
             Record::SnapshotFlow { hash, flow } => self.flows.restore(hash, flow),
+            Record::Spent(spent) => self.spend(&spent),
+            Record::Paid { at, cause, grant } => self.spending.paid(at, cause, grant),
+            Record::PaymentEnded { hash, unspent } => {
+                self.spending.end(Cause::Payment(hash), unspent);
+                self.flows.end_budget(hash);
+                Ok(())
+            }
+            Record::Limits(limits) => {
+                self.spending.limits = limits;
+                Ok(())
+            }
+            Record::Allowed { script } => {
+                self.spending.allowlist.insert(script);
+                Ok(())
+            }
+            Record::Disallowed { script } => {
+                self.spending.allowlist.remove(&script);
+                Ok(())
+            }
+            Record::OperatorApproved { at, what } => {
+                self.spending.approve(at, what);
+                Ok(())
+            }
+            Record::SnapshotCoins { pins } => {
+                self.coins.restore(pins);
+                Ok(())
+            }
+            Record::SnapshotSpending(spending) => {
+                self.spending = *spending;
+                Ok(())
+            }
+            Record::Preimage {
+                number,
+                payment_hash,
+            } => self.invoices.take_number(number, payment_hash),
+            Record::Invoice {
+                payment_hash,
+                terms,
+            } => self.invoices.register(payment_hash, terms),
+            Record::DropInvoices { now } => {
+                self.invoices.drop_old(now, &self.channels);
+                Ok(())
+            }
+            Record::Update {
+                dbid,
+                scid,
+                timestamp,
+            } => {
+                self.updates
+                    .entry(dbid)
+                    .or_default()
+                    .insert(scid, timestamp);
+                Ok(())
+            }
+            Record::SnapshotPreimages { next, unsigned } => {
+                self.invoices.restore_numbers(next, unsigned);
+                Ok(())
+            }
+            Record::SnapshotInvoices { invoices } => {
+                self.invoices.restore(invoices);
+                Ok(())
+            }
         }
     }
 
@@ -114,6 +192,7 @@ impl State {
             | Change::Onchain
             | Change::Stale => {}
         }
+        let touched = self.invoices.touched(&change);
         let channel = self.channels.get_mut(&dbid);
         let gone = channel
             .ok_or(Misfit("a change of no channel"))?
@@ -125,7 +204,36 @@ impl State {
             };
             self.flows.settle(at, key.offerer, htlc.payment_hash);
         }
+        self.invoices.note(dbid, touched, &self.channels);
         Ok(())
+    }
+
+    fn spend(&mut self, spent: &Spent) -> Result<(), Misfit> {
+        self.coins.spend(spent.txid, &spent.inputs);
+        for (outpoint, value) in &spent.ours {
+            self.coins.see(*outpoint, *value);
+        }
+        match spent.grant {
+            Grant::Charge(amount) => self.coins.charge(&spent.coin, amount),
+            Grant::Approval(_) => {}
+        }
+        self.spending.spent(spent.at, spent.grant, spent.coin)
+    }
+
+    /// Whether this transaction was the last that was signed for its coins.
+    pub(crate) fn is_signed(&self, txid: Txid, inputs: &[(OutPoint, Satoshi)]) -> bool {
+        let by_it = |(outpoint, _): &(OutPoint, Satoshi)| {
+            let pin = self.coins.get(outpoint);
+            pin.is_some_and(|pin| pin.fate == Fate::Spent(txid))
+        };
+        inputs.iter().all(by_it)
+    }
+
+    /// What the node holds, as far as it is known here: our side of the channels that are open and
+    /// unspent coins.
+    pub(crate) fn holds(&self) -> Satoshi {
+        let channels = self.channels.values().map(Channel::our_balance);
+        channels.fold(self.coins.balance(), Satoshi::saturating_add)
     }
 
     fn take_address(&mut self, index: u32) -> Result<(), Misfit> {
@@ -150,20 +258,32 @@ impl State {
                 dbid: *dbid,
                 channel: Box::new(channel.clone()),
             });
-        let coins: Vec<(OutPoint, Satoshi)> = self.coins.iter().map(|(o, s)| (*o, *s)).collect();
-        let chunks: Vec<Record> = coins
+        let pins: Vec<(OutPoint, Pin)> = self.coins.pins().collect();
+        let coins: Vec<Record> = pins
             .chunks(COINS)
-            .map(|chunk| Record::Coins {
-                coins: chunk.to_vec(),
+            .map(|chunk| Record::SnapshotCoins {
+                pins: chunk.to_vec(),
             })
             .collect();
         let flows = self.flows.iter().map(|(hash, flow)| Record::SnapshotFlow {
             hash,
             flow: flow.clone(),
         });
-        std::iter::once(counters)
+        let spending = Record::SnapshotSpending(Box::new(self.spending.clone()));
+        let updates = self.updates.iter().flat_map(|(dbid, names)| {
+            names.iter().map(|(scid, timestamp)| Record::Update {
+                dbid: *dbid,
+                scid: *scid,
+                timestamp: *timestamp,
+            })
+        });
+        let counters = std::iter::once(counters);
+        let rest = coins.into_iter().chain(std::iter::once(spending));
+        counters
             .chain(channels)
-            .chain(chunks)
+            .chain(rest)
             .chain(flows)
+            .chain(self.invoices.snapshot())
+            .chain(updates)
     }
 }

@@ -1,8 +1,12 @@
 //! Whole signers against each other, and against what breaks them.
 
+mod allowances;
 mod audit;
 pub(crate) mod fixture;
+mod gossip;
+mod invoices;
 mod journal;
+mod keys;
 mod limits;
 mod line;
 mod msgs;
@@ -12,3 +16,4 @@ mod rules;
 mod spend;
 mod stale;
 mod tickets;
+mod withdrawals;

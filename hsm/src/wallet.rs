@@ -12,15 +12,14 @@ use bitcoin::hashes::Hash;
 use bitcoin::key::TapTweak;
 use bitcoin::sighash::{EcdsaSighashType, Prevouts, SighashCache, TapSighashType};
 use bitcoin::{
-    Amount, CompressedPublicKey, NetworkKind, OutPoint, Script, ScriptBuf, Transaction, TxOut,
-    Witness,
+    Amount, CompressedPublicKey, NetworkKind, Script, ScriptBuf, Transaction, TxOut, Witness,
 };
 use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
 use tx::error::{KeyError, TxError};
 use wire::Satoshi;
 
-use crate::channel::ShutdownScripts;
 use crate::derive::expand_until;
+use crate::label::Label;
 use crate::refused::Refused;
 use crate::secret::Key;
 use crate::seed::Seed;
@@ -162,15 +161,13 @@ pub(crate) struct WalletScripts<'a> {
     next: u32,
 }
 
-impl ShutdownScripts for WalletScripts<'_> {
-    fn is_ours(&self, hint: u32, script: &Script) -> bool {
+impl WalletScripts<'_> {
+    /// `hint`: the index that it may have.
+    pub(crate) fn is_ours(&self, hint: Option<u32>, script: &Script) -> bool {
         let matches = |address: &Address| *address.p2wpkh == *script || *address.p2tr == *script;
-        if hint < self.next
-            && self
-                .wallet
-                .address(hint)
-                .is_ok_and(|address| matches(&address))
-        {
+        let hinted = hint.filter(|hint| *hint < self.next);
+        let hinted = hinted.and_then(|hint| self.wallet.address(hint).ok());
+        if hinted.is_some_and(|address| matches(&address)) {
             return true;
         }
         let mut scripts = self.wallet.scripts.borrow_mut();
@@ -190,7 +187,9 @@ impl ShutdownScripts for WalletScripts<'_> {
 pub(crate) fn account(seed: &Seed, network: NetworkKind) -> Result<Base, KeyError> {
     let master = |seed: &[u8]| Xpriv::new_master(network, seed).map(Base);
     match seed {
-        Seed::Plain(_) => expand_until(seed.whole(), b"bip32 seed", |seed| master(&seed[..]).ok()),
+        Seed::Plain(_) => expand_until(seed.whole(), Label::Bip32Seed, |seed| {
+            master(&seed[..]).ok()
+        }),
         Seed::Mnemonic(_) => {
             let master = master(seed.whole()).map_err(|_| KeyError::OffCurve)?;
             let hardened = |index| ChildNumber::Hardened { index };
@@ -251,50 +250,6 @@ fn sign_p2tr(
         sighash_type: default,
     };
     Some(Witness::p2tr_key_spend(&signature))
-}
-
-/// Inputs less outputs must not be negative, and there is one coin for each input (W2).
-pub(crate) fn check_amounts(tx: &Transaction, coins: &[Coin]) -> Result<(), Refused> {
-    let sum = |mut values: Box<dyn Iterator<Item = u64> + '_>| {
-        values.try_fold(0, u64::checked_add).map(Satoshi)
-    };
-    let inputs = sum(Box::new(coins.iter().map(|coin| coin.value.0)));
-    let outputs = sum(Box::new(tx.output.iter().map(|out| out.value.to_sat())));
-    let (Some(inputs), Some(outputs)) = (inputs, outputs) else {
-        return Err(Refused::EmptySpend);
-    };
-    if coins.is_empty() || coins.len() != tx.input.len() || tx.output.is_empty() {
-        return Err(Refused::EmptySpend);
-    }
-    if outputs > inputs {
-        return Err(Refused::OutputsExceedInputs { inputs, outputs });
-    }
-    Ok(())
-}
-
-/// The coins that were not seen before (W3).
-pub(crate) fn check_coins(
-    known: &HashMap<OutPoint, Satoshi>,
-    tx: &Transaction,
-    coins: &[Coin],
-) -> Result<Vec<(OutPoint, Satoshi)>, Refused> {
-    let mut in_this = HashMap::with_capacity(coins.len());
-    for (input, coin) in tx.input.iter().zip(coins) {
-        let outpoint = input.previous_output;
-        if in_this.insert(outpoint, coin.value).is_some() {
-            return Err(Refused::CoinTwice(outpoint));
-        }
-        if known
-            .get(&outpoint)
-            .is_some_and(|value| *value != coin.value)
-        {
-            return Err(Refused::CoinChanged(outpoint));
-        }
-    }
-    let new = in_this
-        .into_iter()
-        .filter(|(outpoint, _)| !known.contains_key(outpoint));
-    Ok(new.collect())
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use bitcoin::absolute::LockTime;
 use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
-use hsm::{Coin, Hsm, Payment, Rule, UnixTime, WalletKey};
-use hsm_messages::{Refused, ctl, gossip, invoice, noise, pay, wallet};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use hsm::{Coin, Hsm, Payment, PreimageHolder, Rule, UnixTime, WalletKey};
+use hsm_messages::{Refused, ctl, gossip, invoice, noise, pay, rpc, wallet};
 use secp256k1::ecdsa::Signature;
 use tx::signer;
-use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId};
+use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId, Satoshi};
 
 /// What goes back to who broke a rule, and to the log.
 pub fn refused(who: &str, refused: &hsm::Refused) -> Refused {
@@ -21,6 +21,20 @@ pub fn refused_by(who: &str, rule: Rule, reason: String) -> Refused {
         rule: rule.to_string(),
         reason,
     }
+}
+
+/// At the first start: what may leave without anybody being asked, and how to change that.
+pub fn say_limits(hsm: &Hsm) {
+    let limits = hsm.limits();
+    tracing::info!(
+        "what may leave this node in 24 hours without an approval: {} by withdrawals and {} by \
+         payments; a transaction's fee is {} and {} at most. To see and to change this: \
+         lightning-hsmtool limits, lightning-hsmtool set-limits",
+        limits.withdraw_per_day,
+        limits.pay_per_day,
+        limits.max_fee,
+        limits.max_feerate
+    );
 }
 
 pub fn noise(hsm: &mut Hsm, request: noise::Request) -> noise::Reply {
@@ -49,6 +63,17 @@ pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> wallet::Reply {
             },
             Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
         },
+        wallet::Request::Seen { coins } => {
+            let coins: Vec<_> = coins.iter().map(seen_coin).collect();
+            match hsm.see_coins(&coins) {
+                Ok(()) => wallet::Reply::Seen,
+                Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
+            }
+        }
+        wallet::Request::CheckShutdown { script } => match hsm.check_shutdown(&script) {
+            Ok(()) => wallet::Reply::ShutdownAllowed,
+            Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
+        },
         wallet::Request::Sign { spend } => {
             let (tx, coins) = transaction(spend);
             match hsm.sign_spend(&tx, &coins) {
@@ -62,34 +87,57 @@ pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> wallet::Reply {
 }
 
 pub fn gossip(hsm: &mut Hsm, request: gossip::Request) -> gossip::Reply {
-    let gossip::Request::SignChannelUpdate { update } = request;
+    let gossip::Request::SignChannelUpdate { channel, update } = request;
     let Some(update) = channel_update(&update) else {
         let reason = "fee_base does not fit into a channel_update".to_owned();
-        return gossip::Reply::Refused(refused_by("gossip", Rule::G1, reason));
+        return gossip::Reply::Refused(refused_by("gossip", Rule::G3, reason));
     };
-    match hsm.sign_channel_update(&update) {
-        Ok(signature) => gossip::Reply::Signed { signature },
+    match hsm.sign_channel_update(channel, update) {
+        Ok(update) => gossip::Reply::Signed {
+            timestamp: update.timestamp,
+            signature: update.signature,
+        },
         Err(error) => gossip::Reply::Refused(refused("gossip", &error)),
     }
 }
 
 pub fn invoice(hsm: &mut Hsm, request: invoice::Request) -> invoice::Reply {
-    let invoice::Request::SignBolt11 { fields } = request;
-    let hash = match fields.signing_hash() {
-        Ok(hash) => hash,
-        Err(error) => {
-            let reason = error.to_string();
-            return invoice::Reply::Refused(refused_by("invoice", Rule::I1, reason));
+    let reply = match request {
+        invoice::Request::NewPreimage => hsm
+            .new_preimage()
+            .map(|payment_hash| invoice::Reply::NewPreimage { payment_hash }),
+        invoice::Request::SignBolt11 { fields, holder } => {
+            let holder = match holder {
+                invoice::PreimageHolder::Hsmd => PreimageHolder::Hsmd,
+                invoice::PreimageHolder::Lightningd => PreimageHolder::Lightningd,
+            };
+            hsm.sign_bolt11(&fields, holder)
+                .map(|(signature, recovery_id)| invoice::Reply::Signed {
+                    signature,
+                    recovery_id,
+                })
+        }
+        invoice::Request::Release { payment_hash } => hsm
+            .release(payment_hash)
+            .map(|preimage| invoice::Reply::Released { preimage }),
+    };
+    reply.unwrap_or_else(|error| invoice::Reply::Refused(refused("invoice", &error)))
+}
+
+pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> rpc::Reply {
+    let reply = match request {
+        rpc::Request::MakeSecret { info } => hsm
+            .make_secret(&info)
+            .map(|secret| rpc::Reply::Secret { secret }),
+        rpc::Request::SignMessage { message } => {
+            hsm.sign_message(&message)
+                .map(|(signature, recovery_id)| rpc::Reply::Signed {
+                    signature,
+                    recovery_id,
+                })
         }
     };
-    let genesis = GenesisHash::using_genesis_block_const(fields.network).to_bytes();
-    match hsm.sign_bolt11(ChainHash(genesis), hash) {
-        Ok((signature, recovery_id)) => invoice::Reply::Signed {
-            signature,
-            recovery_id,
-        },
-        Err(error) => invoice::Reply::Refused(refused("invoice", &error)),
-    }
+    reply.unwrap_or_else(|error| rpc::Reply::Refused(refused("rpc", &error)))
 }
 
 /// The invoice is read here, so that what is approved is what its payee has signed.
@@ -160,18 +208,28 @@ pub fn forget(hsm: &mut Hsm, channel: ChannelDbid) -> ctl::Reply {
     }
 }
 
+fn seen_coin(seen: &wallet::SeenCoin) -> (OutPoint, Coin) {
+    (seen.outpoint, coin(seen.value, seen.key))
+}
+
+fn coin(value: Satoshi, key: wallet::WalletKey) -> Coin {
+    let kind = match key.kind {
+        wallet::AddressKind::P2wpkh => hsm::AddressKind::P2wpkh,
+        wallet::AddressKind::P2tr => hsm::AddressKind::P2tr,
+    };
+    let index = key.index;
+    Coin {
+        value,
+        key: WalletKey { index, kind },
+    }
+}
+
 /// D1: the transaction is rebuilt from typed facts.
 fn transaction(spend: wallet::Spend) -> (Transaction, Vec<Coin>) {
-    let coins = spend.inputs.iter().map(|input| Coin {
-        value: input.value,
-        key: WalletKey {
-            index: input.key.index,
-            kind: match input.key.kind {
-                wallet::AddressKind::P2wpkh => hsm::AddressKind::P2wpkh,
-                wallet::AddressKind::P2tr => hsm::AddressKind::P2tr,
-            },
-        },
-    });
+    let coins = spend
+        .inputs
+        .iter()
+        .map(|input| coin(input.value, input.key));
     let coins = coins.collect();
     let inputs = spend.inputs.iter().map(|input| TxIn {
         previous_output: input.outpoint,
@@ -193,13 +251,13 @@ fn transaction(spend: wallet::Spend) -> (Transaction, Vec<Coin>) {
     (tx, coins)
 }
 
-/// `None` if a field does not fit.
+/// `None` if a field does not fit. Timestamp and signature are the signer's.
 fn channel_update(facts: &gossip::ChannelUpdateFacts) -> Option<ChannelUpdate> {
     Some(ChannelUpdate {
         signature: Signature::from_compact(&[0; 64]).ok()?,
         chain_hash: facts.chain_hash,
         short_channel_id: facts.scid,
-        timestamp: facts.timestamp,
+        timestamp: 0,
         message_flags: facts.message_flags,
         channel_flags: facts.channel_flags,
         cltv_expiry_delta: facts.cltv_expiry_delta,

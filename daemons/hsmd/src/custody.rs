@@ -12,6 +12,7 @@ use ipc_transport::Hardening;
 use sha2::{Digest, Sha256};
 use wire::ChainHash;
 
+use crate::answer;
 use crate::marks::{self, Marks};
 use crate::operator;
 
@@ -39,6 +40,9 @@ pub struct Open {
 impl Signer {
     fn open(mut hsm: Hsm) -> Signer {
         hsm.set_now(UnixTime::from(SystemTime::now()));
+        if hsm.mark().epoch == 1 {
+            answer::say_limits(&hsm);
+        }
         match Marks::new(hsm.mark()) {
             Ok(marks) => Signer::Open(Box::new(Open { hsm, marks })),
             Err(error) => Signer::Failed(format!("cannot make a memfd: {error}")),

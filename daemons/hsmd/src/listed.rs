@@ -5,7 +5,7 @@
 
 use hsm::audit::Decision;
 use hsm::msgs::{Msg, Role};
-use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, wallet};
+use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet};
 use wire::ChannelDbid;
 
 /// What comes from a role's socket.
@@ -14,7 +14,7 @@ pub trait Request {
 
     fn msg(&self) -> Msg;
 
-    /// The channel that the request itself names: only CTL's do.
+    /// The channel that the request itself names: only CTL's and GOSSIP's do.
     fn channel(&self) -> Option<ChannelDbid> {
         None
     }
@@ -101,7 +101,9 @@ impl Request for wallet::Request {
     fn msg(&self) -> Msg {
         match self {
             wallet::Request::GetAddress => Msg::GetAddress,
+            wallet::Request::Seen { .. } => Msg::SeenCoins,
             wallet::Request::Sign { .. } => Msg::SignSpend,
+            wallet::Request::CheckShutdown { .. } => Msg::CheckShutdown,
         }
     }
 }
@@ -114,6 +116,12 @@ impl Request for gossip::Request {
             gossip::Request::SignChannelUpdate { .. } => Msg::SignChannelUpdate,
         }
     }
+
+    fn channel(&self) -> Option<ChannelDbid> {
+        match self {
+            gossip::Request::SignChannelUpdate { channel, .. } => Some(*channel),
+        }
+    }
 }
 
 impl Request for invoice::Request {
@@ -121,7 +129,20 @@ impl Request for invoice::Request {
 
     fn msg(&self) -> Msg {
         match self {
+            invoice::Request::NewPreimage => Msg::NewPreimage,
             invoice::Request::SignBolt11 { .. } => Msg::SignBolt11,
+            invoice::Request::Release { .. } => Msg::Release,
+        }
+    }
+}
+
+impl Request for rpc::Request {
+    const ROLE: Role = Role::Rpc;
+
+    fn msg(&self) -> Msg {
+        match self {
+            rpc::Request::MakeSecret { .. } => Msg::MakeSecret,
+            rpc::Request::SignMessage { .. } => Msg::SignMessage,
         }
     }
 }
@@ -133,6 +154,13 @@ impl Request for operator::Request {
         match self {
             operator::Request::Status => Msg::Status,
             operator::Request::Unlock => Msg::Unlock,
+            operator::Request::Limits => Msg::Limits,
+            operator::Request::SetLimits { .. } => Msg::SetLimits,
+            operator::Request::Allowlist => Msg::Allowlist,
+            operator::Request::AllowlistAdd { .. } => Msg::AllowlistAdd,
+            operator::Request::AllowlistRemove { .. } => Msg::AllowlistRemove,
+            operator::Request::Refusals => Msg::Refusals,
+            operator::Request::Approve { .. } => Msg::Approve,
             operator::Request::AuditHead => Msg::AuditHead,
             operator::Request::AuditTail { .. } => Msg::AuditTail,
         }
@@ -235,6 +263,20 @@ impl Reply for invoice::Reply {
     }
 }
 
+impl Reply for rpc::Reply {
+    fn refuse(refused: Refused) -> Self {
+        rpc::Reply::Refused(refused)
+    }
+
+    fn decision(&self) -> Decision<'_> {
+        if let rpc::Reply::Refused(refused) = self {
+            broke(refused)
+        } else {
+            Decision::Ok
+        }
+    }
+}
+
 impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {
         operator::Reply::Refused(refused)
@@ -254,6 +296,10 @@ impl Reply for operator::Reply {
             },
             operator::Reply::Status(_)
             | operator::Reply::Unlocked { .. }
+            | operator::Reply::Limits(_)
+            | operator::Reply::Allowlist { .. }
+            | operator::Reply::Refusals { .. }
+            | operator::Reply::Done
             | operator::Reply::AuditHead { .. }
             | operator::Reply::AuditTail { .. } => Decision::Ok,
         }

@@ -3,8 +3,8 @@
 //! Holds: the seed, every key, what each channel has signed (crate `hsm`), and three files in one
 //! folder: `hsm_secret`, `hsm-journal`, and `hsm-audit` with older parts of itself. Talks to:
 //! lightningd (CTL), and whoever lightningd has given a socket of one role: connectd (NOISE), each
-//! channel's channeld (CHAN), lightningd itself (WALLET, GOSSIP, INVOICE). The socket is who asks: no
-//! request names a role, and none a channel but those of CTL. The owner connects by himself to
+//! channel's channeld (CHAN), lightningd itself (WALLET, GOSSIP, INVOICE, PAY, RPC). The socket is who asks:
+//! no request names a role, and none a channel but those of CTL and GOSSIP. The owner connects by himself to
 //! `hsm-operator` in that folder (OPERATOR), past lightningd: a passphrase goes this way alone.
 //! Never: the network, another file, a digest or a transaction to sign that it did not build, a wait
 //! for anybody but the disk.
@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 mod answer;
 mod custody;
+mod limits;
 mod listed;
 mod marks;
 mod notes;

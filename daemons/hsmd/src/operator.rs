@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hsm::audit::digest;
-use hsm::{Passphrase, Rule, SeedFormat};
+use hsm::{Hsm, Passphrase, Rule, SeedFormat};
 use hsm_messages::edges::HsmOperator;
 use hsm_messages::operator::{self, LineNumber, Lock, Reply, Request, SOCKET, Seconds, Status};
 use ipc_transport::blocking::LowerConn;
@@ -25,6 +25,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::answer::{self, refused_by};
 use crate::custody::{Custody, NotUnlocked, Signer};
+use crate::limits;
 use crate::listed::{Reply as _, Request as _};
 use crate::notes::{Asked, Notes};
 use crate::port::{TURN, Turn};
@@ -160,6 +161,28 @@ pub fn turn(
             Ok(()) => match request {
                 Request::Status => status(custody),
                 Request::Unlock => unlock(custody, conn.take_fd()),
+                Request::Limits => of(custody, |hsm| {
+                    hsm.end_payments();
+                    Reply::Limits(limits::overview(hsm))
+                }),
+                Request::SetLimits { limits } => of(custody, |hsm| {
+                    done(hsm.set_limits(limits::settings(limits)))
+                }),
+                Request::Allowlist => of(custody, |hsm| Reply::Allowlist {
+                    scripts: hsm.allowlist().cloned().collect(),
+                }),
+                Request::AllowlistAdd { script } => of(custody, |hsm| done(hsm.allow(script))),
+                Request::AllowlistRemove { script } => of(custody, |hsm| {
+                    hsm.disallow(script);
+                    Reply::Done
+                }),
+                Request::Refusals => of(custody, |hsm| Reply::Refusals {
+                    refusals: limits::refusals(hsm),
+                }),
+                Request::Approve { what } => of(custody, |hsm| {
+                    hsm.allow_once(limits::approvable(what));
+                    Reply::Done
+                }),
                 Request::AuditHead => audit_head(notes),
                 Request::AuditTail { from } => audit_tail(notes, from),
             },
@@ -170,6 +193,21 @@ pub fn turn(
         queued?;
     }
     Ok(Turn::More)
+}
+
+/// What needs the keys open; the table lets nothing else come here.
+fn of(custody: &mut Custody, answer: impl FnOnce(&mut Hsm) -> Reply) -> Reply {
+    match custody.hsm() {
+        Some(hsm) => answer(hsm),
+        None => refused(Rule::D4, "the keys are not open".to_owned()),
+    }
+}
+
+fn done(outcome: Result<(), hsm::Refused>) -> Reply {
+    match outcome {
+        Ok(()) => Reply::Done,
+        Err(error) => Reply::refuse(answer::refused("operator", &error)),
+    }
 }
 
 fn audit_head(notes: &Notes) -> Reply {

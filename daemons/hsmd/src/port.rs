@@ -6,7 +6,7 @@ use hsm::Hsm;
 use hsm::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
-    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmWallet,
+    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmRpc, HsmWallet,
 };
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
@@ -36,6 +36,7 @@ pub enum Port {
     Wallet(LowerConn<HsmWallet>),
     Gossip(LowerConn<HsmGossip>),
     Invoice(LowerConn<HsmInvoice>),
+    Rpc(LowerConn<HsmRpc>),
     Operator(LowerConn<HsmOperator>),
     Pay(LowerConn<HsmPay>),
 }
@@ -54,13 +55,15 @@ impl Seat {
     pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
         match (role, channel) {
             (Role::Chan, Some(channel)) => Some(Seat::Channel(channel)),
-            (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay, None) => {
-                Some(Seat::Node(role))
-            }
+            (
+                Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay | Role::Rpc,
+                None,
+            ) => Some(Seat::Node(role)),
             (Role::Chan, None)
-            | (Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay, Some(_)) => {
-                None
-            }
+            | (
+                Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay | Role::Rpc,
+                Some(_),
+            ) => None,
         }
     }
 }
@@ -82,6 +85,7 @@ impl Port {
             Seat::Node(Role::Wallet) => Port::Wallet(conn::<HsmWallet>(fd)?),
             Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
             Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
+            Seat::Node(Role::Rpc) => Port::Rpc(conn::<HsmRpc>(fd)?),
             Seat::Operator(_) => Port::Operator(Conn::with_limits(
                 fd,
                 hello::<HsmOperator>(),
@@ -117,6 +121,7 @@ impl Port {
             Port::Invoice(conn) => turn(conn, None, hsm, notes, answer::invoice),
             Port::Operator(_) => Ok(Turn::Done),
             Port::Pay(conn) => turn(conn, None, hsm, notes, answer::pay),
+            Port::Rpc(conn) => turn(conn, None, hsm, notes, answer::rpc),
         }
     }
 
@@ -133,6 +138,7 @@ impl Port {
             Port::Invoice(conn) => conn.flush_nonblocking(),
             Port::Operator(conn) => conn.flush_nonblocking(),
             Port::Pay(conn) => conn.flush_nonblocking(),
+            Port::Rpc(conn) => conn.flush_nonblocking(),
         }
     }
 }
@@ -147,6 +153,7 @@ impl AsFd for Port {
             Port::Invoice(conn) => conn.as_fd(),
             Port::Operator(conn) => conn.as_fd(),
             Port::Pay(conn) => conn.as_fd(),
+            Port::Rpc(conn) => conn.as_fd(),
         }
     }
 }
@@ -168,6 +175,7 @@ fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(
         let Some(request) = conn.recv_buffered_seen(|request| bytes = digest(request))? else {
             return Ok(Turn::Done);
         };
+        let channel = channel.or_else(|| request.channel());
         let asked = Asked::new(&request, channel, bytes);
         let reply = match asked.msg.check(Rx::ROLE, Some(hsm), channel) {
             Ok(()) => answer(hsm, request),

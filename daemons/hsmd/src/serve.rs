@@ -64,8 +64,9 @@ pub fn serve(lightningd: OwnedFd, listener: Listener, custody: Custody) -> Resul
     server.settle()?;
     server.notes.finish()?;
     let syncs = server.custody.hsm().map_or(0, |hsm| hsm.syncs());
+    let secrets = server.custody.hsm().map_or(0, |hsm| hsm.shared_secrets());
     tracing::info!(
-        "hsmd: {} requests in {syncs} synced writes",
+        "hsmd: {} requests in {syncs} synced writes; {secrets} onions opened",
         server.notes.answered
     );
     Ok(())

@@ -6,6 +6,8 @@ mod audit;
 mod channel;
 #[path = "hsmd/disk.rs"]
 mod disk;
+#[path = "hsmd/limits.rs"]
+mod limits;
 #[path = "hsmd/memory.rs"]
 mod memory;
 #[path = "hsmd/node.rs"]

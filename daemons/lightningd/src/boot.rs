@@ -320,6 +320,7 @@ async fn start_node(
         gossip: Asker::start(mint(ctl, Role::Gossip, None).await?, gone())?,
         invoice: Asker::start(mint(ctl, Role::Invoice, None).await?, gone())?,
         pay: Asker::start(mint(ctl, Role::Pay, None).await?, gone())?,
+        rpc: Asker::start(mint(ctl, Role::Rpc, None).await?, gone())?,
     };
     let known = store::chain::known(&db)?;
     let height = known

@@ -19,11 +19,13 @@ use channel::state::{HtlcRecord, Phase};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
+use ipc_messages::hsm::Refused;
+use ipc_messages::hsm::gossip::ChannelUpdateFacts;
 use ipc_messages::lightningd_channeld::{Begin, RemoveHow, ToChanneld, ToLightningd};
 use lightningd_db::{Batch, DbError};
 use tokio::sync::{mpsc, oneshot};
 use tx::ledger::{Htlc, HtlcKey};
-use wire::{ChannelDbid, ChannelId, HtlcId, NodeId};
+use wire::{ChannelDbid, ChannelId, HtlcId, Message, NodeId};
 
 pub use close::{CloseAsk, Closed};
 pub use open::{OpenFailure, OpenJob, Opened};
@@ -100,9 +102,13 @@ pub struct Channel {
     /// How often channeld died without having done anything since.
     deaths: u32,
     closers: Vec<CloseAsk>,
+    /// What hsmd last refused to channeld: why an opening fails.
+    refusal: Option<Refused>,
     /// HTLCs that channeld was asked to offer and that no Persist holds yet: if it dies, they
     /// never left.
     offered: HashSet<Origin>,
+    /// Our last channel_update, and what it says.
+    update: Option<(ChannelUpdateFacts, Message)>,
     over: bool,
 }
 
@@ -135,7 +141,9 @@ impl Channel {
             active: false,
             deaths: 0,
             closers: Vec::new(),
+            refusal: None,
             offered: HashSet::new(),
+            update: None,
             over: false,
         };
         let span = tracing::info_span!("channel", channel = %dbid, peer = %peer);
@@ -227,6 +235,7 @@ impl Channel {
             ToLightningd::Warned { reason } => tracing::warn!("the peer got a warning: {reason}"),
             ToLightningd::Refused { rule, reason } => {
                 tracing::error!("hsmd refused by rule {rule}: {reason}");
+                self.refusal = Some(Refused { rule, reason });
             }
         }
     }

@@ -1,13 +1,12 @@
 //! What we ask for forwarding, as a channel_update (BOLT 7) for the peer of an unannounced channel.
 
 use channel::state::Live;
-use ipc_messages::hsm::gossip::ChannelUpdateFacts;
+use ipc_messages::hsm::gossip::{ChannelUpdateFacts, MAX_CLTV_DELTA, MAX_PROPORTIONAL_MILLIONTHS};
 use wire::messages::ChannelUpdate;
-use wire::{Message, MilliSatoshi};
+use wire::{ChannelDbid, Message, MilliSatoshi};
 
 use crate::hsm::HsmError;
 use crate::node::Node;
-use crate::store::now;
 
 /// `must_be_one` of BOLT 7, message_flags; and bit 1, dont_forward: for the peer alone.
 const MESSAGE_FLAGS: u8 = 0b11;
@@ -27,31 +26,37 @@ pub fn facts(node: &Node, live: &Live) -> ChannelUpdateFacts {
     ChannelUpdateFacts {
         chain_hash: node.chain_hash,
         scid,
-        timestamp: u32::try_from(now()).unwrap_or(u32::MAX),
         message_flags: MESSAGE_FLAGS,
         channel_flags: direction,
-        cltv_expiry_delta: options.cltv_delta,
+        cltv_expiry_delta: options.cltv_delta.min(MAX_CLTV_DELTA),
         htlc_minimum: live.setup.remote.htlc_minimum.max(options.htlc_minimum),
-        fee_base: options.fee_base,
-        fee_proportional_millionths: options.fee_proportional_millionths,
+        // Whoever asks more than the channel holds wants nothing to be forwarded.
+        fee_base: options.fee_base.min(capacity),
+        fee_proportional_millionths: options
+            .fee_proportional_millionths
+            .min(MAX_PROPORTIONAL_MILLIONTHS),
         htlc_maximum: capacity
             .min(live.setup.remote.max_htlc_value_in_flight)
             .min(options.htlc_maximum),
     }
 }
 
-/// Signed by hsmd.
+/// Signed by hsmd, which sets the timestamp.
 ///
 /// # Errors
 /// hsmd refuses.
-pub async fn ours(node: &Node, live: &Live) -> Result<Message, HsmError> {
-    let facts = facts(node, live);
-    let signature = node.hsm.sign_channel_update(facts.clone()).await?;
+pub async fn sign(
+    node: &Node,
+    channel: ChannelDbid,
+    facts: ChannelUpdateFacts,
+) -> Result<Message, HsmError> {
+    let signed = node.hsm.sign_channel_update(channel, facts.clone());
+    let (timestamp, signature) = signed.await?;
     Ok(Message::ChannelUpdate(ChannelUpdate {
         signature,
         chain_hash: facts.chain_hash,
         short_channel_id: facts.scid,
-        timestamp: facts.timestamp,
+        timestamp,
         message_flags: facts.message_flags,
         channel_flags: facts.channel_flags,
         cltv_expiry_delta: facts.cltv_expiry_delta,

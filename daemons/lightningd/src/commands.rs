@@ -14,6 +14,7 @@ mod pay;
 mod payments;
 mod peers;
 mod sandbox;
+mod secrets;
 mod wallet;
 
 use std::future::Future;
@@ -65,6 +66,9 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::PAY, pay::pay)?;
     rows.add(&table::LISTPAYS, payments::listpays)?;
     rows.add(&table::LISTSENDPAYS, payments::listsendpays)?;
+    rows.add(&table::SIGNMESSAGE, secrets::signmessage)?;
+    rows.add(&table::CHECKMESSAGE, secrets::checkmessage)?;
+    rows.add(&table::MAKESECRET, secrets::makesecret)?;
     let listener = bind(&options.rpc_file, options.rpc_file_mode)
         .with_context(|| format!("cannot listen on {}", options.rpc_file.display()))?;
     Ok(Server::start(listener, Arc::new(rows.registry)))
@@ -92,6 +96,11 @@ impl Rows<'_> {
 /// A failure of ours that no code of CLN's names.
 fn failed(why: impl std::fmt::Display) -> RpcError {
     RpcError::general(why.to_string())
+}
+
+/// hsmd does not sign this. The text says what the owner can do about it, the data by which rule.
+fn refused(refused: &ipc_messages::hsm::Refused) -> RpcError {
+    failed(refused).with_data(serde_json::json!({ "rule": refused.rule }))
 }
 
 fn error(code: Code, why: impl std::fmt::Display) -> RpcError {

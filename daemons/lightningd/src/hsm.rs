@@ -1,17 +1,17 @@
-//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE and PAY.
+//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE, PAY and RPC.
 //!
 //! hsmd answers each socket in order, so one task per socket matches replies to callers. If
 //! hsmd goes away the node stops: nothing can be signed.
 
 use std::os::fd::OwnedFd;
 
-use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmWallet};
+use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmRpc, HsmWallet};
 use ipc_messages::hello;
-use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, pay, wallet};
+use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, pay, rpc, wallet};
 use ipc_transport::Edge;
 use ipc_transport::aio::AsyncConn;
 use tokio::sync::{mpsc, oneshot};
-use wire::{ChannelDbid, MilliSatoshi, NodeId};
+use wire::{ChannelDbid, MilliSatoshi, NodeId, PaymentHash, Preimage};
 
 /// How many requests of one role may wait.
 const QUEUE: usize = 256;
@@ -125,6 +125,7 @@ pub struct Hsm {
     pub gossip: Asker<HsmGossip>,
     pub invoice: Asker<HsmInvoice>,
     pub pay: Asker<HsmPay>,
+    pub rpc: Asker<HsmRpc>,
 }
 
 /// Asks hsmd to take the other end of a new socketpair for `role`; ours is returned.
@@ -203,7 +204,38 @@ impl Hsm {
                 p2tr,
             } => Ok((index, p2wpkh, p2tr)),
             wallet::Reply::Refused(refused) => Err(refused.into()),
-            wallet::Reply::Signed { .. } => Err(HsmError::Confused),
+            wallet::Reply::Signed { .. } | wallet::Reply::Seen | wallet::Reply::ShutdownAllowed => {
+                Err(HsmError::Confused)
+            }
+        }
+    }
+
+    /// Tells of coins of the wallet, so that hsmd knows what the node holds.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn seen(&self, coins: Vec<wallet::SeenCoin>) -> Result<(), HsmError> {
+        match self.wallet.ask(wallet::Request::Seen { coins }).await? {
+            wallet::Reply::Seen => Ok(()),
+            wallet::Reply::Refused(refused) => Err(refused.into()),
+            wallet::Reply::Signed { .. }
+            | wallet::Reply::Address { .. }
+            | wallet::Reply::ShutdownAllowed => Err(HsmError::Confused),
+        }
+    }
+
+    /// Whether hsmd will sign a mutual close that pays to this script.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn check_shutdown(&self, script: bitcoin::ScriptBuf) -> Result<(), HsmError> {
+        let request = wallet::Request::CheckShutdown { script };
+        match self.wallet.ask(request).await? {
+            wallet::Reply::ShutdownAllowed => Ok(()),
+            wallet::Reply::Refused(refused) => Err(refused.into()),
+            wallet::Reply::Signed { .. } | wallet::Reply::Address { .. } | wallet::Reply::Seen => {
+                Err(HsmError::Confused)
+            }
         }
     }
 
@@ -215,22 +247,27 @@ impl Hsm {
         match self.wallet.ask(wallet::Request::Sign { spend }).await? {
             wallet::Reply::Signed { witnesses } => Ok(witnesses),
             wallet::Reply::Refused(refused) => Err(refused.into()),
-            wallet::Reply::Address { .. } => Err(HsmError::Confused),
+            wallet::Reply::Address { .. }
+            | wallet::Reply::Seen
+            | wallet::Reply::ShutdownAllowed => Err(HsmError::Confused),
         }
     }
 
+    /// Timestamp and signature.
+    ///
     /// # Errors
     /// Refused or gone.
     pub async fn sign_channel_update(
         &self,
+        channel: ChannelDbid,
         update: gossip::ChannelUpdateFacts,
-    ) -> Result<secp256k1::ecdsa::Signature, HsmError> {
-        match self
-            .gossip
-            .ask(gossip::Request::SignChannelUpdate { update })
-            .await?
-        {
-            gossip::Reply::Signed { signature } => Ok(signature),
+    ) -> Result<(u32, secp256k1::ecdsa::Signature), HsmError> {
+        let request = gossip::Request::SignChannelUpdate { channel, update };
+        match self.gossip.ask(request).await? {
+            gossip::Reply::Signed {
+                timestamp,
+                signature,
+            } => Ok((timestamp, signature)),
             gossip::Reply::Refused(refused) => Err(refused.into()),
         }
     }
@@ -257,6 +294,20 @@ impl Hsm {
         }
     }
 
+    /// The hash of a preimage that only hsmd has.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn new_preimage(&self) -> Result<PaymentHash, HsmError> {
+        match self.invoice.ask(invoice::Request::NewPreimage).await? {
+            invoice::Reply::NewPreimage { payment_hash } => Ok(payment_hash),
+            invoice::Reply::Refused(refused) => Err(refused.into()),
+            invoice::Reply::Signed { .. } | invoice::Reply::Released { .. } => {
+                Err(HsmError::Confused)
+            }
+        }
+    }
+
     /// Compact signature and recovery id.
     ///
     /// # Errors
@@ -264,19 +315,65 @@ impl Hsm {
     pub async fn sign_bolt11(
         &self,
         fields: ::invoice::Bolt11Fields,
+        holder: invoice::PreimageHolder,
     ) -> Result<([u8; 64], u8), HsmError> {
-        match self
-            .invoice
-            .ask(invoice::Request::SignBolt11 {
-                fields: Box::new(fields),
-            })
-            .await?
-        {
+        let request = invoice::Request::SignBolt11 {
+            fields: Box::new(fields),
+            holder,
+        };
+        match self.invoice.ask(request).await? {
             invoice::Reply::Signed {
                 signature,
                 recovery_id,
             } => Ok((signature, recovery_id)),
             invoice::Reply::Refused(refused) => Err(refused.into()),
+            invoice::Reply::NewPreimage { .. } | invoice::Reply::Released { .. } => {
+                Err(HsmError::Confused)
+            }
+        }
+    }
+
+    /// The preimage of an invoice whose HTLCs are locked in.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn release(&self, payment_hash: PaymentHash) -> Result<Preimage, HsmError> {
+        let request = invoice::Request::Release { payment_hash };
+        match self.invoice.ask(request).await? {
+            invoice::Reply::Released { preimage } if preimage.payment_hash() == payment_hash => {
+                Ok(preimage)
+            }
+            invoice::Reply::Refused(refused) => Err(refused.into()),
+            invoice::Reply::NewPreimage { .. }
+            | invoice::Reply::Signed { .. }
+            | invoice::Reply::Released { .. } => Err(HsmError::Confused),
+        }
+    }
+
+    /// The secret that belongs to a user's label.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn make_secret(&self, info: Vec<u8>) -> Result<[u8; 32], HsmError> {
+        match self.rpc.ask(rpc::Request::MakeSecret { info }).await? {
+            rpc::Reply::Secret { secret } => Ok(secret),
+            rpc::Reply::Refused(refused) => Err(refused.into()),
+            rpc::Reply::Signed { .. } => Err(HsmError::Confused),
+        }
+    }
+
+    /// Compact signature and recovery id.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn sign_message(&self, message: String) -> Result<([u8; 64], u8), HsmError> {
+        match self.rpc.ask(rpc::Request::SignMessage { message }).await? {
+            rpc::Reply::Signed {
+                signature,
+                recovery_id,
+            } => Ok((signature, recovery_id)),
+            rpc::Reply::Refused(refused) => Err(refused.into()),
+            rpc::Reply::Secret { .. } => Err(HsmError::Confused),
         }
     }
 }

@@ -1,27 +1,24 @@
-//! Invoices: one task that makes them, matches HTLCs that arrive, and wakes who waits.
-//!
-//! Paid is written before the preimage leaves: the channel's Persist that carries the preimage
-//! comes later in the same ordered writer.
+//! Invoices: one task that makes them, matches HTLCs that arrive (`receive`), and wakes who waits.
+
+mod receive;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_messages::lightningd_channeld::RemoveHow;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use lightningd_db::{Batch, Db, DbError};
-use onion::Failure;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tx::ledger::Htlc;
 use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, PaymentHash, PaymentSecret};
 
-use crate::channel::Mail;
+use self::receive::{PartialSet, Release};
 use crate::node::Node;
-use crate::store::invoices::{self as records, Invoice, Paid};
+use crate::store::invoices::{self as records, Invoice};
 use crate::store::now;
-
-/// BOLT 4: an incomplete set of parts is failed after this long.
-const MPP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An HTLC for us.
 #[derive(Clone, Debug)]
@@ -149,17 +146,14 @@ pub fn status(invoice: &Invoice) -> &'static str {
     }
 }
 
-struct PartialSet {
-    parts: Vec<Arrived>,
-    deadline: Instant,
-}
-
 struct Invoices {
     node: Arc<Node>,
     next_index: u64,
     next_update: u64,
     next_pay_index: u64,
     sets: HashMap<PaymentHash, PartialSet>,
+    /// Preimages that hsmd was asked for.
+    releases: FuturesUnordered<BoxFuture<'static, Release>>,
     by_label: Vec<(String, Reply<Invoice>)>,
     any: Vec<(u64, Reply<Invoice>)>,
 }
@@ -201,6 +195,7 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, counters: Counters
         next_update: counters.updated + 1,
         next_pay_index: counters.paid + 1,
         sets: HashMap::new(),
+        releases: FuturesUnordered::new(),
         by_label: Vec::new(),
         any: Vec::new(),
     };
@@ -212,6 +207,7 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, counters: Counters
                 Some(ask) => invoices.ask(ask).await,
                 None => break,
             },
+            Some(release) = invoices.releases.next() => invoices.released(release),
             () = sleep_until(alarm) => invoices.alarm(),
         }
     }
@@ -334,123 +330,6 @@ impl Invoices {
             .min_by_key(index))
     }
 
-    fn arrived(&mut self, part: Arrived) -> Result<(), DbError> {
-        let invoice = records::by_hash(&self.node.db, part.htlc.payment_hash)?;
-        let Some(invoice) = invoice else {
-            self.fail(&part, None);
-            return Ok(());
-        };
-        if let Some(paid) = &invoice.paid {
-            // Again after a crash: the same HTLC gets the same answer, another one is refused.
-            if paid.htlcs.contains(&(part.channel.0, part.id.0)) {
-                self.fulfil(&part, &invoice);
-            } else {
-                self.fail(&part, None);
-            }
-            return Ok(());
-        }
-        if let Err(failure) = self.check(&part, &invoice) {
-            self.fail(&part, Some(failure));
-            return Ok(());
-        }
-        let wanted = part.total.unwrap_or(part.amount);
-        let deadline = Instant::now() + MPP_TIMEOUT;
-        let set = self
-            .sets
-            .entry(invoice.payment_hash)
-            .or_insert_with(|| PartialSet {
-                parts: Vec::new(),
-                deadline,
-            });
-        if !set
-            .parts
-            .iter()
-            .any(|p| (p.channel, p.id) == (part.channel, part.id))
-        {
-            set.parts.push(part);
-        }
-        let sum = set
-            .parts
-            .iter()
-            .fold(MilliSatoshi(0), |sum, p| sum.saturating_add(p.htlc.amount));
-        if sum >= wanted {
-            self.paid(invoice, sum)?;
-        }
-        Ok(())
-    }
-
-    /// BOLT 4, Requirements for the final node. `Err`: the failure that is not the usual
-    /// incorrect_or_unknown_payment_details, which tells a prober nothing.
-    fn check(&self, part: &Arrived, invoice: &Invoice) -> Result<(), Failure> {
-        let unknown = || self.unknown(part);
-        let (htlc, total) = (&part.htlc, part.total.unwrap_or(part.amount));
-        if part.payment_secret != Some(invoice.payment_secret) {
-            return Err(unknown());
-        }
-        if htlc.amount < part.amount {
-            return Err(Failure::FinalIncorrectHtlcAmount {
-                incoming_htlc_amt: htlc.amount,
-            });
-        }
-        if htlc.cltv_expiry < part.cltv_expiry {
-            return Err(Failure::FinalIncorrectCltvExpiry {
-                cltv_expiry: htlc.cltv_expiry,
-            });
-        }
-        let least = self
-            .node
-            .chain
-            .height()
-            .plus(self.node.options.channels.cltv_final.0.into());
-        if htlc.cltv_expiry < least || status(invoice) == "expired" {
-            return Err(unknown());
-        }
-        if let Some(amount) = invoice.amount {
-            // BOLT 4: up to twice the amount is accepted, against correlation.
-            if total < amount || total.0 > amount.0.saturating_mul(2) {
-                return Err(unknown());
-            }
-        }
-        let set = self.sets.get(&invoice.payment_hash);
-        let first = set.and_then(|set| set.parts.first());
-        if first.is_some_and(|first| first.total.unwrap_or(first.amount) != total) {
-            return Err(unknown());
-        }
-        Ok(())
-    }
-
-    fn unknown(&self, part: &Arrived) -> Failure {
-        Failure::IncorrectOrUnknownPaymentDetails {
-            htlc_msat: part.htlc.amount,
-            height: self.node.chain.height(),
-        }
-    }
-
-    fn paid(&mut self, mut invoice: Invoice, received: MilliSatoshi) -> Result<(), DbError> {
-        let parts = self.sets.remove(&invoice.payment_hash).map(|set| set.parts);
-        let parts = parts.unwrap_or_default();
-        invoice.updated_index = Some(self.update_index());
-        invoice.paid = Some(Paid {
-            pay_index: self.next_pay_index,
-            amount_received: received,
-            paid_at: now(),
-            htlcs: parts
-                .iter()
-                .map(|part| (part.channel.0, part.id.0))
-                .collect(),
-        });
-        self.next_pay_index += 1;
-        let mut batch = Batch::new();
-        records::put(&mut batch, &invoice);
-        self.node.db.write(batch)?;
-        for part in &parts {
-            self.fulfil(part, &invoice);
-        }
-        tracing::debug!("invoice {:?} is paid with {received}", invoice.label);
-        self.wake(&invoice);
-        Ok(())
-    }
-
     fn wake(&mut self, invoice: &Invoice) {
         let index = invoice.paid.as_ref().map_or(0, |paid| paid.pay_index);
         for (_, reply) in self
@@ -464,27 +343,9 @@ impl Invoices {
         }
     }
 
-    fn fulfil(&self, part: &Arrived, invoice: &Invoice) {
-        let how = RemoveHow::Fulfil {
-            preimage: invoice.preimage,
-        };
-        self.node
-            .channels
-            .tell(part.channel, Mail::Remove { id: part.id, how });
-    }
-
-    fn fail(&self, part: &Arrived, failure: Option<Failure>) {
-        let failure = failure.unwrap_or_else(|| self.unknown(part));
-        tracing::debug!(channel = %part.channel, "HTLC {} failed: {}", part.id, failure.name());
-        let how = RemoveHow::FailHere { failure };
-        self.node
-            .channels
-            .tell(part.channel, Mail::Remove { id: part.id, how });
-    }
-
     /// When the next incomplete set, or the next invoice that somebody waits for, is due.
     fn next_alarm(&self) -> Option<Instant> {
-        let sets = self.sets.values().map(|set| set.deadline).min();
+        let sets = self.sets.values().filter_map(PartialSet::due).min();
         let waits = self.by_label.iter().filter_map(|(label, _)| {
             let expires = records::by_label(&self.node.db, label).ok()??.expires_at;
             let left = Duration::from_secs(expires.saturating_sub(now()));
@@ -496,22 +357,7 @@ impl Invoices {
 
     fn alarm(&mut self) {
         let due = Instant::now();
-        let late: Vec<PaymentHash> = self
-            .sets
-            .iter()
-            .filter(|(_, set)| set.deadline <= due)
-            .map(|(h, _)| *h)
-            .collect();
-        for hash in late {
-            for part in self
-                .sets
-                .remove(&hash)
-                .into_iter()
-                .flat_map(|set| set.parts)
-            {
-                self.fail(&part, Some(Failure::MppTimeout));
-            }
-        }
+        self.sets_due(due);
         let db = &self.node.db;
         let expired = |label: &String| {
             let invoice = records::by_label(db, label).ok().flatten()?;

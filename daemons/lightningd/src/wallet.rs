@@ -10,7 +10,7 @@ use ipc_messages::hsm::wallet as hsm_wallet;
 use lightningd_db::{Batch, Db, DbError};
 use lightningd_wallet::{
     BuildError, Change, ChangeTo, Fund, Inputs, KeyKind, KeyRef, Policy, RESERVATION_BLOCKS,
-    Recipient, UnsignedTx, UtxoSet, build_funding, build_withdraw,
+    Recipient, Status, UnsignedTx, Utxo, UtxoSet, build_funding, build_withdraw,
 };
 use tokio::sync::{mpsc, oneshot};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
@@ -21,6 +21,8 @@ use crate::store;
 
 /// How many requests may wait.
 const QUEUE: usize = 256;
+/// Coins that hsmd is told of in one request.
+const SEEN_AT_ONCE: usize = 1000;
 
 /// Why the wallet did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +216,7 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
     node.chain
         .watch_scripts(wallet.scripts.keys().cloned().collect());
     wallet.broadcast_again();
+    wallet.tell_hsmd(wallet.set.iter()).await;
     loop {
         tokio::select! {
             _ = node.stopped() => break,
@@ -242,7 +245,7 @@ impl Wallet {
             }
             Ask::Funds { spent, reply } => drop(reply.send(Ok(self.set.funds(spent).collect()))),
             Ask::Block(height, txs, done) => {
-                self.block(height, &txs);
+                self.block(height, &txs).await;
                 let _ = done.send(());
             }
             Ask::Disconnect(height, done) => {
@@ -366,7 +369,7 @@ impl Wallet {
         Ok(())
     }
 
-    fn block(&mut self, height: BlockHeight, txs: &[Transaction]) {
+    async fn block(&mut self, height: BlockHeight, txs: &[Transaction]) {
         let changes = self
             .set
             .apply_block(height, txs, Self::owner(&self.scripts));
@@ -383,6 +386,31 @@ impl Wallet {
             }
         }
         self.write(batch);
+        let changed = changes.iter().filter_map(|change| match change {
+            Change::Put(coin) => Some(coin),
+            Change::Remove(_) => None,
+        });
+        self.tell_hsmd(changed).await;
+    }
+
+    /// hsmd's limits may be in proportion to what the node holds, and a coin's amount is what it was
+    /// at first.
+    async fn tell_hsmd(&self, coins: impl Iterator<Item = &Utxo>) {
+        let seen = coins.filter_map(|coin| match (&coin.status, hsm_key(&coin.key)) {
+            (Status::Confirmed { .. }, Ok(key)) => Some(hsm_wallet::SeenCoin {
+                outpoint: coin.outpoint,
+                value: coin.value,
+                key,
+            }),
+            // A channel's coin is not the wallet's yet, and hsmd knows its own change.
+            (Status::Confirmed { .. } | Status::Unconfirmed | Status::Spent { .. }, _) => None,
+        });
+        let seen: Vec<_> = seen.collect();
+        for coins in seen.chunks(SEEN_AT_ONCE) {
+            if let Err(error) = self.node.hsm.seen(coins.to_vec()).await {
+                tracing::warn!("hsmd was not told of coins: {error}");
+            }
+        }
     }
 
     fn disconnect(&mut self, height: BlockHeight) {

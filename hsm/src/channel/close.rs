@@ -16,10 +16,10 @@ use crate::refused::Refused;
 /// The most that we pay for a mutual close: 1,000 satoshi for each virtual byte.
 const MAX_FEERATE: FeeratePerKw = FeeratePerKw(250_000);
 
-/// Whether a script is an address that the wallet gave out.
+/// S2: whether a script is an address that the wallet gave out, or on the operator's allowlist.
 pub(crate) trait ShutdownScripts {
-    /// `hint`: the index that it most likely has.
-    fn is_ours(&self, hint: u32, script: &Script) -> bool;
+    /// `hint`: the index that an address most likely has.
+    fn may_close_to(&self, hint: u32, script: &Script) -> bool;
 }
 
 impl Channel {
@@ -107,9 +107,11 @@ impl Channel {
     ) -> Result<Closing, Refused> {
         let funded = self.funded()?;
         let fixed = &funded.setup.local.upfront_shutdown_script;
-        let as_fixed = fixed.as_ref().is_none_or(|fixed| **fixed == *local_script);
-        if !as_fixed || !ours.is_ours(self.shutdown_index, local_script) {
-            return Err(Refused::ForeignScript);
+        if fixed.as_ref().is_some_and(|fixed| **fixed != *local_script) {
+            return Err(Refused::OtherShutdown);
+        }
+        if !ours.may_close_to(self.shutdown_index, local_script) {
+            return Err(Refused::ForeignScript(local_script.to_owned()));
         }
         let balances = funded.final_balances()?;
         if funded.setup.opener == Side::Local {

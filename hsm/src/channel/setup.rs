@@ -33,9 +33,9 @@ impl Channel {
         check_range(&setup)?;
         // S2: a script that is fixed at opening is where our balance goes in the end.
         if let Some(script) = &setup.local.upfront_shutdown_script
-            && !ours.is_ours(self.shutdown_index, script)
+            && !ours.may_close_to(self.shutdown_index, script)
         {
-            return Err(Refused::ForeignScript);
+            return Err(Refused::ForeignScript(script.clone()));
         }
         Ok(Decision {
             reply: Reply::Done,

@@ -7,17 +7,24 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use bitcoin::hashes::Hash;
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{OutPoint, ScriptBuf, Txid};
 use tempfile::TempDir;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::CommitmentFormat;
 use tx::signer::Request;
-use wire::{ChannelDbid, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Satoshi, Side};
+use wire::{
+    ChannelDbid, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Preimage, Satoshi,
+    ShortChannelId, Side,
+};
 
 use super::format::{self, HEADER, Parsed};
 use super::*;
-use crate::record::Change;
+use crate::invoices::{PreimageNumber, Source, Terms};
+use crate::limits::{Approvable, Limits};
+use crate::record::{Change, Spent};
+use crate::spending::{Cause, Grant};
 use crate::tests::fixture::{CHAIN, CLOSE_FEE, Pair, folder};
+use crate::time::UnixTime;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -130,29 +137,59 @@ fn kind(record: &Record) -> &'static str {
         Record::SnapshotHeads(_) => "SnapshotHeads",
         Record::Approved { .. } => "Approved",
         Record::SnapshotFlow { .. } => "SnapshotFlow",
+        Record::Spent(_) => "Spent",
+        Record::Paid { .. } => "Paid",
+        Record::PaymentEnded { .. } => "PaymentEnded",
+        Record::Limits(_) => "Limits",
+        Record::Allowed { .. } => "Allowed",
+        Record::Disallowed { .. } => "Disallowed",
+        Record::OperatorApproved { .. } => "OperatorApproved",
+        Record::SnapshotCoins { .. } => "SnapshotCoins",
+        Record::SnapshotSpending(_) => "SnapshotSpending",
+        Record::Preimage { .. } => "Preimage",
+        Record::Invoice { .. } => "Invoice",
+        Record::DropInvoices { .. } => "DropInvoices",
+        Record::Update { .. } => "Update",
+        Record::SnapshotPreimages { .. } => "SnapshotPreimages",
+        Record::SnapshotInvoices { .. } => "SnapshotInvoices",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 33] = [
     "Address",
+    "Allowed",
     "Approved",
     "Close",
     "Coins",
+    "Disallowed",
+    "DropInvoices",
     "Forget",
     "Funding",
+    "Invoice",
+    "Limits",
     "Local",
     "NewChannel",
     "Onchain",
+    "OperatorApproved",
+    "Paid",
+    "PaymentEnded",
+    "Preimage",
     "Remote",
     "Revoked",
     "Setup",
     "SnapshotChannel",
+    "SnapshotCoins",
     "SnapshotCounters",
     "SnapshotFlow",
     "SnapshotHeads",
+    "SnapshotInvoices",
+    "SnapshotPreimages",
+    "SnapshotSpending",
+    "Spent",
     "Stale",
     "Start",
+    "Update",
 ];
 
 /// The life of a channel, as a real signer recorded it.
@@ -195,12 +232,33 @@ fn life() -> Vec<Record> {
     records_of(&fs::read(pair.a.node.journal()).unwrap(), key)
 }
 
+/// One that is dropped, one that stays, and one that nobody signed for.
+fn invoices() -> impl Iterator<Item = Record> {
+    let hash = |n: u64| Preimage([n as u8; 32]).payment_hash();
+    let preimages = (0..3).map(move |n| Record::Preimage {
+        number: PreimageNumber(n),
+        payment_hash: hash(n),
+    });
+    let invoices = (0..2).map(move |n| Record::Invoice {
+        payment_hash: hash(n),
+        terms: Terms {
+            amount: None,
+            expires_at: UnixTime(n),
+            hash: [n as u8; 32],
+            source: Source::Derived(PreimageNumber(n)),
+        },
+    });
+    let drop = Record::DropInvoices { now: UnixTime(1) };
+    preimages.chain(invoices).chain([drop])
+}
+
 fn every_kind() -> Vec<Record> {
     let mut records = life();
     let peer = records.iter().find_map(|record| match record {
         Record::NewChannel { peer, .. } => Some(*peer),
         _other => None,
     });
+    let peer = peer.unwrap();
     let coin = |n: u8| OutPoint {
         txid: Txid::from_byte_array([n; 32]),
         vout: u32::from(n),
@@ -209,7 +267,7 @@ fn every_kind() -> Vec<Record> {
         Record::Address { index: 1 },
         Record::NewChannel {
             dbid: ChannelDbid(2),
-            peer: peer.unwrap(),
+            peer,
             shutdown_index: 2,
         },
         Record::Forget {
@@ -218,10 +276,50 @@ fn every_kind() -> Vec<Record> {
         Record::Coins {
             coins: (0..5).map(|n| (coin(n), Satoshi(u64::from(n)))).collect(),
         },
-        Record::Start { epoch: 2 },
-        Record::Address { index: 3 },
     ]);
+    records.extend(spending(coin(1), peer));
+    records.extend([Record::Start { epoch: 2 }, Record::Address { index: 3 }]);
+    records.extend(invoices());
+    records.push(Record::Update {
+        dbid: ChannelDbid(1),
+        scid: ShortChannelId(7),
+        timestamp: 1,
+    });
     records
+}
+
+/// What leaves, and what the operator says.
+fn spending(coin: OutPoint, peer: NodeId) -> [Record; 8] {
+    let at = UnixTime(1_800_000_000);
+    let (script, cause) = (ScriptBuf::new(), Cause::Push(ChannelDbid(1)));
+    let grant = Grant::Charge(MilliSatoshi(7000));
+    let push = Approvable::Push {
+        peer,
+        amount: MilliSatoshi(1),
+    };
+    let spent = Spent {
+        at,
+        txid: Txid::from_byte_array([9; 32]),
+        inputs: vec![(coin, Satoshi(1))],
+        ours: Vec::new(),
+        grant,
+        coin,
+    };
+    [
+        Record::Spent(Box::new(spent)),
+        Record::Limits(Limits::default()),
+        Record::Allowed {
+            script: script.clone(),
+        },
+        Record::Paid { at, cause, grant },
+        Record::Disallowed { script },
+        Record::OperatorApproved { at, what: push },
+        Record::PaymentEnded {
+            hash: Preimage([9; 32]).payment_hash(),
+            unspent: MilliSatoshi(3000),
+        },
+        Record::Paid { at, cause, grant },
+    ]
 }
 
 fn plain() -> Written {

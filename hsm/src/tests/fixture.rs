@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tx::ledger::{Delta, HtlcKey};
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
 use tx::signer::{Reply, Request, RevocationSecret, Ticket};
+use wire::units::MAX_SATOSHI;
 use wire::{
     BlockDelta, ChainHash, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, NodeId,
     PaymentHash, Satoshi, Side,
@@ -23,9 +24,13 @@ use crate::folder::Folder;
 use crate::journal::{Replayed, replay};
 use crate::secret::Secret;
 use crate::seed::StoredSeed;
-use crate::{Database, Hsm, NewChannel, OpenError, Opened, Payment};
+use crate::{Database, Hsm, Limit, Limits, NewChannel, OpenError, Opened, Payment};
 
-pub const CHAIN: ChainHash = ChainHash([0x06; 32]);
+/// Regtest's genesis block.
+pub const CHAIN: ChainHash = ChainHash([
+    0x06, 0x22, 0x6e, 0x46, 0x11, 0x1a, 0x0b, 0x59, 0xca, 0xaf, 0x12, 0x60, 0x43, 0xeb, 0x5b, 0xbf,
+    0x28, 0xc3, 0x4f, 0x3a, 0x5e, 0x33, 0x2a, 0x1f, 0xc7, 0xb2, 0xb7, 0x3c, 0xf1, 0x88, 0x91, 0x0f,
+]);
 pub const VALUE: Satoshi = Satoshi(1_000_000);
 pub const CLOSE_FEE: Satoshi = Satoshi(1000);
 
@@ -71,8 +76,17 @@ pub struct Node {
 impl Node {
     pub fn new() -> Node {
         let dir = tempfile::tempdir().unwrap();
-        let hsm = Some(open(dir.path(), true).unwrap());
-        Node { dir, hsm }
+        let mut hsm = open(dir.path(), true).unwrap();
+        // Tests of what may be paid set their own.
+        let limits = Limits {
+            pay_per_day: Limit::Exactly(Satoshi(MAX_SATOSHI)),
+            ..Limits::default()
+        };
+        hsm.set_limits(limits).unwrap();
+        Node {
+            dir,
+            hsm: Some(hsm),
+        }
     }
 
     pub fn hsm(&mut self) -> &mut Hsm {

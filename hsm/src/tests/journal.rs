@@ -196,7 +196,7 @@ fn b2_a_database_that_was_lost_is_noticed() {
 #[test]
 fn a_compacted_journal_gives_the_same_state_and_goes_on() {
     let mut pair = Pair::open(CommitmentFormat::AnchorsZeroFeeHtlc);
-    for _ in 0..20 {
+    for _ in 0..40 {
         pair.commit(Side::Remote, &[]);
         pair.commit(Side::Local, &[]);
     }

@@ -6,11 +6,11 @@ use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::{CommitmentFormat, Setup};
 use tx::signer::{Reply, Request, RevocationSecret, Ticket};
 use wire::{
-    BlockDelta, ChainHash, ChannelDbid, ChannelUpdate, CltvExpiry, CommitmentNumber, HtlcId,
-    MilliSatoshi, Preimage, Satoshi, ShortChannelId, Side,
+    BlockDelta, ChannelDbid, CltvExpiry, CommitmentNumber, HtlcId, MilliSatoshi, Preimage, Satoshi,
+    Side,
 };
 
-use super::fixture::{CHAIN, CLOSE_FEE, NO_CHANNEL, Node, Pair, open};
+use super::fixture::{CLOSE_FEE, NO_CHANNEL, Node, Pair, open};
 use crate::{OpenError, Rule};
 
 const ANCHORS: CommitmentFormat = CommitmentFormat::AnchorsZeroFeeHtlc;
@@ -488,20 +488,6 @@ fn a_channels_number_is_never_used_again() {
 }
 
 #[test]
-fn k2_a_batch_has_64_points_at_most() {
-    let mut pair = Pair::open(ANCHORS);
-    let points = vec![pair.b.next_point; 65];
-    let batch = |count: usize| Request::EcdhBatch {
-        points: points[..count].to_vec(),
-    };
-    assert_eq!(pair.a.refused(batch(65)), "K2");
-    let Reply::SharedSecrets { secrets } = pair.a.ask(batch(64)) else {
-        panic!("no secrets");
-    };
-    assert_eq!(secrets.len(), 64);
-}
-
-#[test]
 fn m1_no_mutual_close_while_anything_is_pending() {
     let mut pair = Pair::open(ANCHORS);
     let deltas = [add(Side::Local, 0, 50_000_000)];
@@ -562,57 +548,6 @@ fn m1_the_fee_is_capped_and_a_false_signature_completes_nothing() {
         signature: nonsense(),
     };
     assert_eq!(pair.a.refused(complete), "M1");
-}
-
-#[test]
-fn g1_an_update_for_another_chain_is_refused_and_ours_verifies() {
-    use bitcoin::hashes::{Hash, sha256d};
-    use secp256k1::{Message, SECP256K1};
-    use wire::Body;
-    let mut node = Node::new();
-    let mut update = ChannelUpdate {
-        signature: nonsense(),
-        chain_hash: CHAIN,
-        short_channel_id: ShortChannelId(7),
-        timestamp: 1,
-        message_flags: 1,
-        channel_flags: 0,
-        cltv_expiry_delta: BlockDelta(34),
-        htlc_minimum_msat: MilliSatoshi(1),
-        fee_base_msat: 1000,
-        fee_proportional_millionths: 1,
-        htlc_maximum_msat: MilliSatoshi(1_000_000),
-        rest: vec![],
-    };
-    let signature = node.hsm().sign_channel_update(&update).unwrap();
-    // BOLT 7, channel_update: over the double SHA-256 of everything after the signature.
-    let hash = sha256d::Hash::hash(&update.to_bytes()[66..]);
-    let message = Message::from_digest(hash.to_byte_array());
-    let key = node.hsm().node_id().0;
-    SECP256K1.verify_ecdsa(&message, &signature, &key).unwrap();
-    update.chain_hash = ChainHash([1; 32]);
-    assert_eq!(
-        node.hsm().sign_channel_update(&update).unwrap_err().rule(),
-        Rule::G1
-    );
-}
-
-#[test]
-fn i1_an_invoice_for_another_chain_is_refused_and_ours_names_us() {
-    use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-    use secp256k1::{Message, SECP256K1};
-    let mut node = Node::new();
-    let (signature, id) = node.hsm().sign_bolt11(CHAIN, [5; 32]).unwrap();
-    let id = RecoveryId::from_i32(i32::from(id)).unwrap();
-    let signature = RecoverableSignature::from_compact(&signature, id).unwrap();
-    let message = Message::from_digest([5; 32]);
-    let key = SECP256K1.recover_ecdsa(&message, &signature).unwrap();
-    assert_eq!(key, node.hsm().node_id().0);
-    let refused = node
-        .hsm()
-        .sign_bolt11(ChainHash([1; 32]), [5; 32])
-        .unwrap_err();
-    assert_eq!(refused.rule(), Rule::I1);
 }
 
 #[test]

@@ -14,14 +14,14 @@ use wire::{CommitmentNumber, Satoshi, Side};
 use super::fixture::{Node, Pair, VALUE};
 use crate::{Address, AddressKind, Coin, Refused, Rule, WalletKey};
 
-fn outpoint(n: u8) -> OutPoint {
+pub fn outpoint(n: u8) -> OutPoint {
     OutPoint {
         txid: Txid::from_byte_array([n; 32]),
         vout: u32::from(n),
     }
 }
 
-fn spend(coins: &[u8], outputs: Vec<TxOut>) -> Transaction {
+pub fn spend(coins: &[u8], outputs: Vec<TxOut>) -> Transaction {
     let input = |n: &u8| TxIn {
         previous_output: outpoint(*n),
         script_sig: ScriptBuf::new(),
@@ -36,21 +36,21 @@ fn spend(coins: &[u8], outputs: Vec<TxOut>) -> Transaction {
     }
 }
 
-fn output(value: u64, script_pubkey: &ScriptBuf) -> TxOut {
+pub fn output(value: u64, script_pubkey: &ScriptBuf) -> TxOut {
     TxOut {
         value: Amount::from_sat(value),
         script_pubkey: script_pubkey.clone(),
     }
 }
 
-fn coin(value: u64, index: u32, kind: AddressKind) -> Coin {
+pub fn coin(value: u64, index: u32, kind: AddressKind) -> Coin {
     Coin {
         value: Satoshi(value),
         key: WalletKey { index, kind },
     }
 }
 
-fn addresses(node: &mut Node) -> Vec<Address> {
+pub fn addresses(node: &mut Node) -> Vec<Address> {
     (0..3).map(|_| node.hsm().get_address().unwrap()).collect()
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Txid};
-use hsm::{Database, Hsm, NewChannel, Opened, Payment};
+use hsm::{Database, Hsm, Limit, Limits, NewChannel, Opened, Payment};
 use secp256k1::ecdsa::Signature;
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tx::keys::{derive_privkey, per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{Basepoints, CommitmentFormat, Funding, Party, Setup};
 use tx::signer::{Reply, Request, RevocationSecret, Ticket};
+use wire::units::MAX_SATOSHI;
 use wire::{
     BlockDelta, ChainHash, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi,
     NodeId, PaymentHash, Preimage, Satoshi, Side,
@@ -128,6 +129,12 @@ impl Thief {
         let Opened::Unlocked(mut hsm) = opened else {
             panic!("a new seed has no passphrase");
         };
+        // What is approved may be lost, whatever the owner lets be approved.
+        let limits = Limits {
+            pay_per_day: Limit::Exactly(Satoshi(MAX_SATOSHI)),
+            ..Limits::default()
+        };
+        hsm.set_limits(limits).unwrap();
         let channels: Vec<Channel> = (0..CHANNELS).map(|i| Channel::open(&mut hsm, i)).collect();
         let had = channels.iter().map(|c| c.local.1.to_local.0).sum();
         Thief {

@@ -6,11 +6,12 @@ use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Txid};
 use channel::action::{Agreed, CloseFees, Identity, Policy};
 use channel::state::{Live, Phase};
-use hsm::{Database, Hsm, NewChannel, Opened};
+use hsm::{Database, Hsm, Limit, Limits, NewChannel, Opened};
 use secp256k1::ecdsa::Signature;
 use tempfile::TempDir;
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
 use tx::signer::{Reply, Request};
+use wire::units::MAX_SATOSHI;
 use wire::{
     BlockDelta, ChainHash, CommitmentNumber, FeeratePerKw, MilliSatoshi, NodeId, Satoshi,
     ShortChannelId, Side,
@@ -51,10 +52,16 @@ impl Signer {
 
 fn open(dir: &TempDir, database: Database) -> Hsm {
     let folder = File::open(dir.path()).unwrap();
-    match Hsm::open(folder.into(), CHAIN, database).unwrap() {
-        Opened::Unlocked(hsm) => *hsm,
-        Opened::Locked(_) => panic!("a new seed has no passphrase"),
-    }
+    let Opened::Unlocked(mut hsm) = Hsm::open(folder.into(), CHAIN, database).unwrap() else {
+        panic!("a new seed has no passphrase");
+    };
+    // Their owners have large plans.
+    let limits = Limits {
+        pay_per_day: Limit::Exactly(Satoshi(MAX_SATOSHI)),
+        ..Limits::default()
+    };
+    hsm.set_limits(limits).unwrap();
+    *hsm
 }
 
 pub fn policy() -> Policy {

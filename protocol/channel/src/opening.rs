@@ -143,6 +143,15 @@ fn peer_left(warned: Option<&String>) -> Step {
     })
 }
 
+/// The same before the peer has signed anything. What hsmd then refuses may be what the owner lets
+/// nobody pay: lightningd hears the reason from the shell, the peer does not.
+fn not_ours_to_tell(reply: Reply) -> PeerFault {
+    match reply {
+        Reply::Refused { rule, .. } => fault(format!("opening: refused by the signer ({rule})")),
+        other => unexpected("opening", other),
+    }
+}
+
 /// A reply that does not fit the request `what`: hsmd refused (its rule is in the text), or a bug.
 fn unexpected(what: &str, reply: Reply) -> PeerFault {
     match reply {

@@ -24,3 +24,5 @@ mod protocol;
 mod pyln;
 #[path = "conformance/replies.rs"]
 mod replies;
+#[path = "conformance/secrets.rs"]
+mod secrets;

@@ -57,6 +57,7 @@ pub fn targets() -> Vec<Target> {
         edges::HsmGossip,
         edges::HsmInvoice,
         edges::HsmPay,
+        edges::HsmRpc,
     ]);
     // Nothing goes down the log edge.
     targets.push(Target::new(

@@ -55,6 +55,8 @@ pub enum Failure {
     #[error("{0}")]
     Refused(#[from] hsm_messages::Refused),
     #[error(transparent)]
+    Spending(#[from] crate::spending::SpendingError),
+    #[error(transparent)]
     Log(#[from] crate::audit::LogError),
     #[error("the passphrase is wrong; the next may be tried in {0} s")]
     Wrong(u64),

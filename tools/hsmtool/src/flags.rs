@@ -6,6 +6,8 @@ use bitcoin::Network;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{generate, shells};
 
+use crate::spending::Spending;
+
 const NAME: &str = "lightning-hsmtool";
 
 /// Looks after the seed of a node: the file hsm_secret while no node runs, and a running hsmd.
@@ -15,6 +17,9 @@ pub struct Flags {
     /// Print what was found as one JSON object.
     #[arg(long, global = true)]
     pub json: bool,
+    /// The network's folder, for what is asked about limits [default: ~/.lightning/bitcoin]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub network_dir: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -51,6 +56,8 @@ pub enum Command {
         /// The network's folder, such as ~/.lightning/bitcoin.
         folder: PathBuf,
     },
+    #[command(flatten)]
+    Spending(Spending),
     /// The audit log of a node's hsmd: what was asked of it, and what it decided.
     #[command(subcommand)]
     Audit(Audit),

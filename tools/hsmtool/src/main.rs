@@ -14,6 +14,7 @@ mod flags;
 mod offline;
 mod operator;
 mod prompt;
+mod spending;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Command::Dumponchaindescriptors { file, network } => offline::descriptors(file, *network)?,
         Command::Status { folder } => operator::status(folder)?,
         Command::Unlock { folder } => operator::unlock(folder)?,
+        Command::Spending(command) => return spending::run(command, flags),
         Command::Audit(Audit::Verify { paths }) => return say(&audit::verify(paths)?),
         Command::Audit(Audit::Diff { a, b }) => return say(&audit::diff(a, b)?),
         Command::Audit(Audit::Tail { folder, from }) => {

@@ -23,7 +23,7 @@ const STARTING: Duration = Duration::from_secs(10);
 /// How many lines are shown of the audit log's end.
 const LAST: u64 = 20;
 
-fn connect(folder: &Path) -> Result<UpperConn<HsmOperator>, Failure> {
+pub fn connect(folder: &Path) -> Result<UpperConn<HsmOperator>, Failure> {
     let unreachable = |source| Failure::Unreachable {
         path: folder.to_owned(),
         source,
@@ -45,6 +45,10 @@ fn ask_status(conn: &mut UpperConn<HsmOperator>) -> Result<Status, Failure> {
         Reply::Unlocked { .. }
         | Reply::WrongPassphrase { .. }
         | Reply::TooSoon { .. }
+        | Reply::Limits(_)
+        | Reply::Allowlist { .. }
+        | Reply::Refusals { .. }
+        | Reply::Done
         | Reply::AuditHead { .. }
         | Reply::AuditTail { .. } => Err(Failure::Confused),
     }
@@ -97,9 +101,13 @@ pub fn unlock(folder: &Path) -> Result<Facts, Failure> {
         Reply::WrongPassphrase { wait } => Err(Failure::Wrong(wait.0)),
         Reply::TooSoon { wait } => Err(Failure::TooSoon(wait.0)),
         Reply::Refused(refused) => Err(refused.into()),
-        Reply::Status(_) | Reply::AuditHead { .. } | Reply::AuditTail { .. } => {
-            Err(Failure::Confused)
-        }
+        Reply::Status(_)
+        | Reply::Limits(_)
+        | Reply::Allowlist { .. }
+        | Reply::Refusals { .. }
+        | Reply::Done
+        | Reply::AuditHead { .. }
+        | Reply::AuditTail { .. } => Err(Failure::Confused),
     }
 }
 
@@ -123,6 +131,10 @@ pub fn audit_tail(folder: &Path, from: Option<u64>) -> Result<String, Failure> {
         | Reply::Unlocked { .. }
         | Reply::WrongPassphrase { .. }
         | Reply::TooSoon { .. }
+        | Reply::Limits(_)
+        | Reply::Allowlist { .. }
+        | Reply::Refusals { .. }
+        | Reply::Done
         | Reply::AuditHead { .. } => Err(Failure::Confused),
     }
 }

@@ -1,22 +1,25 @@
 //! Two processes as the two ends of a channel, killed at every step.
 
-use bitcoin::hashes::Hash;
+use bitcoin::hashes::{Hash, sha256d};
 use bitcoin::{OutPoint, Transaction, Txid};
 use hsm_messages::chan::{Reply, Request};
-use hsm_messages::edges::{HsmChan, HsmPay};
-use hsm_messages::{Role, ctl, pay};
+use hsm_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmPay};
+use hsm_messages::gossip::ChannelUpdateFacts;
+use hsm_messages::invoice::{PreimageHolder, Reply as InvoiceReply, Request as InvoiceRequest};
+use hsm_messages::{Role, ctl, gossip, pay};
 use ipc_transport::blocking::UpperConn;
-use secp256k1::PublicKey;
 use secp256k1::ecdh::SharedSecret;
+use secp256k1::{Message, PublicKey, SECP256K1};
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
 use tx::signer::{EcdhSecret, RevocationSecret, Ticket};
 use wire::{
-    BlockDelta, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Preimage,
-    Satoshi, Side,
+    BlockDelta, Body, ChainHash, ChannelUpdate, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId,
+    MilliSatoshi, NodeId, PaymentHash, Preimage, Satoshi, ShortChannelId, Side,
 };
 
-use crate::node::{Node, bolt11, now};
+use crate::node::{CHAIN, Node, bolt11, now};
+use crate::roles::{fields, new_preimage};
 
 const VALUE: Satoshi = Satoshi(1_000_000);
 const PREIMAGE: Preimage = Preimage([5; 32]);
@@ -165,9 +168,13 @@ fn commit(owner: &mut End, signer: &mut End, deltas: [&[Delta]; 2]) -> Option<Re
 
 /// The answer to an approval of a payment of `amount`, on a PAY socket.
 fn approve(end: &mut End, amount: MilliSatoshi) -> pay::Reply {
+    approve_hash(end, PREIMAGE.payment_hash(), amount)
+}
+
+fn approve_hash(end: &mut End, payment_hash: PaymentHash, amount: MilliSatoshi) -> pay::Reply {
     let mut conn = end.node.mint::<HsmPay>(Role::Pay, None);
     let request = pay::Request::ApproveBolt11 {
-        invoice: bolt11(PREIMAGE.payment_hash(), amount, now()),
+        invoice: bolt11(payment_hash, amount, now()),
         amount: None,
         max_fee: MilliSatoshi(0),
     };
@@ -301,4 +308,131 @@ fn onions_are_opened_with_the_node_key() {
     };
     assert!(secrets[0] == EcdhSecret(expected));
     assert_eq!(secrets.len(), 2);
+}
+
+/// `a` receives `deltas` in both commitments.
+fn receive(a: &mut End, b: &mut End, as_a: &[Delta], as_b: &[Delta]) {
+    commit(a, b, [as_a, as_b]);
+    commit(b, a, [as_b, as_a]);
+}
+
+#[test]
+fn h4_a_preimage_leaves_for_a_committed_payment_whatever_is_killed() {
+    let [mut a, mut b] = open(true);
+    let mut invoices = a.node.mint::<HsmInvoice>(Role::Invoice, None);
+    let payment_hash = new_preimage(&mut invoices);
+    let fields = Box::new(fields(bitcoin::Network::Regtest, payment_hash));
+    let holder = PreimageHolder::Hsmd;
+    let signed = invoices.call(&InvoiceRequest::SignBolt11 { fields, holder });
+    assert!(matches!(signed.unwrap(), InvoiceReply::Signed { .. }));
+    let add = |offerer| {
+        [Delta::Add {
+            key: key(offerer),
+            htlc: Htlc {
+                amount: MilliSatoshi(50_000_000),
+                payment_hash,
+                cltv_expiry: CltvExpiry(1000),
+            },
+        }]
+    };
+    let release = InvoiceRequest::Release { payment_hash };
+    let ask = |a: &mut End| {
+        a.kill();
+        let mut invoices = a.node.mint::<HsmInvoice>(Role::Invoice, None);
+        invoices.call(&release).unwrap()
+    };
+    let approved = approve_hash(&mut b, payment_hash, MilliSatoshi(50_000_000));
+    assert_eq!(approved, pay::Reply::Approved);
+    let (as_a, as_b) = (add(Side::Remote), add(Side::Local));
+    commit(&mut a, &mut b, [&as_a, &as_b]);
+    match ask(&mut a) {
+        InvoiceReply::Refused(refused) => assert_eq!(refused.rule, "H4"),
+        other => panic!("too early: {other:?}"),
+    }
+    commit(&mut b, &mut a, [&as_b, &as_a]);
+    let InvoiceReply::Released { preimage } = ask(&mut a) else {
+        panic!("not released");
+    };
+    assert_eq!(preimage.payment_hash(), payment_hash);
+    let fulfil = |offerer| {
+        [Delta::Fulfil {
+            key: key(offerer),
+            preimage,
+        }]
+    };
+    let (as_a, as_b) = (fulfil(Side::Remote), fulfil(Side::Local));
+    receive(&mut a, &mut b, &as_a, &as_b);
+    assert_eq!(ask(&mut a), InvoiceReply::Released { preimage });
+}
+
+fn facts(a: &End, b: &End) -> ChannelUpdateFacts {
+    ChannelUpdateFacts {
+        chain_hash: CHAIN,
+        scid: ShortChannelId::new(100, 2, 1).unwrap(),
+        message_flags: 1,
+        channel_flags: u8::from(a.node_id.0.serialize() > b.node_id.0.serialize()),
+        cltv_expiry_delta: gossip::MAX_CLTV_DELTA,
+        htlc_minimum: MilliSatoshi(1),
+        fee_base: MilliSatoshi(1000),
+        fee_proportional_millionths: gossip::MAX_PROPORTIONAL_MILLIONTHS,
+        htlc_maximum: MilliSatoshi(5_000_000),
+    }
+}
+
+#[test]
+fn g1_g2_g3_a_channel_update_verifies_and_keeps_to_its_channel() {
+    let [mut a, b] = open(false);
+    let mut conn = a.node.mint::<HsmGossip>(Role::Gossip, None);
+    let (channel, facts) = (a.new.channel, facts(&a, &b));
+    let ask = |channel, update| gossip::Request::SignChannelUpdate { channel, update };
+    let mut signed = || match conn.call(&ask(channel, facts.clone())).unwrap() {
+        gossip::Reply::Signed {
+            timestamp,
+            signature,
+        } => (timestamp, signature),
+        other => panic!("not signed: {other:?}"),
+    };
+    let (first, _) = signed();
+    let (timestamp, signature) = signed();
+    assert!(timestamp > first);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    assert!(u64::from(timestamp).abs_diff(now) < 60);
+    let update = ChannelUpdate {
+        signature,
+        chain_hash: facts.chain_hash,
+        short_channel_id: facts.scid,
+        timestamp,
+        message_flags: facts.message_flags,
+        channel_flags: facts.channel_flags,
+        cltv_expiry_delta: facts.cltv_expiry_delta,
+        htlc_minimum_msat: facts.htlc_minimum,
+        fee_base_msat: 1000,
+        fee_proportional_millionths: facts.fee_proportional_millionths,
+        htlc_maximum_msat: facts.htlc_maximum,
+        rest: vec![],
+    };
+    let hash = sha256d::Hash::hash(&update.to_bytes()[ChannelUpdate::SIGNED_FROM..]);
+    let message = Message::from_digest(hash.to_byte_array());
+    SECP256K1
+        .verify_ecdsa(&message, &signature, &a.node_id.0)
+        .unwrap();
+
+    type Change = fn(&mut ChannelUpdateFacts);
+    let wrong: [(&str, Change); 5] = [
+        ("G1", |f| f.chain_hash = ChainHash([1; 32])),
+        ("G1", |f| f.channel_flags ^= 1),
+        ("G3", |f| f.fee_base = MilliSatoshi(1 << 32)),
+        ("G3", |f| f.fee_proportional_millionths += 1),
+        ("G3", |f| f.cltv_expiry_delta.0 += 1),
+    ];
+    let mut refused = |request| match conn.call(&request).unwrap() {
+        gossip::Reply::Refused(refused) => refused.rule,
+        other => panic!("{other:?}"),
+    };
+    for (rule, change) in wrong {
+        let mut facts = facts.clone();
+        change(&mut facts);
+        assert_eq!(refused(ask(channel, facts)), rule);
+    }
+    assert_eq!(refused(ask(wire::ChannelDbid(77), facts)), "D3");
 }

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use bitcoin::hashes::{Hash, sha256d};
 use bitcoin::{OutPoint, Txid};
-use hsm_messages::edges::{HsmGossip, HsmInvoice, HsmNoise, HsmPay, HsmWallet};
-use hsm_messages::{Role, gossip, noise, wallet};
+use hsm_messages::edges::{HsmInvoice, HsmNoise, HsmPay, HsmRpc, HsmWallet};
+use hsm_messages::{Role, invoice as invoice_role, noise, rpc, wallet};
 use invoice::{Bolt11Fields, DescriptionOrHash};
+use ipc_transport::blocking::UpperConn;
+use secp256k1::ecdh::SharedSecret;
 use secp256k1::{Message, SECP256K1, SecretKey};
-use wire::noise::{Initiator, Responder};
+use wire::noise::{Initiator, KeyStep, Responder};
 use wire::{
-    BlockDelta, Body, ChainHash, ChannelUpdate, Feature, Features, MilliSatoshi, NodeId,
-    PaymentHash, PaymentSecret, Satoshi, ShortChannelId,
+    BlockDelta, Feature, Features, MilliSatoshi, NodeId, PaymentHash, PaymentSecret, Satoshi,
 };
 
-use crate::node::{CHAIN, Node, bolt11, now};
+use crate::node::{Node, bolt11, now};
 
 fn secret(n: u8) -> SecretKey {
     SecretKey::from_slice(&[n; 32]).unwrap()
@@ -114,105 +115,122 @@ fn the_wallet_signs_what_it_is_told_in_facts() {
     assert_eq!(node.kill_and_restart().next_address, 1);
 }
 
-#[test]
-fn an_invoice_names_the_node_that_signed_it() {
-    use hsm_messages::invoice::{Reply, Request};
-    let mut node = Node::new();
-    let node_id = node.kill_and_restart().node_id;
-    let mut conn = node.mint::<HsmInvoice>(Role::Invoice, None);
-    let fields = |network| Bolt11Fields {
+pub fn fields(network: bitcoin::Network, payment_hash: PaymentHash) -> Bolt11Fields {
+    Bolt11Fields {
         network,
-        amount: Some(MilliSatoshi(1000)),
-        payment_hash: PaymentHash([1; 32]),
+        amount: Some(MilliSatoshi(50_000_000)),
+        payment_hash,
         payment_secret: PaymentSecret([2; 32]),
         description: DescriptionOrHash::Description("tea".to_owned()),
         timestamp: Duration::from_secs(1_700_000_000),
-        expiry: Duration::from_secs(3600),
+        expiry: Duration::from_secs(1 << 30),
         min_final_cltv: BlockDelta(18),
         route_hints: vec![],
         fallbacks: vec![],
         features: Features::of(&[Feature::VarOnionOptin, Feature::PaymentSecret], &[]),
         metadata: None,
-    };
-    let ours = fields(bitcoin::Network::Regtest);
-    let request = Request::SignBolt11 {
-        fields: Box::new(ours.clone()),
-    };
-    let Reply::Signed {
-        signature,
-        recovery_id,
-    } = conn.call(&request).unwrap()
-    else {
-        panic!("not signed");
-    };
-    let text = ours.into_string(&signature, recovery_id).unwrap();
-    let parsed = invoice::parse(&text).unwrap();
-    assert_eq!(parsed.payee, node_id);
+    }
+}
 
-    let request = Request::SignBolt11 {
-        fields: Box::new(fields(bitcoin::Network::Bitcoin)),
-    };
-    match conn.call(&request).unwrap() {
-        Reply::Refused(refused) => assert_eq!(refused.rule, "I1"),
-        Reply::Signed { .. } => panic!("signed for another chain"),
+pub fn new_preimage(conn: &mut UpperConn<HsmInvoice>) -> PaymentHash {
+    match conn.call(&invoice_role::Request::NewPreimage).unwrap() {
+        invoice_role::Reply::NewPreimage { payment_hash } => payment_hash,
+        other => panic!("no hash: {other:?}"),
+    }
+}
+
+/// The rule that an invoice request breaks.
+pub fn invoice_refused(
+    conn: &mut UpperConn<HsmInvoice>,
+    request: &invoice_role::Request,
+) -> String {
+    match conn.call(request).unwrap() {
+        invoice_role::Reply::Refused(refused) => refused.rule,
+        other => panic!("answered: {other:?}"),
     }
 }
 
 #[test]
-fn a_channel_update_verifies_as_the_network_does() {
+fn an_invoice_names_the_node_that_signed_it() {
+    use invoice_role::{PreimageHolder, Reply, Request};
     let mut node = Node::new();
     let node_id = node.kill_and_restart().node_id;
-    let mut conn = node.mint::<HsmGossip>(Role::Gossip, None);
-    let facts = gossip::ChannelUpdateFacts {
-        chain_hash: CHAIN,
-        scid: ShortChannelId::new(100, 2, 1).unwrap(),
-        timestamp: 7,
-        message_flags: 1,
-        channel_flags: 2,
-        cltv_expiry_delta: BlockDelta(34),
-        htlc_minimum: MilliSatoshi(1),
-        fee_base: MilliSatoshi(1000),
-        fee_proportional_millionths: 10,
-        htlc_maximum: MilliSatoshi(5_000_000),
+    let mut conn = node.mint::<HsmInvoice>(Role::Invoice, None);
+    let hash = new_preimage(&mut conn);
+    let ours = fields(bitcoin::Network::Regtest, hash);
+    let ask = |fields: &Bolt11Fields, holder| Request::SignBolt11 {
+        fields: Box::new(fields.clone()),
+        holder,
     };
-    let ask = |update: gossip::ChannelUpdateFacts| gossip::Request::SignChannelUpdate { update };
-    let gossip::Reply::Signed { signature } = conn.call(&ask(facts.clone())).unwrap() else {
-        panic!("not signed");
-    };
-    let update = ChannelUpdate {
+    let request = ask(&ours, PreimageHolder::Hsmd);
+    let first = conn.call(&request).unwrap();
+    let Reply::Signed {
         signature,
-        chain_hash: facts.chain_hash,
-        short_channel_id: facts.scid,
-        timestamp: facts.timestamp,
-        message_flags: facts.message_flags,
-        channel_flags: facts.channel_flags,
-        cltv_expiry_delta: facts.cltv_expiry_delta,
-        htlc_minimum_msat: facts.htlc_minimum,
-        fee_base_msat: 1000,
-        fee_proportional_millionths: 10,
-        htlc_maximum_msat: facts.htlc_maximum,
-        rest: vec![],
+        recovery_id,
+    } = first.clone()
+    else {
+        panic!("not signed: {first:?}");
     };
-    let hash = sha256d::Hash::hash(&update.to_bytes()[ChannelUpdate::SIGNED_FROM..]);
-    let message = Message::from_digest(hash.to_byte_array());
-    SECP256K1
-        .verify_ecdsa(&message, &signature, &node_id.0)
-        .unwrap();
+    let text = ours.clone().into_string(&signature, recovery_id).unwrap();
+    let parsed = invoice::parse(&text).unwrap();
+    assert_eq!(parsed.payee, node_id);
 
+    node.kill_and_restart();
+    let mut conn = node.mint::<HsmInvoice>(Role::Invoice, None);
+    assert_eq!(conn.call(&request).unwrap(), first, "another answer");
+    assert_ne!(new_preimage(&mut conn), hash, "a preimage came again");
+    let foreign = PaymentHash([1; 32]);
     let wrong = [
-        gossip::ChannelUpdateFacts {
-            chain_hash: ChainHash([1; 32]),
-            ..facts.clone()
+        ask(
+            &fields(bitcoin::Network::Bitcoin, foreign),
+            PreimageHolder::Lightningd,
+        ),
+        ask(
+            &fields(bitcoin::Network::Regtest, foreign),
+            PreimageHolder::Hsmd,
+        ),
+        ask(
+            &Bolt11Fields {
+                amount: Some(MilliSatoshi(1)),
+                ..ours
+            },
+            PreimageHolder::Hsmd,
+        ),
+    ];
+    for request in wrong {
+        assert_eq!(invoice_refused(&mut conn, &request), "I1");
+    }
+    let release = Request::Release { payment_hash: hash };
+    assert_eq!(invoice_refused(&mut conn, &release), "H4");
+}
+
+#[test]
+fn k1_noise_gives_no_onions_shared_secret() {
+    let mut node = Node::new();
+    let node_id = node.kill_and_restart().node_id;
+    let mut conn = node.mint::<HsmNoise>(Role::Noise, None);
+    let ephemeral = secret(0x31);
+    let shared = SharedSecret::new(&node_id.0, &ephemeral).secret_bytes();
+    let point = ephemeral.public_key(SECP256K1);
+    let zero = wire::noise::Secret([0; 32]);
+    let steps = [
+        KeyStep::InitiatorAct3 {
+            ck: zero.clone(),
+            point,
         },
-        gossip::ChannelUpdateFacts {
-            fee_base: MilliSatoshi(1 << 32),
-            ..facts
+        KeyStep::ResponderAct1 {
+            ck: zero,
+            h: [0; 32],
+            point,
+            tag: [0; 16],
         },
     ];
-    for update in wrong {
-        match conn.call(&ask(update)).unwrap() {
-            gossip::Reply::Refused(refused) => assert_eq!(refused.rule, "G1"),
-            gossip::Reply::Signed { .. } => panic!("signed"),
+    for step in steps {
+        match conn.call(&noise::Request::Step { step }).unwrap() {
+            noise::Reply::Step { keys } => {
+                assert!(keys.ck.0 != shared && keys.temp_key.0 != shared);
+            }
+            noise::Reply::BadAct => {}
         }
     }
 }
@@ -242,4 +260,55 @@ fn only_a_valid_invoice_of_this_chain_that_has_not_expired_is_approved() {
     assert_eq!(ask("", None), "A1");
     assert_eq!(ask(&good, None), "approved");
     assert_eq!(ask(&good, None), "approved");
+}
+
+#[test]
+fn r2_a_users_secret_is_its_own_and_the_same_each_time() {
+    let mut node = Node::new();
+    let ask = |node: &mut Node, info: &[u8]| {
+        let mut conn = node.mint::<HsmRpc>(Role::Rpc, None);
+        let request = rpc::Request::MakeSecret {
+            info: info.to_vec(),
+        };
+        match conn.call(&request).unwrap() {
+            rpc::Reply::Secret { secret } => Some(secret),
+            rpc::Reply::Refused(refused) if refused.rule == "R2" => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let secret = ask(&mut node, b"scb secret").unwrap();
+    assert_ne!(ask(&mut node, b"nodeid").unwrap(), secret);
+    assert_eq!(ask(&mut node, &[7; 70_000]), None);
+    node.kill_and_restart();
+    assert_eq!(ask(&mut node, b"scb secret"), Some(secret));
+    let file = std::fs::read(node.dir.path().join("hsm_secret")).unwrap();
+    assert_ne!(file, secret);
+}
+
+#[test]
+fn a_signed_text_is_the_nodes() {
+    use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+    let mut node = Node::new();
+    let node_id = node.kill_and_restart().node_id;
+    let mut conn = node.mint::<HsmRpc>(Role::Rpc, None);
+    let message = "this is a test!".to_owned();
+    let reply = conn.call(&rpc::Request::SignMessage { message }).unwrap();
+    let rpc::Reply::Signed {
+        signature,
+        recovery_id,
+    } = reply
+    else {
+        panic!("not signed: {reply:?}");
+    };
+    let id = RecoveryId::from_i32(recovery_id.into()).unwrap();
+    let signature = RecoverableSignature::from_compact(&signature, id).unwrap();
+    let hash = sha256d::Hash::hash(b"Lightning Signed Message:this is a test!");
+    let message = Message::from_digest(hash.to_byte_array());
+    let key = SECP256K1.recover_ecdsa(&message, &signature).unwrap();
+    assert_eq!(key, node_id.0);
+    let message = "a".repeat(65_536);
+    match conn.call(&rpc::Request::SignMessage { message }).unwrap() {
+        rpc::Reply::Refused(refused) => assert_eq!(refused.rule, "D2"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -75,6 +75,7 @@ fn d3_a_socket_is_for_a_channel_that_exists_or_for_none() {
         Role::Gossip,
         Role::Invoice,
         Role::Pay,
+        Role::Rpc,
     ] {
         assert_eq!(refused(role, Some(new.channel)), "D3", "{role:?}");
     }

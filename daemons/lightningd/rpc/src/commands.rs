@@ -22,16 +22,18 @@ pub enum Category {
     Wallet,
     Invoice,
     Payment,
+    Backup,
 }
 
 impl Category {
-    pub const ALL: [Category; 6] = [
+    pub const ALL: [Category; 7] = [
         Category::Node,
         Category::Peer,
         Category::Channel,
         Category::Wallet,
         Category::Invoice,
         Category::Payment,
+        Category::Backup,
     ];
 
     #[must_use]
@@ -43,6 +45,7 @@ impl Category {
             Category::Wallet => "wallet",
             Category::Invoice => "invoice",
             Category::Payment => "payment",
+            Category::Backup => "backup",
         }
     }
 }
@@ -272,6 +275,17 @@ commands! {
             Param::optional("start", Type::U64), Param::optional("limit", Type::U32)],
         "lists the parts that payments were sent in",
         "One entry for each part and attempt. At most one of bolt11 and payment_hash selects.";
+    SIGNMESSAGE: "signmessage", Wallet, [Param::required("message", Type::String)],
+        "signs a text with the node's key",
+        "Whoever knows the node's id can tell by the signature that the text is this node's. zbase is the form that checkmessage takes, here and in other implementations.";
+    CHECKMESSAGE: "checkmessage", Wallet, [
+            Param::required("message", Type::String), Param::required("zbase", Type::String),
+            Param::optional("pubkey", Type::NodeId)],
+        "tells whether a text was signed by a node",
+        "With pubkey, whether that node signed it. Without, the signer has to be a node that is known here, which is this node alone as long as there is no gossip; code 1301 names any other.";
+    MAKESECRET: "makesecret", Backup, [Param::optional("hex", Type::Hex), Param::optional("string", Type::String)],
+        "derives a secret of your own from the seed",
+        "The secret that belongs to hex or string, one of which is needed. It is the same whenever it is asked for, and tells nothing of the node's own secrets or of those with other names.";
 }
 
 #[cfg(test)]

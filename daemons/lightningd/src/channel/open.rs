@@ -3,6 +3,7 @@
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use channel::action::Command;
 use channel::state::Phase;
+use ipc_messages::hsm::Refused;
 use ipc_messages::lightningd_channeld::ToChanneld;
 use lightningd_db::Batch;
 use lightningd_wallet::UnsignedTx;
@@ -10,7 +11,9 @@ use tokio::sync::oneshot;
 use wire::{ChannelId, Satoshi};
 
 use super::{Channel, Stage};
+use crate::hsm::HsmError;
 use crate::store::channels::{self as records, ChannelRecord};
+use crate::wallet::WalletError;
 
 /// Who waits for a channel of ours, and the transaction that funds it.
 pub struct OpenJob {
@@ -33,6 +36,8 @@ pub struct Opened {
 pub enum OpenFailure {
     /// The peer or we broke it off: nothing was broadcast.
     Negotiation(String),
+    /// hsmd does not sign this, and nothing was broadcast.
+    Refused(Refused),
     /// The backend does not take the funding transaction.
     Broadcast(String),
 }
@@ -71,9 +76,13 @@ impl Channel {
         }
         // It was not signed, so it will never be broadcast. A node that stops leaves that to its
         // next start.
-        if let (Err(OpenFailure::Negotiation(reason)), false) = (&outcome, self.node.is_stopping())
-        {
-            let reason = reason.clone();
+        let unsigned = match &outcome {
+            Err(OpenFailure::Negotiation(reason)) => Some(reason.clone()),
+            // What the owner allows is none of the peer's business.
+            Err(OpenFailure::Refused(_)) => Some("the funding is not signed".to_owned()),
+            Err(OpenFailure::Broadcast(_)) | Ok(_) => None,
+        };
+        if let (Some(reason), false) = (unsigned, self.node.is_stopping()) {
             self.send(ToChanneld::Fail { reason }).await;
             self.forget_opening().await;
         }
@@ -83,8 +92,11 @@ impl Channel {
     }
 
     async fn sign_and_broadcast(&mut self, job: &OpenJob) -> Result<Opened, OpenFailure> {
-        let negotiation = |error: crate::wallet::WalletError| {
-            OpenFailure::Negotiation(format!("cannot sign the funding transaction: {error}"))
+        let negotiation = |error: WalletError| match error {
+            WalletError::Hsm(HsmError::Refused(refused)) => OpenFailure::Refused(refused),
+            other => {
+                OpenFailure::Negotiation(format!("cannot sign the funding transaction: {other}"))
+            }
         };
         let tx = self
             .node
@@ -121,7 +133,11 @@ impl Channel {
         if let Some(mut job) = self.job.take() {
             self.node.wallet.release(job.unsigned.outpoints()).await;
             if let Some(done) = job.done.take() {
-                let _ = done.send(Err(OpenFailure::Negotiation(reason)));
+                let failure = match self.refusal.take() {
+                    Some(refused) => OpenFailure::Refused(refused),
+                    None => OpenFailure::Negotiation(reason),
+                };
+                let _ = done.send(Err(failure));
             }
         }
         if self.is_opening() {
@@ -209,8 +225,18 @@ impl Channel {
     /// BOLT 7: a channel_update may go straight to the peer of a channel that is not announced.
     async fn send_channel_update(&mut self) {
         let Some(record) = self.record() else { return };
-        match crate::channel_update::ours(&self.node, &record.live).await {
-            Ok(message) => self.command(Command::Relay { message }).await,
+        let facts = crate::channel_update::facts(&self.node, &record.live);
+        // A peer that comes and goes gets the same one again.
+        let last = self.update.as_ref();
+        if let Some((_, message)) = last.filter(|(last, _)| *last == facts) {
+            let message = message.clone();
+            return self.command(Command::Relay { message }).await;
+        }
+        match crate::channel_update::sign(&self.node, self.dbid, facts.clone()).await {
+            Ok(message) => {
+                self.update = Some((facts, message.clone()));
+                self.command(Command::Relay { message }).await;
+            }
             Err(error) => tracing::warn!("no channel_update for the peer: {error}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::Transaction;
+use bitcoin::{ScriptBuf, Transaction};
 use channel::action::CloseFees;
 use lightningd_rpc::{Args, Context, Feerate, Level, RpcError};
 use lightningd_wallet::parse_address;
@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use wire::{ChannelDbid, ChannelId, FeeratePerKw, NodeId, ShortChannelId};
 
-use super::{Outcome, failed, feerate};
+use super::{Outcome, failed, feerate, refused};
 use crate::channel::{CloseAsk, Closed, Mail};
 use crate::channels::Summary;
+use crate::hsm::HsmError;
 use crate::node::Node;
 
 /// States in which there is something left to negotiate.
@@ -33,6 +34,10 @@ pub async fn close(node: Arc<Node>, context: Context, args: Args) -> Outcome {
         .map(|text| parse_address(&text, node.network))
         .transpose()
         .map_err(|why| RpcError::invalid_params(format!("destination: {why}")))?;
+    if let Some(script) = &destination {
+        // Once the peer has heard of it, it cannot be changed any more.
+        check_destination(&node, script).await?;
+    }
     check_fee_step(&args.required::<String>("fee_negotiation_step")?)?;
     if args.has("wrong_funding") {
         return Err(RpcError::invalid_params(
@@ -66,6 +71,15 @@ pub async fn close(node: Arc<Node>, context: Context, args: Args) -> Outcome {
         }
     };
     outcome.map(|closed| shown(&closed)).map_err(failed)
+}
+
+/// hsmd signs no close to a script that is neither ours nor on the operator's allowlist.
+async fn check_destination(node: &Node, script: &ScriptBuf) -> Result<(), RpcError> {
+    match node.hsm.check_shutdown(script.clone()).await {
+        Ok(()) => Ok(()),
+        Err(HsmError::Refused(why)) => Err(refused(&why)),
+        Err(why @ (HsmError::Gone | HsmError::Confused)) => Err(failed(why)),
+    }
 }
 
 fn offline(timeout: u64) -> String {

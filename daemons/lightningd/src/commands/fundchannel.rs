@@ -14,7 +14,7 @@ use wire::{ChannelId, MilliSatoshi, NodeId, Satoshi};
 use super::channels::channel_type;
 use super::peers::reach;
 use super::wallet::{build, emergency_reserve, inputs, wallet_amount};
-use super::{Outcome, error, failed, feerate};
+use super::{Outcome, error, failed, feerate, refused};
 use crate::channel::{OpenFailure, OpenJob, Opened};
 use crate::node::Node;
 use crate::wallet::Spend;
@@ -117,6 +117,7 @@ async fn negotiate(
     match opened.await {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(OpenFailure::Negotiation(why))) => Err(failed(why)),
+        Ok(Err(OpenFailure::Refused(why))) => Err(refused(&why)),
         Ok(Err(OpenFailure::Broadcast(why))) => Err(error(
             code::FUNDING_BROADCAST_FAIL,
             format!("Error broadcasting funding transaction: {why}"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use invoice::{Bolt11Fields, DescriptionOrHash};
+use ipc_messages::hsm::invoice::PreimageHolder;
 use lightningd_rpc::{AnyOrMsat, Args, Context, RpcError, code};
 use lightningd_wallet::parse_address;
 use rand::Rng;
@@ -13,9 +14,10 @@ use wire::{BlockDelta, MilliSatoshi, PaymentHash, PaymentSecret, Preimage};
 use super::hints::{self, Expose};
 use super::paging::Paging;
 use super::{Outcome, error, failed};
+use crate::hsm::HsmError;
 use crate::invoices::{InvoiceError, Wait, status};
 use crate::node::Node;
-use crate::store::invoices::{self as records, Invoice};
+use crate::store::invoices::{self as records, Invoice, PreimageAt};
 use crate::store::now;
 
 /// BOLT 11 says that a description is at most this long.
@@ -24,37 +26,53 @@ const MAX_DESCRIPTION: usize = 639;
 const MAX_LABEL: usize = 128;
 
 pub async fn invoice(node: Arc<Node>, _: Context, args: Args) -> Outcome {
-    let new = wanted(&node, &args)?;
+    let wanted = wanted(&node, &args)?;
     let expose = Expose::read(args.optional("exposeprivatechannels")?)?;
-    let hints = hints::choose(&node, expose, new.fields.amount)?;
+    let hints = hints::choose(&node, expose, wanted.amount)?;
+    let fallbacks = fallbacks(&node, &args)?;
+    // Before hsmd derives and registers anything for nothing.
+    if records::by_label(&node.db, &wanted.label)
+        .map_err(failed)?
+        .is_some()
+    {
+        return Err(duplicate_label(&wanted.label));
+    }
+    let (payment_hash, holder, preimage) = hash_for(&node, wanted.preimage).await?;
     let fields = Bolt11Fields {
+        network: node.network,
+        amount: wanted.amount,
+        payment_hash,
+        payment_secret: PaymentSecret(rand::thread_rng().r#gen()),
+        description: wanted.described,
+        timestamp: Duration::from_secs(now()),
+        expiry: wanted.expiry,
+        min_final_cltv: wanted.cltv,
         route_hints: hints.hops,
-        fallbacks: fallbacks(&node, &args)?,
-        ..new.fields
+        fallbacks,
+        features: crate::features::invoice_features(),
+        metadata: None,
     };
-    let (signature, recovery_id) = node.hsm.sign_bolt11(fields.clone()).await.map_err(failed)?;
+    let signed = node.hsm.sign_bolt11(fields.clone(), holder).await;
+    let (signature, recovery_id) = signed.map_err(|why| not_signed(&why, preimage))?;
     let bolt11 = fields
         .clone()
         .into_string(&signature, recovery_id)
         .map_err(failed)?;
     let made = node.invoices.add(Invoice {
-        label: new.label.clone(),
+        label: wanted.label.clone(),
         bolt11,
-        payment_hash: fields.payment_hash,
-        preimage: new.preimage,
+        payment_hash,
+        preimage,
         payment_secret: fields.payment_secret,
         amount: fields.amount,
-        description: Some(new.description),
+        description: Some(wanted.description),
         expires_at: (fields.timestamp.as_secs()).saturating_add(fields.expiry.as_secs()),
         paid: None,
         created_index: 0,
         updated_index: None,
     });
     let made = made.await.map_err(|why| match why {
-        InvoiceError::DuplicateLabel => {
-            let text = format!("Duplicate label '{}'", new.label);
-            error(code::INVOICE_LABEL_ALREADY_EXISTS, text)
-        }
+        InvoiceError::DuplicateLabel => duplicate_label(&wanted.label),
         why => invoice_error(&why),
     })?;
     let mut reply = json!({
@@ -72,12 +90,47 @@ pub async fn invoice(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     Ok(reply)
 }
 
+/// The payment hash, and where its preimage is: hsmd's own, unless the client has chosen one.
+async fn hash_for(
+    node: &Node,
+    chosen: Option<Preimage>,
+) -> Result<(PaymentHash, PreimageHolder, PreimageAt), RpcError> {
+    let Some(preimage) = chosen else {
+        let hash = node.hsm.new_preimage().await.map_err(failed)?;
+        return Ok((hash, PreimageHolder::Hsmd, PreimageAt::Hsmd));
+    };
+    let hash = preimage.payment_hash();
+    if records::by_hash(&node.db, hash).map_err(failed)?.is_some() {
+        return Err(invoice_error(&InvoiceError::DuplicatePreimage));
+    }
+    let here = PreimageAt::Here(preimage);
+    Ok((hash, PreimageHolder::Lightningd, here))
+}
+
+/// hsmd remembers the invoices of hashes whose records were deleted here.
+fn not_signed(why: &HsmError, preimage: PreimageAt) -> RpcError {
+    match (why, preimage) {
+        (HsmError::Refused(refused), PreimageAt::Here(_)) if refused.rule == "I1" => {
+            error(code::INVOICE_PREIMAGE_ALREADY_EXISTS, why)
+        }
+        (HsmError::Refused(_) | HsmError::Gone | HsmError::Confused, _) => failed(why),
+    }
+}
+
+fn duplicate_label(label: &str) -> RpcError {
+    let text = format!("Duplicate label '{label}'");
+    error(code::INVOICE_LABEL_ALREADY_EXISTS, text)
+}
+
 /// An invoice as its parameters describe it, without hints and fallbacks.
 struct Wanted {
     label: String,
     description: String,
-    preimage: Preimage,
-    fields: Bolt11Fields,
+    described: DescriptionOrHash,
+    amount: Option<MilliSatoshi>,
+    preimage: Option<Preimage>,
+    expiry: Duration,
+    cltv: BlockDelta,
 }
 
 fn wanted(node: &Node, args: &Args) -> Result<Wanted, RpcError> {
@@ -96,33 +149,21 @@ fn wanted(node: &Node, args: &Args) -> Result<Wanted, RpcError> {
         return Err(RpcError::invalid_params(text));
     }
     let description: String = args.required("description")?;
-    let given: Option<[u8; 32]> = args.optional("preimage")?;
-    let preimage = Preimage(given.unwrap_or_else(|| rand::thread_rng().r#gen()));
+    let preimage: Option<[u8; 32]> = args.optional("preimage")?;
     let cltv = match args.optional::<u64>("cltv")? {
         None => node.options.channels.cltv_final,
         Some(given) => u16::try_from(given)
             .map(BlockDelta)
             .map_err(|_| RpcError::invalid_params("cltv: should be at most 65535"))?,
     };
-    let fields = Bolt11Fields {
-        network: node.network,
-        amount,
-        payment_hash: preimage.payment_hash(),
-        payment_secret: PaymentSecret(rand::thread_rng().r#gen()),
-        description: described(&description, args.required("deschashonly")?)?,
-        timestamp: Duration::from_secs(now()),
-        expiry: Duration::from_secs(args.required("expiry")?),
-        min_final_cltv: cltv,
-        route_hints: Vec::new(),
-        fallbacks: Vec::new(),
-        features: crate::features::invoice_features(),
-        metadata: None,
-    };
     Ok(Wanted {
         label,
+        described: described(&description, args.required("deschashonly")?)?,
         description,
-        preimage,
-        fields,
+        amount,
+        preimage: preimage.map(Preimage),
+        expiry: Duration::from_secs(args.required("expiry")?),
+        cltv,
     })
 }
 
@@ -204,7 +245,9 @@ pub fn shown(invoice: &Invoice) -> Value {
         put("pay_index", json!(paid.pay_index));
         put("amount_received_msat", json!(paid.amount_received.0));
         put("paid_at", json!(paid.paid_at));
-        put("payment_preimage", json!(hex::encode(invoice.preimage.0)));
+        if let PreimageAt::Here(preimage) = invoice.preimage {
+            put("payment_preimage", json!(hex::encode(preimage.0)));
+        }
     }
     if let Some(description) = &invoice.description {
         put("description", json!(description));

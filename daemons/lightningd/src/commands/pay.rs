@@ -10,6 +10,7 @@ use serde_json::json;
 use wire::{BlockDelta, MilliSatoshi, NodeId, PaymentHash, ShortChannelId};
 
 use super::{Outcome, error, failed};
+use crate::hsm::HsmError;
 use crate::node::Node;
 use crate::payments::{self, PayError, PayRequest};
 use crate::store::now;
@@ -179,6 +180,7 @@ fn pay_error(why: &PayError, paying: &Paying) -> RpcError {
         PayError::Failed { failure: None, .. } => code::PAY_UNPARSEABLE_ONION,
         PayError::Failed { .. } => code::PAY_TRY_OTHER_ROUTE,
         PayError::TimedOut(_) => code::PAY_STOPPED_RETRYING,
+        PayError::Signer(HsmError::Refused(refused)) => return super::refused(refused),
         PayError::Db(_) | PayError::Signer(_) | PayError::Stopping => return failed(why),
     };
     let mut data = json!({

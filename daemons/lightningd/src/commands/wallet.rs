@@ -12,6 +12,7 @@ use wire::{MilliSatoshi, Satoshi};
 
 use super::{Outcome, channel_views, error, failed, feerate};
 use crate::channel::state_name;
+use crate::hsm::HsmError;
 use crate::node::Node;
 use crate::wallet::{Spend, WalletError};
 
@@ -200,6 +201,7 @@ pub fn emergency_reserve(node: &Node, opening_anchors: bool) -> Satoshi {
 pub fn wallet_error(why: WalletError) -> RpcError {
     match why {
         WalletError::Build(build) => error(lightningd_rpc::Code(build.code()), build),
+        WalletError::Hsm(HsmError::Refused(refused)) => super::refused(&refused),
         other @ (WalletError::Hsm(_)
         | WalletError::Attach(_)
         | WalletError::Db(_)

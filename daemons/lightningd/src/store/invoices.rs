@@ -1,6 +1,6 @@
 //! Invoices, by label, and an index by payment hash.
 
-use lightningd_db::{Batch, Cf, Db, DbError, Record};
+use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Record};
 use serde::{Deserialize, Serialize};
 use wire::{MilliSatoshi, PaymentHash, PaymentSecret, Preimage};
 
@@ -10,7 +10,7 @@ pub struct Invoice {
     pub label: String,
     pub bolt11: String,
     pub payment_hash: PaymentHash,
-    pub preimage: Preimage,
+    pub preimage: PreimageAt,
     pub payment_secret: PaymentSecret,
     /// `None`: any amount.
     pub amount: Option<MilliSatoshi>,
@@ -21,6 +21,15 @@ pub struct Invoice {
     pub paid: Option<Paid>,
     pub created_index: u64,
     pub updated_index: Option<u64>,
+}
+
+/// Where an invoice's preimage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PreimageAt {
+    /// Given by whoever asked for the invoice, or released: it is paid.
+    Here(Preimage),
+    /// With hsmd, which derives it once the invoice is paid.
+    Hsmd,
 }
 
 /// That and how an invoice was paid.
@@ -37,8 +46,49 @@ pub struct Paid {
 
 impl Record for Invoice {
     const CF: Cf = Cf::Invoices;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     type Key = String;
+
+    /// Version 1 had every preimage here.
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Invoice, NotReadable> {
+        match version {
+            1 => NotReadable::or_decode::<InvoiceV1>(bytes).map(Invoice::from),
+            other => Err(NotReadable(format!("there was never a version {other}"))),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct InvoiceV1 {
+    label: String,
+    bolt11: String,
+    payment_hash: PaymentHash,
+    preimage: Preimage,
+    payment_secret: PaymentSecret,
+    amount: Option<MilliSatoshi>,
+    description: Option<String>,
+    expires_at: u64,
+    paid: Option<Paid>,
+    created_index: u64,
+    updated_index: Option<u64>,
+}
+
+impl From<InvoiceV1> for Invoice {
+    fn from(old: InvoiceV1) -> Invoice {
+        Invoice {
+            label: old.label,
+            bolt11: old.bolt11,
+            payment_hash: old.payment_hash,
+            preimage: PreimageAt::Here(old.preimage),
+            payment_secret: old.payment_secret,
+            amount: old.amount,
+            description: old.description,
+            expires_at: old.expires_at,
+            paid: old.paid,
+            created_index: old.created_index,
+            updated_index: old.updated_index,
+        }
+    }
 }
 
 /// Label of the invoice with this payment hash.
@@ -117,4 +167,31 @@ pub fn all(db: &Db) -> Result<Vec<Invoice>, DbError> {
         .into_iter()
         .map(|(_, invoice)| invoice)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invoice_of_the_first_version_keeps_its_preimage() {
+        let old = InvoiceV1 {
+            label: "tea".to_owned(),
+            bolt11: "lnbcrt1".to_owned(),
+            payment_hash: PaymentHash([1; 32]),
+            preimage: Preimage([2; 32]),
+            payment_secret: PaymentSecret([3; 32]),
+            amount: Some(MilliSatoshi(4)),
+            description: Some("Darjeeling".to_owned()),
+            expires_at: 5,
+            paid: None,
+            created_index: 6,
+            updated_index: None,
+        };
+        let bytes = ipc_transport::codec::encode(&old).unwrap();
+        let invoice = Invoice::migrate(1, &bytes).unwrap();
+        assert_eq!(invoice.preimage, PreimageAt::Here(Preimage([2; 32])));
+        assert_eq!((invoice.label.as_str(), invoice.created_index), ("tea", 6));
+        assert!(Invoice::migrate(0, &bytes).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use ipc_transport::edge::EdgeHello;
 
-use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, operator, pay, wallet};
+use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet};
 
 ipc_transport::edges! {
     HsmCtl = "hsm_ctl", ctl::Request, ctl::Reply;
@@ -11,6 +11,7 @@ ipc_transport::edges! {
     HsmWallet = "hsm_wallet", wallet::Request, wallet::Reply;
     HsmGossip = "hsm_gossip", gossip::Request, gossip::Reply;
     HsmInvoice = "hsm_invoice", invoice::Request, invoice::Reply;
+    HsmRpc = "hsm_rpc", rpc::Request, rpc::Reply;
     HsmOperator = "hsm_operator", operator::Request, operator::Reply;
     HsmPay = "hsm_pay", pay::Request, pay::Reply;
 }

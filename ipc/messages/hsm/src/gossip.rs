@@ -2,29 +2,41 @@
 
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
-use wire::{BlockDelta, ChainHash, MilliSatoshi, ShortChannelId};
+use wire::{BlockDelta, ChainHash, ChannelDbid, MilliSatoshi, ShortChannelId};
 
 use super::Refused;
 
+/// More than this is refused: ten times what is forwarded.
+pub const MAX_PROPORTIONAL_MILLIONTHS: u32 = 10_000_000;
+/// More than this is refused: two weeks. (The base fee's bound is the channel's capacity.)
+pub const MAX_CLTV_DELTA: BlockDelta = BlockDelta(2016);
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Effect: signs a channel_update (BOLT 7).
-    SignChannelUpdate { update: ChannelUpdateFacts },
+    /// Effect: signs a channel_update (BOLT 7) for our direction of this channel, with a timestamp above all before.
+    /// Refused if: the channel is not open, the chain or the direction is not its own, the fees or limits are out
+    /// of bounds, it has had too many names, or there were too many updates lately.
+    SignChannelUpdate {
+        channel: ChannelDbid,
+        update: ChannelUpdateFacts,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    Signed { signature: Signature },
+    /// `timestamp`: hsmd's, in seconds since the epoch.
+    Signed {
+        timestamp: u32,
+        signature: Signature,
+    },
     Refused(Refused),
 }
 
-/// The fields of a channel_update (BOLT 7, The channel_update Message).
+/// The fields of a channel_update (BOLT 7, The channel_update Message) but its timestamp.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelUpdateFacts {
     pub chain_hash: ChainHash,
     pub scid: ShortChannelId,
-    /// Seconds since the epoch.
-    pub timestamp: u32,
     pub message_flags: u8,
     pub channel_flags: u8,
     pub cltv_expiry_delta: BlockDelta,

@@ -19,10 +19,12 @@ pub mod ctl;
 pub mod edges;
 pub mod gossip;
 pub mod invoice;
+pub mod limits;
 pub mod mark;
 pub mod noise;
 pub mod operator;
 pub mod pay;
+pub mod rpc;
 mod schema;
 pub mod wallet;
 
@@ -46,6 +48,8 @@ pub enum Role {
     Invoice,
     /// Approvals of payments.
     Pay,
+    /// What users ask by name: lightningd.
+    Rpc,
 }
 
 /// A rule was broken: which, and how. Nothing was signed, nothing changed.

@@ -5,11 +5,13 @@
 //! A passphrase is in no message: it comes in a pipe whose descriptor goes along, so that no buffer
 //! of an edge ever holds it.
 
+use bitcoin::ScriptBuf;
 use ipc_transport::Hardening;
 use serde::{Deserialize, Serialize};
 use wire::NodeId;
 
 use super::Refused;
+use super::limits::{Approvable, Limits, Overview, Refusal};
 
 /// The socket's name in hsmd's folder.
 pub const SOCKET: &str = "hsm-operator";
@@ -22,6 +24,22 @@ pub enum Request {
     /// on with lightningd's Init.
     /// Refused if: the seed is not locked, or the passphrase is wrong; soon after a wrong one, unread.
     Unlock,
+    /// Effect: none; what may leave, and what has.
+    Limits,
+    /// Effect: these hold from now on.
+    /// Refused if: a cap on fees is out of its bounds.
+    SetLimits { limits: Limits },
+    /// Effect: none; the scripts that everything may be paid to.
+    Allowlist,
+    /// Effect: everything may be paid to this script, and channels closed to it.
+    /// Refused if: it has no address, or there are 1,000 already.
+    AllowlistAdd { script: ScriptBuf },
+    /// Effect: no more, as far as it was so.
+    AllowlistRemove { script: ScriptBuf },
+    /// Effect: none; what was refused for a limit since the start, oldest first, the last 32.
+    Refusals,
+    /// Effect: it may be done once, within 24 hours, whatever the limits are.
+    Approve { what: Approvable },
     /// Effect: none; number and hash of the audit log's last line.
     AuditHead,
     /// Effect: none; lines of the audit log's present file from this number on, 500 at most.
@@ -43,6 +61,14 @@ pub enum Reply {
     TooSoon {
         wait: Seconds,
     },
+    Limits(Overview),
+    Allowlist {
+        scripts: Vec<ScriptBuf>,
+    },
+    Refusals {
+        refusals: Vec<Refusal>,
+    },
+    Done,
     /// Number 0 before the first line.
     AuditHead {
         number: LineNumber,

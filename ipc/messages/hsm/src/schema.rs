@@ -32,6 +32,7 @@ mod tests {
             "hsm_invoice",
             "hsm_operator",
             "hsm_pay",
+            "hsm_rpc",
         ];
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");

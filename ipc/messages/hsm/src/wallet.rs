@@ -10,9 +10,17 @@ use super::Refused;
 pub enum Request {
     /// Effect: allocates the next index; both its scripts are ours from now on.
     GetAddress,
-    /// Effect: signs every input of a transaction that spends only wallet coins.
-    /// Refused if: an input's value contradicts what was said of it before, or outputs exceed inputs.
+    /// Effect: the coins count as held, with these values for ever.
+    /// Refused if: a value contradicts what was said of the coin before.
+    Seen { coins: Vec<SeenCoin> },
+    /// Effect: signs every input of a transaction that spends only wallet coins. What leaves with it
+    /// is charged to what may leave in a day, once for the same coins, unless the operator approved it.
+    /// Refused if: an input's value contradicts what was said of it before; outputs exceed inputs; the
+    /// fee is above a cap; a channel's funding output is not ready; more would leave than may.
     Sign { spend: Spend },
+    /// Effect: none; whether a channel may be closed to this script.
+    /// Refused if: it is neither the wallet's nor on the operator's allowlist.
+    CheckShutdown { script: ScriptBuf },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +34,17 @@ pub enum Reply {
     Signed {
         witnesses: Vec<Vec<Vec<u8>>>,
     },
+    Seen,
+    ShutdownAllowed,
     Refused(Refused),
+}
+
+/// A coin of the wallet that lightningd has found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeenCoin {
+    pub outpoint: OutPoint,
+    pub value: Satoshi,
+    pub key: WalletKey,
 }
 
 /// A version 2 transaction.

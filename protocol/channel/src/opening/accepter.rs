@@ -5,8 +5,8 @@ use tx::setup::{Funding, Setup};
 use tx::signer::{Reply, Request};
 use wire::{CommitmentNumber, FundingCreated, FundingSigned, Message, OpenChannel, Side};
 
-use super::unexpected;
 use super::{Heard, Step, cancelled, fault, hear, out_of_place, peer_left, require, terms};
+use super::{not_ours_to_tell, unexpected};
 use crate::action::{Action, Agreed, Event, Identity, Notice, PeerFault, Persist, Policy};
 use crate::state::{Live, Phase};
 
@@ -145,7 +145,7 @@ impl Accepter {
                 Ok(Step::Done(live, vec![Action::Send(message)]))
             }
             (State::Validated(_), reply) => Err(unexpected("funding_created", reply)),
-            (_, reply) => Err(unexpected("opening", reply)),
+            (_, reply) => Err(not_ours_to_tell(reply)),
         }
     }
 

@@ -8,7 +8,7 @@ use wire::{AcceptChannel, ChannelId, CommitmentNumber, FundingCreated, FundingSi
 use wire::{Message, OpenChannel, Side};
 
 use super::{Heard, Step, cancelled, fault, hear, out_of_place, peer_left, require, terms};
-use super::{told, unexpected};
+use super::{not_ours_to_tell, told, unexpected};
 use crate::action::{Action, Agreed, Event, Identity, Notice, OpenRequest, PeerFault};
 use crate::action::{Persist, Policy};
 use crate::state::{Live, Phase};
@@ -153,7 +153,7 @@ impl Opener {
             }
             (State::Validated(live), Reply::ValidatedLocal { .. }) => Ok(done(live)),
             (State::Validated(_), reply) => Err(unexpected("funding_signed", reply)),
-            (_, reply) => Err(unexpected("opening", reply)),
+            (_, reply) => Err(not_ours_to_tell(reply)),
         }
     }
 

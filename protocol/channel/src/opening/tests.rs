@@ -703,3 +703,13 @@ proptest! {
         prop_assert!((1..=483).contains(&htlcs));
     }
 }
+
+#[test]
+fn what_our_owner_does_not_allow_is_not_told_to_the_peer() {
+    let refused = |rule: &str| tx::signer::Reply::Refused {
+        rule: rule.to_owned(),
+        reason: "7sat is left".to_owned(),
+    };
+    let text = format!("{:?}", super::not_ours_to_tell(refused("A1")));
+    assert!(text.contains("A1") && !text.contains("7sat"), "{text}");
+}

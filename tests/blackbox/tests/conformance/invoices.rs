@@ -1,7 +1,7 @@
 //! Invoices: making, listing, waiting for, deleting and reading them.
 
 use super::interface::{Interface, bolt11, refusal, refused, waiting};
-use blackbox::{Bitcoind, Network, Node, RpcError};
+use blackbox::{Bitcoind, Network, Node, RpcError, until};
 use serde_json::{Value, json};
 
 const INVALID_PARAMS: i64 = -32602;
@@ -135,6 +135,48 @@ fn lists_are_paged_by_index_and_selected_by_one_thing_only() {
             refused(&node, method, wrong, INVALID_PARAMS);
         }
     }
+}
+
+#[test]
+fn a_preimage_is_in_the_reply_once_paid_and_a_chosen_one_is_not_taken_twice() {
+    let (network, _) = Network::pair(1_000_000).unwrap();
+    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
+    let tables = Interface::load();
+    let chosen = "01".repeat(32);
+    let with = |label| {
+        let params =
+            json!({"amount_msat": 2000, "label": label, "description": "d", "preimage": chosen});
+        tables.ask(bob, "invoice", params)["bolt11"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    for (label, text) in [
+        ("own", with("own").unwrap()),
+        ("derived", bolt11(bob, json!(3000), "derived")),
+        ("any", bolt11(bob, json!("any"), "any")),
+    ] {
+        let one = |member: &str| {
+            let listed = tables.ask(bob, "listinvoices", json!([label]));
+            listed["invoices"][0][member].clone()
+        };
+        assert!(one("payment_preimage").is_null(), "{label}");
+        let mut params = json!({ "bolt11": text });
+        if label == "any" {
+            params["amount_msat"] = json!(1);
+        }
+        // The one before settles first.
+        let paid = until("the payment", || Ok(alice.rpc("pay", params.clone()).ok()));
+        let paid = paid.unwrap();
+        assert_eq!(one("payment_preimage"), paid["payment_preimage"], "{label}");
+        assert_eq!(one("payment_hash"), paid["payment_hash"], "{label}");
+        if label == "own" {
+            assert_eq!(paid["payment_preimage"], chosen);
+        }
+    }
+    // hsmd knows the hash even when the record is gone.
+    tables.ask(bob, "delinvoice", json!(["own", "paid"]));
+    let again = json!({"amount_msat": 2, "label": "again", "description": "d", "preimage": chosen});
+    refused(bob, "invoice", again, 901);
 }
 
 #[test]
