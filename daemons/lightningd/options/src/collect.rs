@@ -5,7 +5,8 @@
 //! relative to the one that it stands in.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::elsewhere::{self, Fate};
@@ -17,6 +18,8 @@ use crate::table::{ROWS, Row};
 
 /// Files that may include one another in a chain.
 const MAX_INCLUDE_DEPTH: usize = 100;
+/// Bytes of a configuration file and all that it includes, each time that it is included.
+const MAX_BYTES: u64 = 1024 * 1024;
 /// Below this likeness (Jaro-Winkler), a suggestion would puzzle more than help.
 const MIN_LIKENESS: f64 = 0.75;
 
@@ -168,9 +171,12 @@ impl Reading {
         class: FileClass,
         must_exist: bool,
     ) -> Result<Vec<Setting>, OptionError> {
-        let mut raw = Vec::new();
-        read_file(path, must_exist, 0, &mut raw)?;
-        self.look_up(raw, Some(class))
+        let mut files = Files {
+            left: MAX_BYTES,
+            raw: Vec::new(),
+        };
+        files.read(path, must_exist, 0)?;
+        self.look_up(files.raw, Some(class))
     }
 
     /// `class`: None for the command line.
@@ -254,49 +260,65 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-fn read_file(
-    path: &Path,
-    must_exist: bool,
-    depth: usize,
-    out: &mut Vec<Raw>,
-) -> Result<(), OptionError> {
-    if depth > MAX_INCLUDE_DEPTH {
-        return Err(OptionError::IncludeLoop(path.to_owned()));
-    }
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(()),
-        Err(source) => {
-            return Err(OptionError::File {
+/// A file and those that it includes, line by line.
+struct Files {
+    /// Bytes that may still be read.
+    left: u64,
+    raw: Vec<Raw>,
+}
+
+impl Files {
+    fn read(&mut self, path: &Path, must_exist: bool, depth: usize) -> Result<(), OptionError> {
+        if depth > MAX_INCLUDE_DEPTH {
+            return Err(OptionError::IncludeLoop(path.to_owned()));
+        }
+        let text = match self.text(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(()),
+            Err(source) => {
+                return Err(OptionError::File {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim_start().trim_end_matches('\r');
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Some(included) = line.strip_prefix("include ") {
+                let from = path.parent().unwrap_or(Path::new(""));
+                self.read(&from.join(included.trim()), true, depth + 1)?;
+                continue;
+            }
+            let (name, value) = line
+                .split_once('=')
+                .map_or((line.trim_end(), None), |(n, v)| (n, Some(v.to_owned())));
+            let source = Source::File {
                 path: path.to_owned(),
+                line: at + 1,
+            };
+            self.raw.push(Raw {
+                name: name.to_owned(),
+                value,
                 source,
             });
         }
-    };
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim_start().trim_end_matches('\r');
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(included) = line.strip_prefix("include ") {
-            let from = path.parent().unwrap_or(Path::new(""));
-            read_file(&from.join(included.trim()), true, depth + 1, out)?;
-            continue;
-        }
-        let (name, value) = line
-            .split_once('=')
-            .map_or((line.trim_end(), None), |(n, v)| (n, Some(v.to_owned())));
-        let source = Source::File {
-            path: path.to_owned(),
-            line: at + 1,
-        };
-        out.push(Raw {
-            name: name.to_owned(),
-            value,
-            source,
-        });
+        Ok(())
     }
-    Ok(())
+
+    /// No more than is left: a file may have no end.
+    fn text(&mut self, path: &Path) -> io::Result<String> {
+        let mut text = String::new();
+        let mut file = File::open(path)?.take(self.left + 1);
+        let read = file.read_to_string(&mut text)? as u64;
+        self.left = self.left.checked_sub(read).ok_or_else(|| {
+            let why = format!("configuration files are limited to {MAX_BYTES} bytes together");
+            io::Error::new(io::ErrorKind::FileTooLarge, why)
+        })?;
+        Ok(text)
+    }
 }
 
 #[cfg(test)]

@@ -229,6 +229,29 @@ fn files_include_others_relative_to_themselves() {
 }
 
 #[test]
+fn files_without_end_or_that_multiply_are_refused() {
+    let home = Home::new();
+    for text in [
+        "include /dev/zero\n".to_owned(),
+        format!("#{}\n", "x".repeat(1024 * 1024)),
+        // Each includes the next one twice.
+        "include 0\ninclude 0\n".to_owned(),
+    ] {
+        home.file(".lightning/config", &text);
+        for n in 0..40 {
+            let next = n + 1;
+            home.file(
+                &format!(".lightning/{n}"),
+                &format!("include {next}\ninclude {next}\n"),
+            );
+        }
+        home.file(".lightning/40", "fee-base=1\n");
+        let error = home.refusal(&[]);
+        assert!(error.contains("limited to 1048576 bytes"), "{error}");
+    }
+}
+
+#[test]
 fn an_include_without_end_or_without_a_file_is_refused() {
     let home = Home::new();
     home.file(".lightning/config", "include config\n");
