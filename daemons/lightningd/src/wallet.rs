@@ -10,7 +10,7 @@ use ipc_messages::hsm::wallet as hsm_wallet;
 use lightningd_db::{Batch, Db, DbError};
 use lightningd_wallet::{
     BuildError, Change, ChangeTo, Fund, Inputs, KeyKind, KeyRef, Policy, RESERVATION_BLOCKS,
-    Recipient, Status, UnsignedTx, Utxo, UtxoSet, build_funding, build_withdraw,
+    Recipient, SPENT_KEPT, Status, UnsignedTx, Utxo, UtxoSet, build_funding, build_withdraw,
 };
 use tokio::sync::{mpsc, oneshot};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
@@ -385,6 +385,7 @@ impl Wallet {
                 Err(error) => self.node.database_failed(&error),
             }
         }
+        self.drop_buried(height, &mut batch);
         self.write(batch);
         let changed = changes.iter().filter_map(|change| match change {
             Change::Put(coin) => Some(coin),
@@ -413,11 +414,35 @@ impl Wallet {
         }
     }
 
-    fn disconnect(&mut self, height: BlockHeight) {
-        match self.set.disconnect_block(height) {
-            Ok(changes) => self.write(changes_batch(&changes)),
-            Err(error) => tracing::warn!("reorg: {error}"),
+    /// Transactions of ours that no reorganization will undo need no broadcasting again.
+    fn drop_buried(&self, tip: BlockHeight, batch: &mut Batch) {
+        for (key, sent) in self.transactions() {
+            let buried = |height: BlockHeight| tip.0 >= height.0.saturating_add(SPENT_KEPT);
+            if sent.height.is_some_and(buried) {
+                batch.delete::<store::wallet::WalletTx>(&key);
+            }
         }
+    }
+
+    fn transactions(&self) -> Vec<([u8; 32], store::wallet::WalletTx)> {
+        self.node.db.scan().unwrap_or_else(|error| {
+            self.node.database_failed(&error);
+            Vec::new()
+        })
+    }
+
+    fn disconnect(&mut self, height: BlockHeight) {
+        let mut batch = match self.set.disconnect_block(height) {
+            Ok(changes) => changes_batch(&changes),
+            Err(error) => return tracing::warn!("reorg: {error}"),
+        };
+        for (key, mut sent) in self.transactions() {
+            if sent.height == Some(height) {
+                sent.height = None;
+                batch.put(&key, &sent);
+            }
+        }
+        self.write(batch);
     }
 
     /// At the start: what is in no block yet may have been forgotten by everybody.

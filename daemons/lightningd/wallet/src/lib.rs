@@ -29,6 +29,6 @@ pub use build::{
 };
 pub use error::BuildError;
 pub use feerate::{FeerateError, FeerateEstimates, FeerateSpec, Purpose};
-pub use set::{Change, Fund, FundStatus, Reservation, SetError, UtxoSet};
+pub use set::{Change, Fund, FundStatus, Reservation, SPENT_KEPT, SetError, UtxoSet};
 pub use sign::AttachError;
 pub use utxo::{CloseKey, KeyKind, KeyRef, RESERVATION_BLOCKS, Status, Utxo};

@@ -78,7 +78,10 @@ pub struct Fund {
     pub reserved_until: Option<BlockHeight>,
 }
 
-/// Every coin of ours that was seen, spent ones included.
+/// Blocks for which a spent coin is kept, for `listfunds` and reorganizations: two weeks.
+pub const SPENT_KEPT: u32 = 2016;
+
+/// Every coin of ours that was seen, spent ones included for [`SPENT_KEPT`] blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UtxoSet {
     tip: BlockHeight,
@@ -135,7 +138,23 @@ impl UtxoSet {
         for tx in txs {
             self.take(tx, Some(height), &owner, &mut touched);
         }
+        self.prune(&mut touched);
         self.changes(touched)
+    }
+
+    /// Drops coins whose spend no reorganization will undo.
+    fn prune(&mut self, touched: &mut BTreeSet<OutPoint>) {
+        let tip = self.tip.0;
+        self.coins.retain(|outpoint, coin| {
+            let Status::Spent { at: Some(at), .. } = coin.status else {
+                return true;
+            };
+            let keep = tip < at.0.saturating_add(SPENT_KEPT);
+            if !keep {
+                touched.insert(*outpoint);
+            }
+            keep
+        });
     }
 
     /// We broadcast this transaction: its inputs are spent and its change is usable.

@@ -92,6 +92,22 @@ fn a_block_brings_and_spends_coins() {
 }
 
 #[test]
+fn a_spent_coin_is_kept_until_no_reorganization_can_free_it() {
+    let (mut set, pay) = funded();
+    let spend = tx(&[coin_of(&pay, 0)], &[(2, 400)]);
+    let _ = set.add_broadcast(&spend, owner);
+    let _ = set.apply_block(height(10 + SPENT_KEPT), [], owner);
+    assert_eq!(set.iter().count(), 2, "a spend in no block may be undone");
+    let spent_at = 11 + SPENT_KEPT;
+    let _ = set.apply_block(height(spent_at), [&spend], owner);
+    let changes = set.apply_block(height(spent_at + SPENT_KEPT - 1), [], owner);
+    assert_eq!(changes, []);
+    let changes = set.apply_block(height(spent_at + SPENT_KEPT), [], owner);
+    assert_eq!(changes, [Change::Remove(coin_of(&pay, 0))]);
+    assert_eq!(values(&set, 1), [400]);
+}
+
+#[test]
 fn a_coin_may_be_spent_in_the_block_that_brings_it() {
     let mut set = UtxoSet::default();
     let pay = tx(&[outpoint(200)], &[(1, 1000)]);
