@@ -10,7 +10,7 @@ use channel::action::{Identity, OpenRequest};
 use ipc_messages::hsm::ctl::NewChannel;
 use ipc_messages::lightningd_channeld::Begin;
 use rand::Rng;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wire::{ChannelDbid, ChannelId, Message, MilliSatoshi, NodeId, ShortChannelId};
 
 use crate::channel::{Channel, Mail, OpenJob, Stage};
@@ -42,8 +42,9 @@ pub struct Summary {
     pub capacity: MilliSatoshi,
     pub spendable: MilliSatoshi,
     pub receivable: MilliSatoshi,
-    /// What came in, is fulfilled, and will be ours to spend as soon as both commitments say so.
-    pub settling: MilliSatoshi,
+    /// What could be spent if all that is in flight ended now: what comes in as paid, what goes
+    /// out as gone, unless they have failed. Nothing, unless the channel is in normal operation.
+    pub prospect: MilliSatoshi,
     /// Smallest HTLC that the peer accepts.
     pub htlc_minimum: MilliSatoshi,
     /// What the peer's channel_update says of its direction, for route hints.
@@ -62,15 +63,19 @@ struct Names {
 
 /// The name service.
 #[derive(Default)]
-pub struct Directory(RwLock<Names>);
+pub struct Directory {
+    names: RwLock<Names>,
+    /// Something was published.
+    changed: watch::Sender<()>,
+}
 
 impl Directory {
     fn read<T>(&self, f: impl FnOnce(&Names) -> T) -> T {
-        f(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        f(&self.names.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write<T>(&self, f: impl FnOnce(&mut Names) -> T) -> T {
-        f(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.names.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn add(&self, dbid: ChannelDbid, peer: NodeId, mailbox: Mailbox) {
@@ -98,6 +103,13 @@ impl Directory {
                 *slot = Some(summary);
             }
         });
+        self.changed.send_replace(());
+    }
+
+    /// Tells of all that is published from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     pub fn tell(&self, dbid: ChannelDbid, mail: Mail) {

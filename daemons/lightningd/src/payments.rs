@@ -14,7 +14,7 @@ use ipc_messages::lightningd_payd::{PaymentOnion, Routed};
 use lightningd_db::{Batch, Db, DbError};
 use onion::Failure;
 use routing::{HintHop, LocalChannel, NoRoute, RouteRequest};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tx::ledger::Htlc;
 use wire::{
@@ -31,8 +31,6 @@ use crate::store::payments::{self as records, Part, PartStatus, Payment};
 
 /// Pause before another try when nothing else has changed.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// Two commitments take a few milliseconds.
-const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What to pay.
 #[derive(Clone, Debug)]
@@ -280,6 +278,14 @@ struct Attempts<'a> {
     request: PayRequest,
 }
 
+/// When a payment can be carried; the best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Prospect {
+    Now,
+    Later,
+    Never,
+}
+
 /// What to do after a failed attempt.
 enum Next {
     /// On another way, if there is one.
@@ -292,10 +298,12 @@ impl Attempts<'_> {
         self.begin()?;
         let mut last = String::from("no attempt was made");
         let mut failed = None;
+        let mut changes = self.node.channels.changes();
         loop {
             if Instant::now() >= self.deadline {
                 return Err(PayError::TimedOut(last));
             }
+            changes.mark_unchanged();
             let routed = match self.route().await {
                 Ok(Some(routed)) => routed,
                 // payd is being started again.
@@ -303,20 +311,14 @@ impl Attempts<'_> {
                     self.pause().await?;
                     continue;
                 }
-                // A channel may come back while there is time.
-                Err(PayError::NoRoute(NoRoute::NoChannels))
-                    if self.deadline - Instant::now() > RETRY_PAUSE && self.may_come_back() =>
-                {
-                    last = "no channel is usable now".to_owned();
-                    self.pause().await?;
+                // A channel may come back, and what is in flight may be what is to be spent.
+                Err(PayError::NoRoute(why @ NoRoute::NoChannels)) => {
+                    self.until_better(&mut changes, MilliSatoshi(1), why)
+                        .await?;
                     continue;
                 }
-                // What was received a moment ago may be what is to be spent.
-                Err(PayError::NoRoute(NoRoute::NotEnough { needed, .. }))
-                    if self.settles(needed) =>
-                {
-                    last = "not enough can be spent now".to_owned();
-                    self.pause_for(SETTLE_PAUSE).await?;
+                Err(PayError::NoRoute(why @ NoRoute::NotEnough { needed, .. })) => {
+                    self.until_better(&mut changes, needed, why).await?;
                     continue;
                 }
                 // Every way has been tried: how the last one failed says more.
@@ -366,21 +368,53 @@ impl Attempts<'_> {
         self.node.db.write(batch)
     }
 
-    /// Channels that exist and are only not reestablished.
-    fn may_come_back(&self) -> bool {
-        self.candidates(|_| true).next().is_some()
+    /// Whether one of our channels can carry so much.
+    fn prospect(&self, needed: MilliSatoshi) -> Prospect {
+        let all = self.candidates();
+        let left = all.filter(|summary| !self.excluded.contains(&summary.local_alias));
+        let each = left.map(|summary| {
+            if summary.usable && summary.spendable >= needed {
+                Prospect::Now
+            } else if summary.prospect >= needed {
+                Prospect::Later
+            } else {
+                Prospect::Never
+            }
+        });
+        each.min().unwrap_or(Prospect::Never)
     }
 
-    /// Whether a channel will be able to carry so much once what it received is settled.
-    fn settles(&self, needed: MilliSatoshi) -> bool {
-        let enough = |s: Summary| {
-            s.settling > MilliSatoshi(0) && s.spendable.saturating_add(s.settling) >= needed
+    /// Waits while a channel may come to carry so much, until one can.
+    ///
+    /// # Errors
+    /// `why`, if none will, or time is up.
+    async fn until_better(
+        &self,
+        changes: &mut watch::Receiver<()>,
+        needed: MilliSatoshi,
+        why: NoRoute,
+    ) -> Result<(), PayError> {
+        let better = async {
+            // What has changed since the route was asked for counts, too.
+            let mut changed = changes.has_changed().unwrap_or(false);
+            loop {
+                match self.prospect(needed) {
+                    Prospect::Now => return changed,
+                    Prospect::Later => changed = changes.changed().await.is_ok(),
+                    Prospect::Never => return false,
+                }
+            }
         };
-        self.candidates(|summary| summary.usable).any(enough)
+        let better = tokio::select! {
+            better = better => better,
+            () = tokio::time::sleep_until(self.deadline) => false,
+            _ = self.node.stopped() => return Err(PayError::Stopping),
+        };
+        if better { Ok(()) } else { Err(why.into()) }
     }
 
     /// Our channels that can begin a route to the destination.
-    fn candidates(&self, usable: fn(&Summary) -> bool) -> impl Iterator<Item = Summary> + '_ {
+    fn candidates(&self) -> impl Iterator<Item = Summary> + '_ {
         let request = &self.request;
         let first = |peer: NodeId| {
             peer == request.destination
@@ -391,16 +425,12 @@ impl Attempts<'_> {
                     .any(|hop| hop.node == peer)
         };
         let all = self.node.channels.summaries().into_iter();
-        all.filter(move |s| usable(s) && !s.pending && first(s.peer))
+        all.filter(move |s| !s.pending && first(s.peer))
     }
 
     async fn pause(&self) -> Result<(), PayError> {
-        self.pause_for(RETRY_PAUSE).await
-    }
-
-    async fn pause_for(&self, pause: Duration) -> Result<(), PayError> {
         tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(()),
+            () = tokio::time::sleep(RETRY_PAUSE) => Ok(()),
             _ = self.node.stopped() => Err(PayError::Stopping),
         }
     }
@@ -408,7 +438,8 @@ impl Attempts<'_> {
     /// `None`: payd died meanwhile.
     async fn route(&self) -> Result<Option<Box<Routed>>, PayError> {
         let channels = self
-            .candidates(|summary| summary.usable)
+            .candidates()
+            .filter(|summary| summary.usable)
             .map(|summary| LocalChannel {
                 peer: summary.peer,
                 scid: summary.local_alias,

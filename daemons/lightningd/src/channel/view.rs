@@ -112,19 +112,44 @@ pub(super) fn summary(
         capacity: live.funding.value.to_msat().unwrap_or_default(),
         spendable: spendable(record, htlcs, Side::Local),
         receivable: spendable(record, htlcs, Side::Remote),
-        settling: settling(htlcs),
+        prospect: match live.phase {
+            Phase::Normal => prospect(record, htlcs),
+            Phase::Opening
+            | Phase::AwaitingLockin { .. }
+            | Phase::ShuttingDown { .. }
+            | Phase::Closing { .. }
+            | Phase::Closed { .. }
+            | Phase::Onchain => MilliSatoshi::ZERO,
+        },
         htlc_minimum: live.setup.remote.htlc_minimum,
         peer_update,
     }
 }
 
-fn settling(htlcs: &BTreeMap<HtlcKey, HtlcRecord>) -> MilliSatoshi {
-    let fulfilled = htlcs.iter().filter(|(key, record)| {
-        key.offerer == Side::Remote && matches!(record.removal, Some(Removal::Fulfil { .. }))
-    });
-    fulfilled.fold(MilliSatoshi(0), |sum, (_, record)| {
-        sum.saturating_add(record.htlc.amount)
-    })
+fn prospect(record: &ChannelRecord, htlcs: &BTreeMap<HtlcKey, HtlcRecord>) -> MilliSatoshi {
+    let ended = |balances: channel::state::Balances| {
+        let (mut to_local, mut to_remote) = (balances.to_local, balances.to_remote);
+        for (key, htlc) in htlcs {
+            let paid = match &htlc.removal {
+                Some(Removal::Fail { .. } | Removal::Malformed { .. }) => false,
+                Some(Removal::Fulfil { .. }) | None => true,
+            };
+            let gains = match (key.offerer, paid) {
+                (Side::Remote, true) | (Side::Local, false) => &mut to_local,
+                (Side::Local, true) | (Side::Remote, false) => &mut to_remote,
+            };
+            *gains = gains.saturating_add(htlc.htlc.amount);
+        }
+        Ledger {
+            to_local,
+            to_remote,
+            feerate: record.live.feerate.current,
+            htlcs: BTreeMap::new(),
+        }
+    };
+    let live = &record.live;
+    let (ours, theirs) = (ended(live.local_view), ended(live.remote_view));
+    tx::fees::spendable(&live.setup, &ours, &theirs, Side::Local)
 }
 
 /// What `side` could offer in one more HTLC, as far as this process can tell: channeld decides.
