@@ -18,7 +18,7 @@ use tx::Shachain;
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{Funding, Setup};
 use tx::signer::{Reply, Request};
-use wire::{CommitmentNumber, NodeId, Satoshi, Side};
+use wire::{CommitmentNumber, MilliSatoshi, NodeId, Satoshi, Side};
 
 use crate::derive::ChannelKeys;
 use crate::msgs::Msg;
@@ -218,16 +218,19 @@ impl Channel {
         }
     }
 
-    /// Whether the funding transaction may have been broadcast. Ours is not signed before our
-    /// commitment 0 is verified (W6); a peer broadcasts its own once it has our signature on its
-    /// commitment 0.
-    pub(crate) fn may_be_funded(&self) -> bool {
-        match &self.progress {
-            Progress::Stub | Progress::Agreed(_) => false,
-            Progress::Funded(funded) => match funded.setup.opener {
-                Side::Local => funded.local.is_some(),
-                Side::Remote => funded.remote.is_some(),
-            },
+    /// Whether the funding transaction may have been broadcast and something of ours be in it. Ours
+    /// is not signed before our commitment 0 is verified (W6); a peer broadcasts its own once it has
+    /// our signature on its commitment 0, which gives us what it pushed.
+    pub(crate) fn has_stake(&self) -> bool {
+        let Progress::Funded(funded) = &self.progress else {
+            return false;
+        };
+        match funded.setup.opener {
+            Side::Local => funded.local.is_some(),
+            Side::Remote => funded.remote.as_ref().is_some_and(|remote| {
+                remote.newest.n != CommitmentNumber::ZERO
+                    || remote.newest.ledger.to_local != MilliSatoshi::ZERO
+            }),
         }
     }
 

@@ -371,12 +371,12 @@ impl Hsm {
         Ok(new)
     }
 
-    /// Drops a channel whose opening ended before it bound anybody.
+    /// Drops a channel whose opening ended before anything of ours was in it.
     ///
     /// # Errors
-    /// D3; D4: its funding output may have got on chain.
+    /// D3; D4: its funding output may have got on chain, with something of ours in it.
     pub fn forget(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
-        if self.channel(dbid)?.may_be_funded() {
+        if self.channel(dbid)?.has_stake() {
             return Err(Refused::HasFunding(dbid));
         }
         self.channel_keys.remove(&dbid);

@@ -311,6 +311,7 @@ impl Channel {
                 self.begin = None;
                 let facts = Facts {
                     opened_at: now(),
+                    opened_height: self.node.chain.height(),
                     ..Facts::default()
                 };
                 let record = ChannelRecord { live, facts };

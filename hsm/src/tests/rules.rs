@@ -474,6 +474,36 @@ fn d4_a_channel_that_may_be_funded_is_not_forgotten() {
 }
 
 #[test]
+fn an_accepter_may_forget_a_channel_in_which_nothing_is_its_own() {
+    let funded = |push: u64| {
+        let mut pair = Pair::agreed(ANCHORS);
+        let funding = pair.funding;
+        for end in [&mut pair.a, &mut pair.b] {
+            end.setup.push = MilliSatoshi(push);
+            let setup = end.setup.clone();
+            end.done(Request::Setup { setup });
+            end.done(Request::SetFunding { funding });
+        }
+        pair.commit(Side::Local, &[]);
+        pair.commit(Side::Remote, &[]);
+        pair
+    };
+    let mut pair = funded(0);
+    let b = pair.b.new.channel;
+    pair.b.node.hsm().forget(b).unwrap();
+
+    let mut pair = funded(1);
+    let b = pair.b.new.channel;
+    assert_eq!(pair.b.node.hsm().forget(b).unwrap_err().rule(), Rule::D4);
+
+    // Later commitments may give it something.
+    let mut pair = funded(0);
+    pair.commit(Side::Local, &[]);
+    let b = pair.b.new.channel;
+    assert_eq!(pair.b.node.hsm().forget(b).unwrap_err().rule(), Rule::D4);
+}
+
+#[test]
 fn a_channels_number_is_never_used_again() {
     let mut node = Node::new();
     let id = node.hsm().node_id();

@@ -2,6 +2,7 @@
 
 use bitcoin::Transaction;
 use channel::action::Command;
+use channel::state::Phase;
 use lightningd_db::Batch;
 use tx::ledger::HtlcKey;
 use wire::{BlockHeight, ShortChannelId, Side};
@@ -9,10 +10,13 @@ use wire::{BlockHeight, ShortChannelId, Side};
 use super::{Channel, Stage};
 use crate::chain::ChannelNews;
 use crate::feerates;
-use crate::store::channels as records;
+use crate::store::channels::{self as records, ChannelRecord};
 
 /// Depth at which a spent channel can no longer come back (BOLT 5).
 const FORGET_DEPTH: u32 = 100;
+/// BOLT 2, The funding_signed and channel_ready messages: for so many blocks a peer's funding
+/// transaction is waited for.
+const FUNDING_PATIENCE: u32 = 2016;
 
 impl Channel {
     pub(super) async fn chain(&mut self, news: ChannelNews) {
@@ -48,6 +52,10 @@ impl Channel {
             }
             return;
         }
+        if is_given_up(record, height) {
+            tracing::info!("the peer never funded the channel; it is forgotten");
+            return self.forget_opening().await;
+        }
         let (funded, scid) = (record.facts.funding_height, record.facts.funding_scid);
         self.command(Command::Block { height }).await;
         if let Some(funded) = funded {
@@ -75,7 +83,7 @@ impl Channel {
             }
         });
         self.command(Command::FundingSpent).await;
-        self.node.peers.keep(self.peer, false);
+        self.let_connection_go();
         self.closed_on_chain(tx, mutual);
     }
 
@@ -132,6 +140,19 @@ impl Channel {
         let feerate = feerates::commitment(&self.node, record.live.setup.format);
         self.command(Command::Feerate { feerate }).await;
     }
+}
+
+/// Whether we waited long enough for a funding transaction that only the peer can broadcast.
+fn is_given_up(record: &ChannelRecord, tip: BlockHeight) -> bool {
+    matches!(record.live.phase, Phase::AwaitingLockin { .. })
+        && !record.live.is_opener()
+        && record.facts.funding_height.is_none()
+        && tip.0
+            >= record
+                .facts
+                .opened_height
+                .0
+                .saturating_add(FUNDING_PATIENCE)
 }
 
 fn depth(tip: BlockHeight, of: BlockHeight) -> u32 {

@@ -153,8 +153,9 @@ impl Channel {
 
     /// The record goes before hsmd forgets the channel, and durably: the other way round the next
     /// start would find a channel that hsmd does not know.
-    async fn forget_opening(&mut self) {
+    pub(super) async fn forget_opening(&mut self) {
         self.over = true;
+        self.let_connection_go();
         if let Stage::Open(..) = self.stage {
             let mut batch = Batch::new();
             records::drop_opening(&mut batch, self.dbid);
@@ -172,6 +173,15 @@ impl Channel {
         if self.record().is_some_and(lives) {
             self.node.peers.keep(self.peer, true);
         }
+    }
+
+    /// This channel needs its peer no more; another one may.
+    pub(super) fn let_connection_go(&self) {
+        let others = self.node.channels.summaries();
+        let needed = others
+            .iter()
+            .any(|s| s.peer == self.peer && s.dbid != self.dbid && s.state != "ONCHAIN");
+        self.node.peers.keep(self.peer, needed);
     }
 
     /// After a start: what may have been lost on the way out is said again.

@@ -20,6 +20,8 @@ pub struct ChannelRecord {
 pub struct Facts {
     /// Seconds since the epoch.
     pub opened_at: u64,
+    /// The tip then.
+    pub opened_height: BlockHeight,
     /// Ours to broadcast again until it confirms; `None` if the peer funds.
     pub funding_tx: Option<Transaction>,
     /// `None` until it is in a block.
