@@ -6,6 +6,12 @@ use crate::{
 
 pub use hsm_messages::edges::*;
 
+/// Visits every edge between processes.
+pub fn all(visitor: &mut impl ipc_transport::edge::EachEdge) {
+    hsm_messages::edges::each(visitor);
+    each(visitor);
+}
+
 ipc_transport::edges! {
     LightningdChanneld = "lightningd_channeld",
         lightningd_channeld::ToChanneld, lightningd_channeld::ToLightningd;

@@ -21,6 +21,11 @@ pub trait Edge {
     type Up: Serialize + DeserializeOwned;
 }
 
+/// Something that is done with every edge of a crate, such as fuzzing its decoder.
+pub trait EachEdge {
+    fn edge<E: Edge>(&mut self);
+}
+
 /// What an end says of itself in its first frame, and expects of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdgeHello {
@@ -84,7 +89,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Edges as types: `Name = "name", what goes down, what comes up;`.
+/// Edges as types: `Name = "name", what goes down, what comes up;`, and `each`, which visits them all.
 #[macro_export]
 macro_rules! edges {
     ($($(#[$doc:meta])* $edge:ident = $name:literal, $down:ty, $up:ty;)*) => {$(
@@ -97,7 +102,13 @@ macro_rules! edges {
             type Down = $down;
             type Up = $up;
         }
-    )*};
+    )*
+
+        /// Visits every edge of this crate.
+        pub fn each(visitor: &mut impl $crate::edge::EachEdge) {
+            $(visitor.edge::<$edge>();)*
+        }
+    };
 }
 
 #[cfg(test)]
