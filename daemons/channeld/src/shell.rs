@@ -340,6 +340,8 @@ impl Shell {
     }
 
     fn ask(&mut self, request: Request) -> anyhow::Result<()> {
+        // The answer may take a synced write: what stands before it need not wait so long.
+        self.flush()?;
         let reply = self.hsm.call(&request)?;
         if let Reply::Refused { rule, reason } = &reply {
             let (rule, reason) = (rule.clone(), reason.clone());

@@ -33,7 +33,7 @@ impl Running {
             actions.push(Action::Send(self.revocation(secret, next_point)));
         }
         if commits {
-            actions.push(self.ask_for_signature()?);
+            actions.extend(self.commit_again()?);
         }
         Ok(actions)
     }
@@ -67,19 +67,23 @@ impl Running {
         Ok((true, refused))
     }
 
-    /// For the newest commitment of the peer, the first time or again: the same in every byte.
-    pub(super) fn ask_for_signature(&mut self) -> Result<Action, PeerFault> {
+    /// The newest commitment of the peer, the first time or again: the same in every byte. Its
+    /// updates go ahead of the signature, which takes longer: a preimage is useful at once.
+    pub(super) fn commit_again(&mut self) -> Outcome {
         let n = self.live.remote_next.prev();
         let (Some(n), Some(point)) = (n, self.live.remote_next_point) else {
             return Err(warning("no commitment to sign"));
         };
+        let updates = self.newest_updates().into_iter();
+        let mut actions: Vec<Action> = updates.map(Action::Send).collect();
         let request = Request::SignRemote {
             n,
             point,
             deltas: self.newest_remote_deltas(),
             tickets: self.newest_remote_tickets(),
         };
-        Ok(self.ask(Asked::Signature, request))
+        actions.push(self.ask(Asked::Signature, request));
+        Ok(actions)
     }
 
     pub(super) fn signed(&mut self, reply: Reply) -> Outcome {
@@ -90,14 +94,13 @@ impl Running {
         else {
             return Err(unexpected(reply));
         };
-        let mut messages = self.newest_updates();
-        messages.push(Message::CommitmentSigned(CommitmentSigned {
+        let signed = Message::CommitmentSigned(CommitmentSigned {
             channel_id: self.live.channel_id,
             signature,
             htlc_signature: htlc_signatures,
             funding_txid: None,
-        }));
-        let mut actions: Vec<Action> = messages.into_iter().map(Action::Send).collect();
+        });
+        let mut actions = vec![Action::Send(signed)];
         actions.extend(self.resend_next()?);
         Ok(actions)
     }

@@ -196,7 +196,7 @@ impl Running {
                 let n = revoked.ok_or_else(|| warning("nothing was revoked yet"))?;
                 vec![self.ask(Asked::ResendSecret, Request::RevokedSecret { n })]
             }
-            Some(Resend::Commitment) => vec![self.ask_for_signature()?],
+            Some(Resend::Commitment) => self.commit_again()?,
             None => self.reestablished(),
         })
     }
