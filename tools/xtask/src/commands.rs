@@ -59,7 +59,7 @@ pub struct BenchArgs {
 
 /// Builds the node and runs the demo of tests/blackbox.
 pub fn demo(arguments: &DemoArgs) -> Result<()> {
-    setup::setup()?;
+    setup::to_run()?;
     build(&["blackbox"])?;
     let mut command = program("demo")?;
     if arguments.keep {
@@ -70,11 +70,16 @@ pub fn demo(arguments: &DemoArgs) -> Result<()> {
 
 /// Lints, then all tests; ends with `N passed, N failed`.
 pub fn test(arguments: &TestArgs) -> Result<()> {
-    setup::setup()?;
+    let needs_node = needs_node(&arguments.rest);
+    if needs_node {
+        setup::setup()?;
+    } else {
+        setup::to_run()?;
+    }
     if !arguments.no_lint && arguments.rest.is_empty() {
         lint::all()?;
     }
-    if needs_node(&arguments.rest) {
+    if needs_node {
         build(&[])?;
     }
     let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
@@ -83,6 +88,9 @@ pub fn test(arguments: &TestArgs) -> Result<()> {
     }
     command.args(&arguments.rest);
     with_environment(&mut command)?;
+    if needs_node {
+        command.env("PYLN_PYTHON", setup::pyln()?);
+    }
     say(&show(&command));
     let (counted, succeeded) = count(&mut command)?;
     say("tests done");
@@ -134,7 +142,7 @@ pub fn fuzz(arguments: &FuzzArgs) -> Result<()> {
 
 /// Builds the node and tools/bench, and runs it.
 pub fn bench(arguments: &BenchArgs) -> Result<()> {
-    setup::setup()?;
+    setup::to_run()?;
     build(&["bench"])?;
     check(program("bench")?.args(&arguments.rest))
 }

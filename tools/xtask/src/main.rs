@@ -29,7 +29,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Check or install what a build and the tests need: a C++ compiler, libclang, a bitcoind.
+    /// Check or install what a build and the tests need: a C++ compiler, libclang, a bitcoind,
+    /// Core Lightning's Python client.
     Setup,
     /// Three nodes on a private regtest chain: channels, payments, a close; ends with a table.
     Demo(commands::DemoArgs),

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A thing that the build needs, the Debian packages that bring it, and why.
-struct Need {
-    what: &'static str,
-    why: &'static str,
-    packages: &'static [&'static str],
-    present: fn() -> bool,
+pub struct Need {
+    pub what: &'static str,
+    pub why: &'static str,
+    pub packages: &'static [&'static str],
+    pub present: fn() -> bool,
 }
 
 const NEEDS: [Need; 3] = [
@@ -36,9 +36,14 @@ const NEEDS: [Need; 3] = [
     },
 ];
 
-/// Checks each need; installs what is missing with apt-get where we are root or have sudo.
+/// What a build needs.
 pub fn packages() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    provide(&NEEDS)
+}
+
+/// Checks each need; installs what is missing with apt-get where we are root or have sudo.
+pub fn provide(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
