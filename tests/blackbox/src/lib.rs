@@ -10,6 +10,7 @@ pub mod bitcoind;
 pub mod confinement;
 pub mod demo;
 mod http;
+pub mod kill;
 pub mod network;
 pub mod node;
 pub mod payments;

@@ -3,7 +3,7 @@
 
 use crate::node::{Node, number};
 use crate::rpc::{Client, RpcError};
-use crate::wait::patience;
+use crate::wait::{patience, until};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +86,48 @@ impl Load {
             .map_err(|_| anyhow::anyhow!("a thread that pays panicked"))?;
         let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(attempts.clone())
+    }
+}
+
+/// Several payers at the same time.
+pub struct Loads(Vec<Load>);
+
+impl Loads {
+    /// So many, as [`Load::start_with`].
+    pub fn start(
+        count: usize,
+        name: &str,
+        payer: &Client,
+        payee: &Client,
+        msat: u64,
+        further: &Value,
+    ) -> Loads {
+        let one = |number| {
+            let name = format!("{name}-{number}");
+            Load::start_with(&name, payer.clone(), payee.clone(), msat, further.clone())
+        };
+        Loads((0..count).map(one).collect())
+    }
+
+    /// Waits until so many more payments were reported as paid.
+    ///
+    /// # Errors
+    /// They were not.
+    pub fn flow(&self, more: usize) -> Result<()> {
+        let paid = || self.0.iter().map(Load::paid).sum::<usize>();
+        let before = paid();
+        until("payments flow", || {
+            Ok((paid() >= before + more).then_some(()))
+        })
+    }
+
+    /// As [`Load::finish`], for all of them.
+    ///
+    /// # Errors
+    /// Where a thread panicked.
+    pub fn finish(self) -> Result<Vec<Attempt>> {
+        let ended: Result<Vec<_>> = self.0.into_iter().map(Load::finish).collect();
+        Ok(ended?.concat())
     }
 }
 

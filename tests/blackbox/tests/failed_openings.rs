@@ -2,7 +2,7 @@
 //! of no channel afterwards, its coins are free, and it starts again as if nothing had been.
 
 use blackbox::raw_peer::RawPeer;
-use blackbox::{Bitcoind, Client, Node, RpcError};
+use blackbox::{Bitcoind, Client, Network, Node, RpcError};
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use serde_json::{Value, json};
 use std::thread::JoinHandle;
@@ -194,4 +194,37 @@ fn a_node_that_dies_while_the_peer_hesitates() {
     let funds = opening.alice.rpc("listfunds", json!({})).unwrap();
     assert_eq!(funds["outputs"][0]["amount_msat"], FUNDED * 1000);
     assert_eq!(funds["channels"], json!([]));
+}
+
+#[test]
+fn an_accepter_forgets_a_channel_that_is_never_funded() {
+    let mut network = Network::start(&["alice", "bob"]).unwrap();
+    let alice = &network.nodes[0];
+    alice.fund(&network.bitcoind, FUNDED).unwrap();
+    alice.connect(&network.nodes[1]).unwrap();
+    let params = json!({"id": network.nodes[1].id().unwrap(), "amount": CHANNEL});
+    let opened = alice.rpc("fundchannel", params).unwrap();
+    // No miner takes the funding transaction.
+    let bitcoind = &network.bitcoind;
+    bitcoind.wait_for_mempool(1).unwrap();
+    let unwanted = json!([opened["txid"], 0, -100_000_000]);
+    bitcoind.rpc("prioritisetransaction", unwanted).unwrap();
+    let known = |bob: &Node| -> usize {
+        let channels = bob.rpc("listpeerchannels", json!({})).unwrap();
+        channels["channels"].as_array().unwrap().len()
+    };
+    // BOLT 2: the accepter forgets it after 2016 blocks, no earlier.
+    bitcoind.mine(2015).unwrap();
+    network.sync().unwrap();
+    let bob = &network.nodes[1];
+    assert_eq!(known(bob), 1);
+    bitcoind.mine(1).unwrap();
+    bob.wait_for("the channel is forgotten", |bob| {
+        Ok((known(bob) == 0).then_some(()))
+    })
+    .unwrap();
+    let bob = &mut network.nodes[1];
+    bob.restart().unwrap();
+    assert_eq!(known(bob), 0);
+    assert!(!bob.log().contains("hsm-journal keeps channel"));
 }

@@ -5,12 +5,13 @@
 //! `BULKHEAD_KILL_ROUNDS` (100) and `BULKHEAD_KILL_SEED` (random, printed) choose another run.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::kill::{self, Rounds, Victim, strike_and_wait};
 use blackbox::node::{ChannelState, settled};
-use blackbox::payments::{Attempt, Load, audit};
-use blackbox::{Client, Network, Node, Pid, until};
+use blackbox::payments::{Attempt, Loads, audit};
+use blackbox::{Network, Node};
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const CHANNEL: u64 = 5_000_000;
@@ -18,164 +19,67 @@ const MSAT: u64 = 1_000;
 /// Payers at the same time, each way.
 const AT_ONCE: usize = 4;
 
-/// What dies in a round.
-#[derive(Debug, Clone, Copy)]
-enum Victim {
-    /// One node's master.
-    Lightningd(usize),
-    /// One process of one node.
-    Subdaemon(usize, &'static str),
-    /// Every process of one node.
-    Node(usize),
-    /// Every process of both.
-    Both,
-}
+/// What dies of which node; `None`: every process of both.
+type Target = Option<(usize, Victim)>;
 
-fn victims() -> Vec<Victim> {
-    let roles = ["hsmd", "connectd", "channeld", "chaind", "payd"];
-    let of_one = |node: usize| {
-        let subdaemons = roles
+fn targets() -> Vec<Target> {
+    let subdaemons = ["hsmd", "connectd", "channeld", "chaind", "payd"].map(Victim::Role);
+    let of_one = |node| {
+        let victims = subdaemons
             .into_iter()
-            .map(move |role| Victim::Subdaemon(node, role));
-        subdaemons.chain([Victim::Lightningd(node), Victim::Node(node)])
+            .chain([Victim::Lightningd, Victim::Node]);
+        victims.map(move |victim| Some((node, victim)))
     };
-    (0..2).flat_map(of_one).chain([Victim::Both]).collect()
-}
-
-fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
+    (0..2).flat_map(of_one).chain([None]).collect()
 }
 
 #[test]
 fn kill_9_of_anything_at_any_moment_loses_nothing() {
-    let rounds: usize = setting("BULKHEAD_KILL_ROUNDS").unwrap_or(100);
-    let seed: u64 = setting("BULKHEAD_KILL_SEED").unwrap_or_else(rand::random);
-    println!("{rounds} rounds, seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut rounds = Rounds::new(100);
+    let seed = rounds.seed;
     let (mut network, mut channel) = Network::pair(CHANNEL).unwrap();
-    let mut order = Vec::new();
-    for round in 0..rounds {
-        // Each victim in turn, in random order, so that a short run meets most of them too.
-        if order.is_empty() {
-            order = victims();
-            order.shuffle(&mut random);
-        }
-        let victim = order.pop().unwrap_or(Victim::Both);
-        channel = one_round(&mut network, &channel, victim, round, &mut random)
-            .unwrap_or_else(|error| panic!("round {round}, {victim:?}, seed {seed}: {error:#}"));
+    let (all, mut order) = (targets(), Vec::new());
+    for round in 0..rounds.count {
+        let target = rounds.next_of(&mut order, &all);
+        channel = one_round(&mut network, &channel, target, round, &mut rounds.random)
+            .unwrap_or_else(|error| kill::failed(round, target, seed, &error));
     }
-    for node in &network.nodes {
-        let disagreements = node.disagreements();
-        assert!(
-            disagreements.is_empty(),
-            "seed {seed}, {}: {disagreements:#?}",
-            node.name()
-        );
-    }
+    kill::no_disagreements(&network.nodes).unwrap();
 }
 
 fn one_round(
     network: &mut Network,
     before: &ChannelState,
-    victim: Victim,
+    target: Target,
     round: usize,
     random: &mut StdRng,
 ) -> Result<ChannelState> {
     let [alice, bob] = [&network.nodes[0], &network.nodes[1]].map(Node::client);
     let start = Instant::now();
-    let there = loads(&format!("there-{round}"), &alice, &bob);
-    let back = loads(&format!("back-{round}"), &bob, &alice);
-    flow(&there, 8)?;
-    flow(&back, 8)?;
+    let load = |name: &str, payer, payee| {
+        let name = format!("{name}-{round}");
+        Loads::start(AT_ONCE, &name, payer, payee, MSAT, &json!({}))
+    };
+    let (there, back) = (load("there", &alice, &bob), load("back", &bob, &alice));
+    there.flow(8)?;
+    back.flow(8)?;
     std::thread::sleep(Duration::from_micros(random.gen_range(0..30_000)));
-    strike(network, victim)?;
-    flow(&there, 8).context("after the kill")?;
-    flow(&back, 8).context("after the kill")?;
-    let (there, back) = (finish(there)?, finish(back)?);
+    match target {
+        Some((node, victim)) => strike_and_wait(&mut network.nodes[node], victim, 1)?,
+        None => {
+            network.nodes.iter_mut().try_for_each(Node::kill_all)?;
+            network.nodes.iter_mut().try_for_each(Node::launch)?;
+        }
+    }
+    there.flow(8).context("after the kill")?;
+    back.flow(8).context("after the kill")?;
+    let (there, back) = (there.finish()?, back.finish()?);
     println!(
-        "round {round}: {victim:?}, {} payments, {:.1} s",
+        "round {round}: {target:?}, {} payments, {:.1} s",
         there.len() + back.len(),
         start.elapsed().as_secs_f64()
     );
     check(network, before, &there, &back)
-}
-
-fn loads(name: &str, payer: &Client, payee: &Client) -> Vec<Load> {
-    let one = |number| {
-        let name = format!("{name}-{number}");
-        Load::start(&name, payer.clone(), payee.clone(), MSAT)
-    };
-    (0..AT_ONCE).map(one).collect()
-}
-
-fn finish(loads: Vec<Load>) -> Result<Vec<Attempt>> {
-    let ended: Result<Vec<_>> = loads.into_iter().map(Load::finish).collect();
-    Ok(ended?.concat())
-}
-
-fn flow(loads: &[Load], more: usize) -> Result<()> {
-    let paid = || loads.iter().map(Load::paid).sum::<usize>();
-    let before = paid();
-    until("payments flow", || {
-        Ok((paid() >= before + more).then_some(()))
-    })
-}
-
-fn strike(network: &mut Network, victim: Victim) -> Result<()> {
-    match victim {
-        Victim::Lightningd(node) => {
-            network.nodes[node].kill9()?;
-            network.nodes[node].launch()
-        }
-        Victim::Node(node) => {
-            network.nodes[node].kill_all()?;
-            network.nodes[node].launch()
-        }
-        Victim::Both => {
-            for node in &mut network.nodes {
-                node.kill_all()?;
-            }
-            network.nodes.iter_mut().try_for_each(Node::launch)
-        }
-        Victim::Subdaemon(node, "hsmd") => {
-            // Without its keys a node can promise nothing: it stops, with a reason, and is started again.
-            let node = &mut network.nodes[node];
-            pick(node, "hsmd")?.kill9();
-            let status = node.wait_for_end()?;
-            ensure!(
-                !status.success(),
-                "a node that lost its hsmd ended with success"
-            );
-            node.launch()
-        }
-        Victim::Subdaemon(node, role) => replaced(&mut network.nodes[node], role),
-    }
-}
-
-fn pick(node: &Node, role: &str) -> Result<blackbox::Process> {
-    node.wait_for(&format!("it has a {role}"), |node| {
-        Ok(node.processes_in_role(role).into_iter().next())
-    })
-}
-
-/// Kills one subdaemon; lightningd lives on and starts another.
-fn replaced(node: &mut Node, role: &str) -> Result<()> {
-    let master = node.pid();
-    let victim = pick(node, role)?;
-    victim.kill9();
-    let successor = node.wait_for(&format!("it has a new {role}"), |node| {
-        let pids = node
-            .processes_in_role(role)
-            .into_iter()
-            .map(|process| process.pid);
-        Ok(pids.into_iter().find(|pid: &Pid| *pid != victim.pid))
-    });
-    successor?;
-    ensure!(
-        node.is_running() && node.pid() == master,
-        "lightningd did not outlive its {role}"
-    );
-    Ok(())
 }
 
 fn check(

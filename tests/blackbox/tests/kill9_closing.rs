@@ -4,10 +4,10 @@
 //! `BULKHEAD_KILL_ROUNDS` (30) and `BULKHEAD_KILL_SEED` (random, printed) choose another run.
 
 use anyhow::{Result, ensure};
+use blackbox::kill::{self, Rounds, Victim, strike};
 use blackbox::node::settled;
-use blackbox::{Client, Network, Node, Process};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use blackbox::{Client, Network, Node};
+use rand::Rng;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -17,42 +17,30 @@ const PAID: u64 = 20_000;
 /// More than the fee of a close, and less than what matters.
 const FEE: u64 = 2_000;
 
-const ROLES: [Option<&str>; 6] = [
-    None,
-    Some("lightningd"),
-    Some("hsmd"),
-    Some("channeld"),
-    Some("connectd"),
-    Some("chaind"),
+const VICTIMS: [Victim; 6] = [
+    Victim::Node,
+    Victim::Lightningd,
+    Victim::Role("hsmd"),
+    Victim::Role("channeld"),
+    Victim::Role("connectd"),
+    Victim::Role("chaind"),
 ];
-
-fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
 
 #[test]
 fn kill_9_during_a_close_leaves_it_mutual() {
-    let rounds: usize = setting("BULKHEAD_KILL_ROUNDS").unwrap_or(30);
-    let seed: u64 = setting("BULKHEAD_KILL_SEED").unwrap_or_else(rand::random);
-    println!("{rounds} rounds, seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut rounds = Rounds::new(30);
     let mut network = Network::start(&["alice", "bob"]).unwrap();
     open(&network).unwrap();
     let start = Instant::now();
     network.nodes[0].close(&network.nodes[1]).unwrap();
     let usual = start.elapsed();
     ended(&network).unwrap();
-    for round in 0..rounds {
-        let closer = random.gen_range(0..2);
-        let victim = (
-            random.gen_range(0..2),
-            ROLES[random.gen_range(0..ROLES.len())],
-        );
-        let moment = usual.mul_f64(random.gen_range(0.0..1.1));
-        let outcome = one_round(&mut network, closer, victim, moment);
-        let outcome = outcome.unwrap_or_else(|error| {
-            panic!("round {round}, {victim:?} after {moment:?}, seed {seed}: {error:#}")
-        });
+    for round in 0..rounds.count {
+        let closer = rounds.any_of(&[0, 1]);
+        let victim = (rounds.any_of(&[0, 1]), rounds.any_of(&VICTIMS));
+        let moment = usual.mul_f64(rounds.random.gen_range(0.0..1.1));
+        let outcome = one_round(&mut network, closer, victim, moment)
+            .unwrap_or_else(|error| kill::failed(round, (victim, moment), rounds.seed, &error));
         println!("round {round}: {closer} closes, {victim:?} after {moment:?}: {outcome}");
     }
 }
@@ -67,7 +55,7 @@ fn open(network: &Network) -> Result<()> {
 fn one_round(
     network: &mut Network,
     closer: usize,
-    victim: (usize, Option<&str>),
+    victim: (usize, Victim),
     moment: Duration,
 ) -> Result<String> {
     open(network)?;
@@ -116,32 +104,6 @@ fn one_round(
 fn onchain(network: &Network) -> Result<[u64; 2]> {
     let of = |node: &Node| Ok::<_, anyhow::Error>(node.onchain_msat(true)? / 1000);
     Ok([of(&network.nodes[0])?, of(&network.nodes[1])?])
-}
-
-fn strike(node: &mut Node, role: Option<&str>) -> Result<()> {
-    let kill = |node: &Node, role| {
-        node.processes_in_role(role).iter().for_each(Process::kill9);
-    };
-    match role {
-        None => {
-            node.kill_all()?;
-            node.launch()
-        }
-        Some("lightningd") => {
-            node.kill9()?;
-            node.launch()
-        }
-        Some("hsmd") => {
-            kill(node, "hsmd");
-            let status = node.wait_for_end()?;
-            ensure!(!status.success(), "it lost its hsmd and ended with success");
-            node.launch()
-        }
-        Some(role) => {
-            kill(node, role);
-            Ok(())
-        }
-    }
 }
 
 /// Buries what was closed until both forget it.

@@ -6,13 +6,13 @@
 //! `BULKHEAD_KILL_ROUNDS` (30) and `BULKHEAD_KILL_SEED` (random, printed) choose another run.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::kill::{self, Rounds, Victim, strike_and_wait};
 use blackbox::node::{ChannelState, settled};
-use blackbox::payments::{Attempt, Load, audit, spent};
-use blackbox::{Network, Node, Pid, Process, until};
+use blackbox::payments::{Attempt, Loads, audit, spent};
+use blackbox::{Network, Node};
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const CHANNEL: u64 = 2_000_000;
@@ -25,66 +25,37 @@ const BOB: usize = 1;
 const CAROL: usize = 2;
 
 /// What of the middle node dies in a round.
-#[derive(Debug, Clone, Copy)]
-enum Victim {
-    /// Its master.
-    Lightningd,
-    /// One process; of the two channelds one of the two.
-    Subdaemon(&'static str, usize),
-    /// Both its channelds at the same time.
-    Channelds,
-    /// All of them.
-    Node,
-}
-
 const VICTIMS: [Victim; 9] = [
     Victim::Lightningd,
-    Victim::Subdaemon("channeld", 0),
-    Victim::Subdaemon("channeld", 1),
-    Victim::Subdaemon("connectd", 0),
-    Victim::Subdaemon("hsmd", 0),
-    Victim::Subdaemon("chaind", 0),
-    Victim::Subdaemon("payd", 0),
-    Victim::Channelds,
+    Victim::One("channeld", 0),
+    Victim::One("channeld", 1),
+    Victim::Role("channeld"),
+    Victim::Role("connectd"),
+    Victim::Role("hsmd"),
+    Victim::Role("chaind"),
+    Victim::Role("payd"),
     Victim::Node,
 ];
 
 /// What alice, bob and carol have in their channels, in msat.
 type Balances = [u64; 3];
 
-fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 #[test]
 fn kill_9_of_the_node_in_the_middle_loses_nothing() {
-    let rounds: usize = setting("BULKHEAD_KILL_ROUNDS").unwrap_or(30);
-    let seed: u64 = setting("BULKHEAD_KILL_SEED").unwrap_or_else(rand::random);
-    println!("{rounds} rounds, seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut rounds = Rounds::new(30);
+    let seed = rounds.seed;
     let mut network = Network::start(&["alice", "bob", "carol"]).unwrap();
     network.open(ALICE, BOB, CHANNEL, CHANNEL * 500).unwrap();
     network.open(BOB, CAROL, CHANNEL, CHANNEL * 500).unwrap();
     network.sync().unwrap();
     let mut balances = quiet(&network).unwrap();
     let mut order = Vec::new();
-    for round in 0..rounds {
-        if order.is_empty() {
-            order = VICTIMS.to_vec();
-            order.shuffle(&mut random);
-        }
-        let victim = order.pop().unwrap_or(Victim::Node);
-        balances = one_round(&mut network, balances, victim, round, &mut random)
-            .unwrap_or_else(|error| panic!("round {round}, {victim:?}, seed {seed}: {error:#}"));
+    for round in 0..rounds.count {
+        let victim = rounds.next_of(&mut order, &VICTIMS);
+        balances = one_round(&mut network, balances, victim, round, &mut rounds.random)
+            .unwrap_or_else(|error| kill::failed(round, victim, seed, &error));
     }
-    for node in &network.nodes {
-        let disagreements = node.disagreements();
-        assert!(
-            disagreements.is_empty(),
-            "seed {seed}, {}: {disagreements:#?}",
-            node.name()
-        );
-    }
+    kill::no_disagreements(&network.nodes).unwrap();
 }
 
 fn one_round(
@@ -97,13 +68,13 @@ fn one_round(
     let start = Instant::now();
     let there = loads(network, ALICE, CAROL, &format!("there-{round}"))?;
     let back = loads(network, CAROL, ALICE, &format!("back-{round}"))?;
-    flow(&there, 4)?;
-    flow(&back, 4)?;
+    there.flow(4)?;
+    back.flow(4)?;
     std::thread::sleep(Duration::from_micros(random.gen_range(0..30_000)));
-    strike(&mut network.nodes[BOB], victim)?;
-    flow(&there, 4).context("after the kill")?;
-    flow(&back, 4).context("after the kill")?;
-    let (there, back) = (finish(there)?, finish(back)?);
+    strike_and_wait(&mut network.nodes[BOB], victim, 2)?;
+    there.flow(4).context("after the kill")?;
+    back.flow(4).context("after the kill")?;
+    let (there, back) = (there.finish()?, back.finish()?);
     println!(
         "round {round}: {victim:?}, {} payments, {:.1} s",
         there.len() + back.len(),
@@ -112,86 +83,14 @@ fn one_round(
     check(network, before, &there, &back)
 }
 
-fn loads(network: &Network, from: usize, to: usize, name: &str) -> Result<Vec<Load>> {
+fn loads(network: &Network, from: usize, to: usize, name: &str) -> Result<Loads> {
     let (payer, payee) = (&network.nodes[from], &network.nodes[to]);
     let hint = channel(payee, &network.nodes[BOB])?
         .short_channel_id
         .context("a confirmed channel")?;
-    let further: Value = json!({"exposeprivatechannels": [hint]});
-    let one = |number| {
-        let name = format!("{name}-{number}");
-        Load::start_with(&name, payer.client(), payee.client(), MSAT, further.clone())
-    };
-    Ok((0..AT_ONCE).map(one).collect())
-}
-
-fn finish(loads: Vec<Load>) -> Result<Vec<Attempt>> {
-    let ended: Result<Vec<_>> = loads.into_iter().map(Load::finish).collect();
-    Ok(ended?.concat())
-}
-
-fn flow(loads: &[Load], more: usize) -> Result<()> {
-    let paid = || loads.iter().map(Load::paid).sum::<usize>();
-    let before = paid();
-    until("payments flow", || {
-        Ok((paid() >= before + more).then_some(()))
-    })
-}
-
-fn strike(bob: &mut Node, victim: Victim) -> Result<()> {
-    match victim {
-        Victim::Lightningd => {
-            bob.kill9()?;
-            bob.launch()
-        }
-        Victim::Node => {
-            bob.kill_all()?;
-            bob.launch()
-        }
-        Victim::Subdaemon("hsmd", _) => {
-            running(bob, "hsmd", 1)?[0].kill9();
-            let status = bob.wait_for_end()?;
-            ensure!(!status.success(), "it lost its hsmd and ended with success");
-            bob.launch()
-        }
-        Victim::Subdaemon("channeld", which) => {
-            let victim = running(bob, "channeld", 2)?.swap_remove(which);
-            replaced(bob, "channeld", &[victim])
-        }
-        Victim::Subdaemon(role, _) => {
-            let victims = running(bob, role, 1)?;
-            replaced(bob, role, &victims)
-        }
-        Victim::Channelds => {
-            let victims = running(bob, "channeld", 2)?;
-            replaced(bob, "channeld", &victims)
-        }
-    }
-}
-
-fn running(node: &Node, role: &str, count: usize) -> Result<Vec<Process>> {
-    node.wait_for(&format!("it has {count} {role}"), |node| {
-        let found = node.processes_in_role(role);
-        Ok((found.len() == count).then_some(found))
-    })
-}
-
-/// Kills these; lightningd lives on and starts as many others.
-fn replaced(node: &mut Node, role: &str, victims: &[Process]) -> Result<()> {
-    let master = node.pid();
-    let all = node.processes_in_role(role).len();
-    victims.iter().for_each(Process::kill9);
-    let dead: Vec<Pid> = victims.iter().map(|process| process.pid).collect();
-    node.wait_for(&format!("it has a new {role}"), |node| {
-        let found = node.processes_in_role(role);
-        let fresh = found.iter().all(|process| !dead.contains(&process.pid));
-        Ok((fresh && found.len() == all).then_some(()))
-    })?;
-    ensure!(
-        node.is_running() && node.pid() == master,
-        "lightningd did not outlive its {role}"
-    );
-    Ok(())
+    let further = json!({"exposeprivatechannels": [hint]});
+    let (payer, payee) = (payer.client(), payee.client());
+    Ok(Loads::start(AT_ONCE, name, &payer, &payee, MSAT, &further))
 }
 
 fn channel(node: &Node, peer: &Node) -> Result<ChannelState> {

@@ -4,10 +4,10 @@
 //! `BULKHEAD_KILL_ROUNDS` (30) and `BULKHEAD_KILL_SEED` (random, printed) choose another run.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::kill::{self, Rounds, Victim, strike};
 use blackbox::node::settled;
 use blackbox::{Network, Node, RpcError};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -15,47 +15,31 @@ const CHANNEL: u64 = 100_000;
 /// More than all fees of a round.
 const FEES: u64 = 20_000;
 
-/// Who dies in a round: all of a node, or its processes in one role.
-const VICTIMS: [(usize, Option<&str>); 12] = [
-    (0, None),
-    (1, None),
-    (0, Some("lightningd")),
-    (1, Some("lightningd")),
-    (0, Some("hsmd")),
-    (1, Some("hsmd")),
-    (0, Some("channeld")),
-    (1, Some("channeld")),
-    (0, Some("connectd")),
-    (1, Some("connectd")),
-    (0, Some("chaind")),
-    (1, Some("chaind")),
+/// What of one of the two dies in a round.
+const VICTIMS: [Victim; 6] = [
+    Victim::Node,
+    Victim::Lightningd,
+    Victim::Role("hsmd"),
+    Victim::Role("channeld"),
+    Victim::Role("connectd"),
+    Victim::Role("chaind"),
 ];
-
-fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
 
 #[test]
 fn kill_9_during_an_opening_loses_no_money() {
-    let rounds: usize = setting("BULKHEAD_KILL_ROUNDS").unwrap_or(30);
-    let seed: u64 = setting("BULKHEAD_KILL_SEED").unwrap_or_else(rand::random);
-    println!("{rounds} rounds, seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut rounds = Rounds::new(30);
     let mut network = Network::start(&["alice", "bob"]).unwrap();
     // An opening that takes as long as this one tells when to strike.
     fund(&network).unwrap();
     let start = Instant::now();
-    let opened = open(&network);
-    opened.unwrap();
+    open(&network).unwrap();
     let usual = start.elapsed();
     end(&mut network).unwrap();
-    for round in 0..rounds {
-        let victim = VICTIMS[random.gen_range(0..VICTIMS.len())];
-        let moment = usual.mul_f64(random.gen_range(0.0..1.1));
-        let outcome = one_round(&mut network, victim, moment);
-        let outcome = outcome.unwrap_or_else(|error| {
-            panic!("round {round}, {victim:?} after {moment:?}, seed {seed}: {error:#}")
-        });
+    for round in 0..rounds.count {
+        let victim = (rounds.any_of(&[0, 1]), rounds.any_of(&VICTIMS));
+        let moment = usual.mul_f64(rounds.random.gen_range(0.0..1.1));
+        let outcome = one_round(&mut network, victim, moment)
+            .unwrap_or_else(|error| kill::failed(round, (victim, moment), rounds.seed, &error));
         println!("round {round}: {victim:?} after {moment:?}: {outcome}");
     }
 }
@@ -84,7 +68,7 @@ fn open(network: &Network) -> Result<Value, RpcError> {
 
 fn one_round(
     network: &mut Network,
-    (node, role): (usize, Option<&str>),
+    (node, victim): (usize, Victim),
     moment: Duration,
 ) -> Result<String> {
     fund(network)?;
@@ -95,7 +79,7 @@ fn one_round(
         client.call("fundchannel", json!({"id": bob, "amount": CHANNEL}))
     });
     std::thread::sleep(moment);
-    strike(&mut network.nodes[node], role)?;
+    strike(&mut network.nodes[node], victim)?;
     let opened = opening
         .join()
         .map_err(|_| anyhow::anyhow!("the call panicked"))?;
@@ -126,33 +110,6 @@ fn one_round(
         Err(error) => error.to_string(),
     };
     Ok(format!("{channels} channel, {said}"))
-}
-
-fn strike(node: &mut Node, role: Option<&str>) -> Result<()> {
-    match role {
-        None => {
-            node.kill_all()?;
-            node.launch()
-        }
-        Some("lightningd") => {
-            node.kill9()?;
-            node.launch()
-        }
-        Some("hsmd") => {
-            node.processes_in_role("hsmd")
-                .iter()
-                .for_each(blackbox::Process::kill9);
-            let status = node.wait_for_end()?;
-            ensure!(!status.success(), "it lost its hsmd and ended with success");
-            node.launch()
-        }
-        Some(role) => {
-            node.processes_in_role(role)
-                .iter()
-                .for_each(blackbox::Process::kill9);
-            Ok(())
-        }
-    }
 }
 
 /// Waits until each channel that alice knows with bob is in use or gone: how many there are.

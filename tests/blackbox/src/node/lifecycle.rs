@@ -3,11 +3,11 @@
 use super::{Node, program};
 use crate::process::Process;
 use crate::wait::until;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -27,6 +27,33 @@ impl Node {
     /// Where it ends or does not answer.
     pub fn launch(&mut self) -> Result<()> {
         self.child = Some(self.spawn()?);
+        self.wait_for_answer()
+    }
+
+    /// As [`Node::launch`], on a power supply (the program `power` of this package) that can fail.
+    ///
+    /// # Errors
+    /// As [`Node::launch`].
+    pub fn launch_on(&mut self, power: &Path) -> Result<()> {
+        let mut command = Command::new(power);
+        command.arg(self.network_dir()).arg(program("lightningd")?);
+        self.child = Some(self.spawn_by(command)?);
+        self.wait_for_answer()
+    }
+
+    /// The power fails: every process is gone, and what was not synced to the disk.
+    ///
+    /// # Errors
+    /// It does not run, or not on a power supply.
+    pub fn fail_power(&mut self) -> Result<()> {
+        let pid = self.pid().context("it does not run")?;
+        Process::get(pid)?.signal(Signal::SIGUSR1);
+        let status = self.wait_for_end()?;
+        ensure!(status.code().is_some(), "there is no power supply");
+        Ok(())
+    }
+
+    fn wait_for_answer(&mut self) -> Result<()> {
         let answered = until(&format!("{} answers", self.name()), || {
             if let Some(status) = self
                 .child
@@ -195,13 +222,16 @@ impl Node {
     }
 
     fn spawn(&self) -> Result<Child> {
-        let lightningd = program("lightningd")?;
+        self.spawn_by(Command::new(program("lightningd")?))
+    }
+
+    /// Adds the node's arguments to the command.
+    fn spawn_by(&self, mut command: Command) -> Result<Child> {
         let output = File::create(self.lightning_dir().join("output.log"))?;
         OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log_file())?;
-        let mut command = Command::new(&lightningd);
         command
             .arg("--regtest")
             .arg(format!("--lightning-dir={}", self.lightning_dir.display()))
@@ -222,7 +252,7 @@ impl Node {
         }
         command
             .spawn()
-            .with_context(|| format!("cannot start {}", lightningd.display()))
+            .with_context(|| format!("cannot start {}", command.get_program().display()))
     }
 }
 
