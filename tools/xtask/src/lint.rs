@@ -4,6 +4,7 @@ mod documents;
 mod layers;
 mod sources;
 
+use crate::bolts;
 use crate::pages;
 use crate::paths;
 use crate::policy;
@@ -21,6 +22,8 @@ pub fn all() -> Result<()> {
     violations.extend(sources::violations(&repository)?);
     say("lint: documents (each path they name exists)");
     violations.extend(documents::violations(&repository)?);
+    say("lint: bolts (docs/bolts.toml names places and tests that exist)");
+    violations.extend(bolts::violations(&repository)?);
     say("lint: schema (ipc/schema.lock is what the sources say)");
     violations.extend(schema::violation(&repository)?);
     say("lint: trusted part (lines and crates of hsmd, unsafe)");

@@ -2,6 +2,7 @@
 //! for CI. Everything it builds goes into one target folder, in the release profile, so that
 //! RocksDB is compiled once (see `paths`).
 
+mod bolts;
 mod commands;
 mod lint;
 mod pages;
@@ -50,6 +51,8 @@ enum Verb {
     Policy(policy::PolicyArgs),
     /// Count what has to be trusted with the keys: lines, crates, unsafe.
     Tcb,
+    /// Check docs/bolts.toml and print which requirements of the BOLTs are not kept.
+    Bolts,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Docs(args) => pages::docs(&args),
         Verb::Policy(args) => policy::policy(&args),
         Verb::Tcb => tcb::tcb(),
+        Verb::Bolts => bolts::bolts(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

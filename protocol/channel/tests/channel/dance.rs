@@ -85,11 +85,16 @@ fn everything_that_queued_up_becomes_one_commitment() {
 }
 
 #[test]
-fn a_commitment_is_persisted_then_signed_then_sent() {
+fn a_commitment_is_persisted_its_updates_sent_and_then_it_is_signed() {
     let mut world = ready();
     core(&mut world, A).handle(offer(1, 5_000_000)).unwrap();
     let actions = core(&mut world, A).handle(Event::Flush).unwrap();
-    let [Action::Persist(persist), Action::AskSigner(request)] = actions.as_slice() else {
+    let [
+        Action::Persist(persist),
+        Action::Send(Message::UpdateAddHtlc(_)),
+        Action::AskSigner(request),
+    ] = actions.as_slice()
+    else {
         panic!("{actions:?}");
     };
     let key = HtlcKey {

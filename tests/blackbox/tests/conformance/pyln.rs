@@ -11,7 +11,7 @@ fn python() -> PathBuf {
         return named.into();
     }
     let home = std::env::var_os("HOME").unwrap_or_default();
-    let python = Path::new(&home).join(".cache/bulkhead/pyln/bin/python");
+    let python = Path::new(&home).join(".cache/bulkhead/pyln-client==26.6.9/bin/python");
     assert!(
         python.exists(),
         "run `cargo xtask setup`, or name a Python with pyln-client in $PYLN_PYTHON"

@@ -33,7 +33,7 @@ pub fn ensure() -> Result<PathBuf> {
         works(&named).context("$PYLN_PYTHON does not name a Python with pyln-client")?;
         return Ok(named);
     }
-    let home = paths::cache().join("pyln");
+    let home = paths::cache().join(PACKAGE);
     let python = home.join("bin/python");
     if works(&python).is_ok() {
         return Ok(python);
@@ -52,7 +52,7 @@ fn make(home: &Path, python: &Path) -> Result<()> {
     system::provide(&[PYTHON])?;
     say(&format!("setup: {PACKAGE} into {}", home.display()));
     if home.exists() {
-        // What an interrupted setup left, or another version.
+        // What an interrupted setup left.
         fs::remove_dir_all(home).with_context(|| format!("cannot remove {}", home.display()))?;
     }
     check(Command::new("python3").args(["-m", "venv"]).arg(home))?;
@@ -61,10 +61,6 @@ fn make(home: &Path, python: &Path) -> Result<()> {
     works(python)
 }
 
-/// It has the very version that the test is written for.
 fn works(python: &Path) -> Result<()> {
-    let script = "import sys, importlib.metadata as m\n\
-                  import pyln.client\n\
-                  sys.exit('pyln-client==' + m.version('pyln-client') != sys.argv[1])";
-    output(Command::new(python).args(["-c", script, PACKAGE])).map(drop)
+    output(Command::new(python).args(["-c", "import pyln.client"])).map(drop)
 }
