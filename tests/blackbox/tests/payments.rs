@@ -14,6 +14,7 @@ fn what_has_just_arrived_can_be_spent_at_once() {
     let network = Network::start(&["alice", "bob"]).unwrap();
     // All of it is alice's: bob can pay only with what he gets.
     network.open(0, 1, 1_000_000, 0).unwrap();
+    network.sync().unwrap();
     let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
     // Below this bob has nothing that he may spend: the reserve.
     let first = bob.invoice(50_000_000, "reserve").unwrap();
@@ -109,6 +110,7 @@ fn four_hundred_payments_at_once_all_arrive() {
     };
     let network = Network::start_with(&["alice", "bob"], &options).unwrap();
     network.open(0, 1, 10_000_000, 0).unwrap();
+    network.sync().unwrap();
     let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
     let invoices: Vec<_> = (0..CLIENTS)
         .map(|n| bob.invoice(1_000_000, &format!("{n}")).unwrap())
