@@ -20,8 +20,9 @@ pub const PASSWORD: &str = "bulkhead-regtest";
 const RPCAUTH: &str = "bulkhead:0123456789abcdef0123456789abcdef\
                        $fb8b2d171e48e4edab4a63f5041708dc7dee06557d04a47f3167e5553a7219df";
 const WALLET: &str = "miner";
-/// A coinbase can be spent when it is 100 deep.
-const FIRST_BLOCKS: u32 = 101;
+/// A coinbase can be spent when it is 100 deep. A wallet may set nLockTime to as many as 100 blocks ago,
+/// and Knots relays no transaction with an nLockTime of 21.
+pub const FIRST_BLOCKS: u32 = 125;
 
 /// A running bitcoind; ends, and removes its folder, when dropped.
 pub struct Bitcoind {
@@ -34,7 +35,7 @@ pub struct Bitcoind {
 }
 
 impl Bitcoind {
-    /// Starts one on free ports and mines 101 blocks to its wallet.
+    /// Starts one on free ports and mines blocks to its wallet.
     ///
     /// # Errors
     /// Where there is no bitcoind, or it does not come up; the error holds the end of its log.

@@ -6,7 +6,10 @@ use serde_json::json;
 #[test]
 fn coins_are_mined_sent_and_survive_a_kill() {
     let mut bitcoind = Bitcoind::start().unwrap();
-    assert_eq!(bitcoind.height().unwrap(), 101);
+    assert_eq!(
+        bitcoind.height().unwrap(),
+        u64::from(blackbox::bitcoind::FIRST_BLOCKS)
+    );
     let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
     let txid = bitcoind.fund(address.as_str().unwrap(), 123_456).unwrap();
     assert_eq!(bitcoind.wait_for_mempool(1).unwrap(), [txid.as_str()]);

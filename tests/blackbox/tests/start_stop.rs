@@ -10,7 +10,7 @@ fn a_node_starts_keeps_its_identity_and_stops_in_order() {
     let id = node.id().unwrap();
     let info = node.rpc("getinfo", json!([])).unwrap();
     assert_eq!(info["network"], "regtest");
-    assert_eq!(info["blockheight"], 101);
+    assert_eq!(info["blockheight"], blackbox::bitcoind::FIRST_BLOCKS);
     assert!(node.stop().unwrap().success());
     assert!(node.rpc("getinfo", json!({})).is_err());
     node.launch().unwrap();
