@@ -109,19 +109,16 @@ fn is_test(repository: &Path, test: &str) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let head = format!("fn {function}(");
     let defined = |line: &&str| line.starts_with(&head) || line.contains(&format!(" {head}"));
-    lines
-        .iter()
-        .position(|line| defined(line))
-        .is_some_and(|at| {
-            let above = lines
-                .iter()
-                .take(at)
-                .rev()
-                .take_while(|line| !line.is_empty() && **line != "}");
-            above.clone().any(|line| line.starts_with("#[") && line.contains("test"))
+    lines.iter().position(defined).is_some_and(|at| {
+        let above = lines
+            .iter()
+            .take(at)
+            .rev()
+            .take_while(|line| !line.is_empty() && **line != "}");
+        above.clone().any(|line| line.starts_with("#[") && line.contains("test"))
             // proptest! has its own way.
             || text.contains("proptest!")
-        })
+    })
 }
 
 fn read(repository: &Path) -> Result<Vec<Requirement>> {
