@@ -87,7 +87,7 @@ const AFTER: &str = "
 
 `hsm-audit` in the node's folder has a line for each request: number, time, role, channel, message, SHA-256 of
 the request's bytes, the decision or the broken rule, SHA-256 of the reply's bytes, and a hash over all of it
-and the line before (`hsm/src/audit.rs`). No line has a secret in it. A refusal is on disk before its reply
+and the line before (`hsm/files/src/audit.rs`). No line has a secret in it. A refusal is on disk before its reply
 leaves; everything else is written before, and on disk no later than the next refusal, the file's end or a
 stop. What cannot be noted is not answered. A file of 16 MiB is put aside as `hsm-audit.1`, and eight of those
 are kept: who floods hsmd with requests that are allowed can push older lines out, and an owner who wants to

@@ -1,7 +1,7 @@
 //! A token bucket: so much at once, and so much each second. It is kept in memory alone: whoever
 //! restarts hsmd for a full one loses more time than it gains.
 
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 /// How much a bucket holds, and how fast it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

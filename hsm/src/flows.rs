@@ -8,7 +8,7 @@ use tx::signer::Ticket;
 use wire::{ChannelDbid, HtlcId, MilliSatoshi, NodeId, PaymentHash, Preimage, Side};
 
 use crate::state::Misfit;
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 /// An HTLC; which side offered it follows from where this stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -15,7 +15,6 @@ use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 use crate::bucket::{Bucket, Rate};
 use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
-use crate::folder::Folder;
 use crate::journal;
 use crate::journal::{Database, Journal, JournalError, Mark};
 use crate::node_key::NodeKey;
@@ -26,8 +25,9 @@ use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
 use crate::spend::Refusals;
 use crate::state::State;
 use crate::tickets::View;
-use crate::time::UnixTime;
 use crate::wallet::{Address, Wallet};
+use hsm_files::UnixTime;
+use hsm_files::folder::Folder;
 
 /// Most points in one batch (K2).
 const MAX_BATCH: usize = 64;

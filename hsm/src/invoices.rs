@@ -18,7 +18,7 @@ use crate::node_key::{NodeMessage, compact};
 use crate::record::{Change, Record};
 use crate::refused::Refused;
 use crate::state::Misfit;
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 /// Most hashes that were given out and not signed for yet; of more, the oldest are forgotten.
 const MAX_UNSIGNED: usize = 1024;

@@ -34,10 +34,10 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use wire::ChainHash;
 
 use self::format::{Begin, Chain};
-use crate::folder::Folder;
 use crate::record::Record;
 use crate::secret::{Secret, fill_random};
 use crate::state::State;
+use hsm_files::folder::Folder;
 
 pub(crate) use self::heads::Heads;
 pub use self::heads::{Database, Mark};

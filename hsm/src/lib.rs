@@ -23,13 +23,11 @@
     )
 )]
 
-pub mod audit;
 mod bucket;
 mod channel;
 mod coins;
 mod derive;
 mod flows;
-mod folder;
 mod gossip;
 mod hsm;
 mod invoices;
@@ -51,12 +49,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tickets;
-mod time;
 mod user;
 mod velocity;
 mod wallet;
 
 pub use hsm::{Hsm, Known, Locked, NewChannel, OpenError, Opened, seed_file};
+pub use hsm_files::UnixTime;
 pub use invoices::PreimageHolder;
 pub use journal::{Database, JournalError, Mark};
 pub use limits::{Allowance, Approvable, FLOOR, Limit, Limits, Payout, Refusal, Standing};
@@ -64,5 +62,4 @@ pub use pay::Payment;
 pub use refused::{OverLimit, Phase, Refused, Rule, UpdateFault};
 pub use secret::{Memory, memory, scrub_stack};
 pub use seed::{Origin, Passphrase, SeedError, SeedFormat, StoredSeed};
-pub use time::UnixTime;
 pub use wallet::{Address, AddressKind, Coin, WalletKey};

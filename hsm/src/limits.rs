@@ -9,7 +9,7 @@ use wire::units::MAX_SATOSHI;
 use wire::{FeeratePerKw, MilliSatoshi, NodeId, PaymentHash, Satoshi};
 
 use crate::refused::Refused;
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 /// What a limit in proportion never falls below.
 pub const FLOOR: Satoshi = Satoshi(1_000_000);

@@ -9,10 +9,10 @@ use tx::error::KeyError;
 use wire::NodeId;
 
 use crate::derive::NodeKeys;
-use crate::folder::Folder;
 use crate::journal::{Journal, JournalError};
 use crate::seed::{self, Origin, SeedError, StoredSeed};
 use crate::wallet;
+use hsm_files::folder::Folder;
 
 /// Of new seed files.
 pub const NEW_MODE: u32 = seed::MODE;

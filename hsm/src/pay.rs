@@ -6,7 +6,7 @@ use crate::flows::Budget;
 use crate::hsm::Hsm;
 use crate::record::Record;
 use crate::refused::Refused;
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 /// Most budgets of payments that are under way or may begin any time. With 65,536 of them the
 /// signer's state is below 20 MB, and as many HTLCs need 136 full channels.

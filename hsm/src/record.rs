@@ -22,7 +22,7 @@ use crate::journal::Heads;
 use crate::limits::{Approvable, Limits};
 use crate::spending::{Cause, Grant, Spending};
 
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {

@@ -15,8 +15,8 @@ use bip39::Mnemonic;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::folder::{Folder, read_whole};
 use crate::secret::{Secret, fill_random};
+use hsm_files::folder::{Folder, read_whole};
 use kdf::Cost;
 
 pub(crate) const FILE: &str = "hsm_secret";

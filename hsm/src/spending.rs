@@ -11,8 +11,8 @@ use wire::{ChannelDbid, MilliSatoshi, PaymentHash, Satoshi};
 use crate::coins::Coins;
 use crate::limits::{Allowance, Approvable, Limit, Limits, Payout, Standing};
 use crate::state::Misfit;
-use crate::time::UnixTime;
 use crate::velocity::Window;
+use hsm_files::UnixTime;
 
 /// How long an approval is good for, in seconds: a day.
 const APPROVED_FOR: u64 = 24 * 60 * 60;

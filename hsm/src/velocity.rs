@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use wire::MilliSatoshi;
 
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 /// Length of a bucket in seconds.
 const BUCKET: u64 = 15 * 60;

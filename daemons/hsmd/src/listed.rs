@@ -3,8 +3,8 @@
 //! A variant without an arm here does not compile, and an arm needs a row: there is no message that
 //! is answered without standing in the table.
 
-use hsm::audit::Decision;
 use hsm::msgs::{Msg, Role};
+use hsm_files::audit::Decision;
 use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet};
 use wire::ChannelDbid;
 

@@ -1,10 +1,10 @@
-//! What was asked and what came of it, for the audit log (`hsm::audit`).
+//! What was asked and what came of it, for the audit log (`hsm_files::audit`).
 
 use std::os::fd::OwnedFd;
 
 use hsm::UnixTime;
-use hsm::audit::{AuditError, AuditLog, Decision, Entry, Head};
 use hsm::msgs::Msg;
+use hsm_files::audit::{AuditError, AuditLog, Decision, Entry, Head};
 use wire::ChannelDbid;
 
 use crate::listed::Request;

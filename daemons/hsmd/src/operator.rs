@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hsm::audit::digest;
 use hsm::{Hsm, Passphrase, Rule, SeedFormat};
+use hsm_files::audit::digest;
 use hsm_messages::edges::HsmOperator;
 use hsm_messages::operator::{self, LineNumber, Lock, Reply, Request, SOCKET, Seconds, Status};
 use ipc_transport::blocking::LowerConn;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hsm::Hsm;
-use hsm::audit::digest;
+use hsm_files::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
     HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmRpc, HsmWallet,

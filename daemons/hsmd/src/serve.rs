@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use hsm::audit::{AuditError, Decision, digest};
 use hsm::{JournalError, Rule, UnixTime};
+use hsm_files::audit::{AuditError, Decision, digest};
 use hsm_messages::edges::HsmCtl;
 use hsm_messages::hello;
 use hsm_messages::{Role, ctl};

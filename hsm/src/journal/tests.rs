@@ -24,7 +24,7 @@ use crate::limits::{Approvable, Limits};
 use crate::record::{Change, Spent};
 use crate::spending::{Cause, Grant};
 use crate::tests::fixture::{CHAIN, CLOSE_FEE, Pair, folder};
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
 
 const KEY: [u8; 32] = [7; 32];
 

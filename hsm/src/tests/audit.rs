@@ -6,8 +6,10 @@ use std::path::Path;
 use tempfile::TempDir;
 use wire::ChannelDbid;
 
-use crate::audit::{AuditError, AuditLog, Broken, Decision, Entry, Head, KEPT, Line, digest, read};
-use crate::time::UnixTime;
+use hsm_files::UnixTime;
+use hsm_files::audit::{
+    AuditError, AuditLog, Broken, Decision, Entry, Head, KEPT, Line, digest, read,
+};
 
 const NOW: UnixTime = UnixTime(1_764_121_817);
 

@@ -20,11 +20,11 @@ use wire::{
 
 use crate::derive::NodeKeys;
 use crate::flows::offers;
-use crate::folder::Folder;
 use crate::journal::{Replayed, replay};
 use crate::secret::Secret;
 use crate::seed::StoredSeed;
 use crate::{Database, Hsm, Limit, Limits, NewChannel, OpenError, Opened, Payment};
+use hsm_files::folder::Folder;
 
 /// Regtest's genesis block.
 pub const CHAIN: ChainHash = ChainHash([

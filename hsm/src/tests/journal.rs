@@ -8,11 +8,11 @@ use tx::setup::CommitmentFormat;
 use wire::{ChainHash, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, PaymentHash, Side};
 
 use super::fixture::{CHAIN, Node, Pair, folder, open};
-use crate::folder::Folder;
 use crate::journal::{Journal, JournalError, Mark, replay};
 use crate::secret::Secret;
 use crate::state::State;
 use crate::{Database, Hsm, OpenError};
+use hsm_files::folder::Folder;
 
 /// A journal with one of nearly everything, and the lengths and states after its last two records.
 struct Written {

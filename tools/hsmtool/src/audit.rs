@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hsm::Rule;
-use hsm::audit::{Broken, Decision, FILE, Head, KEPT, Line, read};
 use hsm::msgs::{MSGS, Row};
+use hsm_files::audit::{Broken, Decision, FILE, Head, KEPT, Line, read};
 
 use crate::dates::date;
 
@@ -261,7 +261,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use hsm::UnixTime;
-    use hsm::audit::{AuditLog, Entry, digest};
+    use hsm_files::audit::{AuditLog, Entry, digest};
 
     const REFUSED: Decision<'static> = Decision::Refused {
         rule: "C4",

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::{Broken, Decision, Entry, Head, digest, read};
+use crate::UnixTime;
 use crate::folder::Folder;
-use crate::time::UnixTime;
 
 pub const FILE: &str = "hsm-audit";
 const TEMPORARY: &str = "hsm-audit.new";
@@ -66,11 +66,7 @@ impl AuditLog {
         AuditLog::open_with(folder, now, LONG)
     }
 
-    pub(crate) fn open_with(
-        folder: OwnedFd,
-        now: UnixTime,
-        long: u64,
-    ) -> Result<AuditLog, AuditError> {
+    pub fn open_with(folder: OwnedFd, now: UnixTime, long: u64) -> Result<AuditLog, AuditError> {
         let folder = Folder::new(folder);
         let (file, found) = match read_file(&folder, FILE)? {
             Some((file, bytes)) => (file, Found::of(&bytes)),
@@ -270,7 +266,10 @@ fn aside(number: usize) -> String {
     format!("{FILE}.{number}")
 }
 
-fn read_file(folder: &Folder, name: &str) -> Result<Option<(Flock<File>, Vec<u8>)>, AuditError> {
+/// A file and what is in it.
+type Contents = (Flock<File>, Vec<u8>);
+
+fn read_file(folder: &Folder, name: &str) -> Result<Option<Contents>, AuditError> {
     let opened = folder.open(name, OFlag::O_RDWR | OFlag::O_APPEND);
     let Some(file) = opened.map_err(doing("open"))? else {
         return Ok(None);

@@ -24,7 +24,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 use wire::ChannelDbid;
 
-use crate::time::UnixTime;
+use crate::UnixTime;
 
 pub use file::{AuditError, AuditLog, FILE, KEPT};
 
@@ -41,7 +41,7 @@ pub fn digest(bytes: &[u8]) -> [u8; 32] {
 /// What is to be noted.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// As [`crate::msgs::Role::name`]; `-` for the log itself.
+    /// As [`hsm::msgs::Role::name`]; `-` for the log itself.
     pub role: &'a str,
     pub channel: Option<ChannelDbid>,
     pub message: &'a str,

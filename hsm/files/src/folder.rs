@@ -12,18 +12,18 @@ use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use zeroize::Zeroizing;
 
 /// What a file holds, and its permission bits.
-pub(crate) type Contents = (Zeroizing<Vec<u8>>, u32);
+pub type Contents = (Zeroizing<Vec<u8>>, u32);
 
 /// The folder that holds the seed and the journal.
-pub(crate) struct Folder(OwnedFd);
+pub struct Folder(OwnedFd);
 
 impl Folder {
-    pub(crate) fn new(fd: OwnedFd) -> Folder {
+    pub fn new(fd: OwnedFd) -> Folder {
         Folder(fd)
     }
 
     /// `None` if there is no such file.
-    pub(crate) fn open(&self, name: &str, flags: OFlag) -> io::Result<Option<File>> {
+    pub fn open(&self, name: &str, flags: OFlag) -> io::Result<Option<File>> {
         match openat(
             self.0.as_fd(),
             name,
@@ -37,7 +37,7 @@ impl Folder {
     }
 
     /// At most `max` bytes of the file, and its permission bits.
-    pub(crate) fn read(&self, name: &str, max: usize) -> io::Result<Option<Contents>> {
+    pub fn read(&self, name: &str, max: usize) -> io::Result<Option<Contents>> {
         let Some(mut file) = self.open(name, OFlag::O_RDONLY)? else {
             return Ok(None);
         };
@@ -47,12 +47,12 @@ impl Folder {
     }
 
     /// The same folder once more.
-    pub(crate) fn try_clone(&self) -> io::Result<Folder> {
+    pub fn try_clone(&self) -> io::Result<Folder> {
         self.0.try_clone().map(Folder)
     }
 
     /// An empty file; one of this name from an interrupted attempt is replaced.
-    pub(crate) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
+    pub fn create(&self, name: &str, mode: u32) -> io::Result<File> {
         self.remove(name)?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(mode);
@@ -60,7 +60,7 @@ impl Folder {
     }
 
     /// Makes a whole file appear at once, durably. `temporary` is its name until it is whole.
-    pub(crate) fn create_whole(
+    pub fn create_whole(
         &self,
         name: &str,
         temporary: &str,
@@ -74,12 +74,12 @@ impl Folder {
     }
 
     /// Durably.
-    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         renameat(self.0.as_fd(), from, self.0.as_fd(), to)?;
         Ok(fsync(self.0.as_fd())?)
     }
 
-    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+    pub fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(self.0.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
@@ -88,7 +88,7 @@ impl Folder {
 }
 
 /// At most `max` bytes, into one allocation: a vector that grows leaves copies behind.
-pub(crate) fn read_whole(mut from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn read_whole(mut from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; max]);
     let mut len = 0usize;
     while let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) {
