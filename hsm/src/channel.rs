@@ -8,6 +8,7 @@ mod close;
 mod commit;
 mod incoming;
 mod limits;
+mod proof;
 mod setup;
 mod unrevoked;
 
@@ -27,7 +28,8 @@ use crate::refused::{Phase, Refused};
 use crate::state::Misfit;
 use crate::tickets::View;
 
-pub(crate) use close::ShutdownScripts;
+pub(crate) use close::{Settled, ShutdownScripts};
+pub(crate) use proof::{Admitted, Publishable, Revoked};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Channel {

@@ -1,13 +1,17 @@
 //! Keys from the seed, exactly as Core Lightning derives them, so that its seeds give the same node
 //! id, the same coins and the same channels (hsmd/libhsmd.c, common/derive_basepoints.c).
 
+use secp256k1::ecdsa::Signature;
 use secp256k1::{PublicKey, SecretKey};
-use tx::error::KeyError;
+use tx::error::{KeyError, TxError};
+use tx::keys::derive_privkey;
 use tx::setup::Basepoints;
+use tx::signer::RevocationSecret;
 use wire::hkdf::hkdf;
-use wire::{ChannelDbid, CommitmentNumber, NodeId, Preimage};
+use wire::{ChannelDbid, CommitmentNumber, NodeId, Preimage, Side};
 use zeroize::Zeroizing;
 
+use crate::channel::{Admitted, Funded, Publishable, Revoked, Settled};
 use crate::invoices::PreimageNumber;
 use crate::label::Label;
 use crate::node_key::NodeKey;
@@ -102,10 +106,10 @@ fn key(bytes: &Secret<32>) -> Option<Key> {
 
 /// The private half of one channel.
 pub(crate) struct ChannelKeys {
-    pub(crate) funding: Key,
+    funding: Key,
     revocation: Key,
     payment: Key,
-    pub(crate) htlc: Key,
+    htlc: Key,
     delayed_payment: Key,
     /// Where our per-commitment secrets come from (BOLT 3).
     shachain: Secret<32>,
@@ -140,17 +144,81 @@ impl ChannelKeys {
         }
     }
 
-    /// The secret of our commitment `n`: C5 says when it may leave.
-    pub(crate) fn secret(
+    pub(crate) fn funding_pubkey(&self) -> PublicKey {
+        self.funding.public()
+    }
+
+    fn secret(&self, n: CommitmentNumber) -> Result<RevocationSecret, KeyError> {
+        tx::keys::per_commitment_secret(&self.shachain, n)
+    }
+
+    /// The secret of a commitment of ours that is revoked (C5).
+    pub(crate) fn revoked_secret(&self, revoked: Revoked) -> Result<RevocationSecret, KeyError> {
+        self.secret(revoked.n())
+    }
+
+    /// Whether this is the secret of our commitment `n`.
+    pub(crate) fn is_secret(
         &self,
         n: CommitmentNumber,
-    ) -> Result<tx::signer::RevocationSecret, KeyError> {
-        tx::keys::per_commitment_secret(&self.shachain, n)
+        secret: &RevocationSecret,
+    ) -> Result<bool, KeyError> {
+        Ok(self.secret(n)? == *secret)
+    }
+
+    /// Our signatures on a commitment of the peer's and on its HTLC transactions.
+    pub(crate) fn sign_theirs(
+        &self,
+        admitted: &Admitted<'_>,
+    ) -> Result<(Signature, Vec<Signature>), TxError> {
+        let (setup, funding) = admitted.terms();
+        let commitment = admitted.commitment();
+        let signature = commitment.sign(setup, funding, self.funding.secret())?;
+        let htlc_signatures = match commitment.htlcs.is_empty() {
+            true => Vec::new(),
+            false => {
+                let key = Key::new(derive_privkey(self.htlc.secret(), admitted.point())?);
+                commitment.sign_htlcs(Side::Local, key.secret())?
+            }
+        };
+        Ok((signature, htlc_signatures))
+    }
+
+    /// Our signature on our own newest commitment.
+    pub(crate) fn sign_ours(&self, newest: &Publishable<'_>) -> Result<Signature, TxError> {
+        let (setup, funding) = newest.terms();
+        newest
+            .commitment()
+            .sign(setup, funding, self.funding.secret())
+    }
+
+    /// Our signature on a mutual close.
+    pub(crate) fn sign_closing(
+        &self,
+        closing: &Settled,
+        funded: &Funded,
+    ) -> Result<Signature, TxError> {
+        let (setup, funding) = (&funded.setup, &funded.funding);
+        closing
+            .closing()
+            .sign(setup, funding, self.funding.secret())
     }
 
     pub(crate) fn point(&self, n: CommitmentNumber) -> Result<PublicKey, KeyError> {
         let secret = Zeroizing::new(self.secret(n)?.0);
-        tx::keys::per_commitment_point(&tx::signer::RevocationSecret(*secret))
+        tx::keys::per_commitment_point(&RevocationSecret(*secret))
+    }
+}
+
+/// What only a thief has, for tests that act as one.
+#[cfg(test)]
+impl ChannelKeys {
+    pub(crate) fn any_secret(&self, n: CommitmentNumber) -> RevocationSecret {
+        self.secret(n).unwrap()
+    }
+
+    pub(crate) fn funding_secret(&self) -> &SecretKey {
+        self.funding.secret()
     }
 }
 
@@ -174,7 +242,7 @@ mod tests {
         let basepoints = channel.basepoints();
         let point = |n| channel.point(CommitmentNumber(n)).unwrap();
         let ours = [
-            channel.funding.public(),
+            channel.funding_pubkey(),
             basepoints.revocation,
             basepoints.htlc,
             basepoints.payment,

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use wire::{BlockDelta, ChannelDbid, ChannelUpdate, ShortChannelId};
 
-use crate::bucket::{Bucket, Rate};
 use crate::hsm::Hsm;
 use crate::msgs::Msg;
 use crate::node_key::NodeMessage;
 use crate::record::Record;
 use crate::refused::{Refused, UpdateFault};
+use hsm_files::bucket::{Bucket, Rate};
 
 /// Names of one channel: the peer's aliases (BOLT 2, channel_ready), and its place in the chain,
 /// which a reorganisation may change.

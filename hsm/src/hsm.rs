@@ -12,7 +12,6 @@ use tx::signer::{EcdhSecret, Reply, Request};
 use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
 use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 
-use crate::bucket::{Bucket, Rate};
 use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::journal;
@@ -27,6 +26,7 @@ use crate::state::State;
 use crate::tickets::View;
 use crate::wallet::{Address, Wallet};
 use hsm_files::UnixTime;
+use hsm_files::bucket::{Bucket, Rate};
 use hsm_files::folder::Folder;
 
 /// Most points in one batch (K2).
@@ -354,7 +354,7 @@ impl Hsm {
         let keys = self.node.channel(&peer, channel)?;
         let new = NewChannel {
             channel,
-            funding_pubkey: keys.funding.public(),
+            funding_pubkey: keys.funding_pubkey(),
             basepoints: keys.basepoints(),
             first_points: [
                 keys.point(CommitmentNumber(0))?,

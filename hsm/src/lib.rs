@@ -23,7 +23,6 @@
     )
 )]
 
-mod bucket;
 mod channel;
 mod coins;
 mod derive;

@@ -177,19 +177,26 @@ impl Request for pay::Request {
     }
 }
 
-impl Reply for ctl::Reply {
-    fn refuse(refused: Refused) -> Self {
-        ctl::Reply::Refused(refused)
-    }
+/// Replies that say a refusal in the one usual way.
+macro_rules! refuses {
+    ($($role:ident)*) => {$(
+        impl Reply for $role::Reply {
+            fn refuse(refused: Refused) -> Self {
+                $role::Reply::Refused(refused)
+            }
 
-    fn decision(&self) -> Decision<'_> {
-        if let ctl::Reply::Refused(refused) = self {
-            broke(refused)
-        } else {
-            Decision::Ok
+            fn decision(&self) -> Decision<'_> {
+                if let $role::Reply::Refused(refused) = self {
+                    broke(refused)
+                } else {
+                    Decision::Ok
+                }
+            }
         }
-    }
+    )*};
 }
+
+refuses! { ctl wallet gossip invoice rpc pay }
 
 impl Reply for noise::Reply {
     fn refuse(_: Refused) -> Self {
@@ -221,62 +228,6 @@ impl Reply for chan::Reply {
     }
 }
 
-impl Reply for wallet::Reply {
-    fn refuse(refused: Refused) -> Self {
-        wallet::Reply::Refused(refused)
-    }
-
-    fn decision(&self) -> Decision<'_> {
-        if let wallet::Reply::Refused(refused) = self {
-            broke(refused)
-        } else {
-            Decision::Ok
-        }
-    }
-}
-
-impl Reply for gossip::Reply {
-    fn refuse(refused: Refused) -> Self {
-        gossip::Reply::Refused(refused)
-    }
-
-    fn decision(&self) -> Decision<'_> {
-        if let gossip::Reply::Refused(refused) = self {
-            broke(refused)
-        } else {
-            Decision::Ok
-        }
-    }
-}
-
-impl Reply for invoice::Reply {
-    fn refuse(refused: Refused) -> Self {
-        invoice::Reply::Refused(refused)
-    }
-
-    fn decision(&self) -> Decision<'_> {
-        if let invoice::Reply::Refused(refused) = self {
-            broke(refused)
-        } else {
-            Decision::Ok
-        }
-    }
-}
-
-impl Reply for rpc::Reply {
-    fn refuse(refused: Refused) -> Self {
-        rpc::Reply::Refused(refused)
-    }
-
-    fn decision(&self) -> Decision<'_> {
-        if let rpc::Reply::Refused(refused) = self {
-            broke(refused)
-        } else {
-            Decision::Ok
-        }
-    }
-}
-
 impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {
         operator::Reply::Refused(refused)
@@ -302,20 +253,6 @@ impl Reply for operator::Reply {
             | operator::Reply::Done
             | operator::Reply::AuditHead { .. }
             | operator::Reply::AuditTail { .. } => Decision::Ok,
-        }
-    }
-}
-
-impl Reply for pay::Reply {
-    fn refuse(refused: Refused) -> Self {
-        pay::Reply::Refused(refused)
-    }
-
-    fn decision(&self) -> Decision<'_> {
-        if let pay::Reply::Refused(refused) = self {
-            broke(refused)
-        } else {
-            Decision::Ok
         }
     }
 }

@@ -41,6 +41,22 @@ pub enum Port {
     Pay(LowerConn<HsmPay>),
 }
 
+/// The same with the connection of whichever port it is.
+macro_rules! on_each {
+    ($port:expr, $conn:ident => $do:expr) => {
+        match $port {
+            Port::Noise($conn) => $do,
+            Port::Chan(_, $conn) => $do,
+            Port::Wallet($conn) => $do,
+            Port::Gossip($conn) => $do,
+            Port::Invoice($conn) => $do,
+            Port::Rpc($conn) => $do,
+            Port::Operator($conn) => $do,
+            Port::Pay($conn) => $do,
+        }
+    };
+}
+
 /// A role with the channel that it is for, if it is for one: there is one socket for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seat {
@@ -53,17 +69,10 @@ pub enum Seat {
 impl Seat {
     /// `None` where a role that needs a channel has none, or the other way round.
     pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
-        match (role, channel) {
-            (Role::Chan, Some(channel)) => Some(Seat::Channel(channel)),
-            (
-                Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay | Role::Rpc,
-                None,
-            ) => Some(Seat::Node(role)),
-            (Role::Chan, None)
-            | (
-                Role::Noise | Role::Wallet | Role::Gossip | Role::Invoice | Role::Pay | Role::Rpc,
-                Some(_),
-            ) => None,
+        let is_chan = role == Role::Chan;
+        match channel {
+            Some(channel) => is_chan.then_some(Seat::Channel(channel)),
+            None => (!is_chan).then_some(Seat::Node(role)),
         }
     }
 }
@@ -86,11 +95,7 @@ impl Port {
             Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
             Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
             Seat::Node(Role::Rpc) => Port::Rpc(conn::<HsmRpc>(fd)?),
-            Seat::Operator(_) => Port::Operator(Conn::with_limits(
-                fd,
-                hello::<HsmOperator>(),
-                operator::LIMITS,
-            )?),
+            Seat::Operator(_) => Port::Operator(conn_within::<HsmOperator>(fd, operator::LIMITS)?),
             Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
             // Seat::new makes none.
             Seat::Node(Role::Chan) => return Err(Error::Closed),
@@ -130,36 +135,22 @@ impl Port {
     /// # Errors
     /// Closed.
     pub fn flush(&mut self) -> Result<bool, Error> {
-        match self {
-            Port::Noise(conn) => conn.flush_nonblocking(),
-            Port::Chan(_, conn) => conn.flush_nonblocking(),
-            Port::Wallet(conn) => conn.flush_nonblocking(),
-            Port::Gossip(conn) => conn.flush_nonblocking(),
-            Port::Invoice(conn) => conn.flush_nonblocking(),
-            Port::Operator(conn) => conn.flush_nonblocking(),
-            Port::Pay(conn) => conn.flush_nonblocking(),
-            Port::Rpc(conn) => conn.flush_nonblocking(),
-        }
+        on_each!(self, conn => conn.flush_nonblocking())
     }
 }
 
 impl AsFd for Port {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Port::Noise(conn) => conn.as_fd(),
-            Port::Chan(_, conn) => conn.as_fd(),
-            Port::Wallet(conn) => conn.as_fd(),
-            Port::Gossip(conn) => conn.as_fd(),
-            Port::Invoice(conn) => conn.as_fd(),
-            Port::Operator(conn) => conn.as_fd(),
-            Port::Pay(conn) => conn.as_fd(),
-            Port::Rpc(conn) => conn.as_fd(),
-        }
+        on_each!(self, conn => conn.as_fd())
     }
 }
 
 fn conn<E: Edge>(fd: OwnedFd) -> Result<LowerConn<E>, Error> {
-    Conn::with_limits(fd, hello::<E>(), LIMITS)
+    conn_within::<E>(fd, LIMITS)
+}
+
+fn conn_within<E: Edge>(fd: OwnedFd, limits: Limits) -> Result<LowerConn<E>, Error> {
+    Conn::with_limits(fd, hello::<E>(), limits)
 }
 
 fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(

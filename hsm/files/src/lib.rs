@@ -1,4 +1,4 @@
-//! hsmd's folder, and the audit log that it keeps there.
+//! What hsmd needs and what has no key in it: its folder, the audit log that it keeps there, time, rates.
 //!
 //! No key and no rule is in this room: who reads the log (`lightning-hsmtool`) needs neither. The
 //! seed and the journal, which stand in the same folder, are the crate `hsm`'s.
@@ -13,6 +13,7 @@
 )]
 
 pub mod audit;
+pub mod bucket;
 pub mod folder;
 mod time;
 

@@ -22,6 +22,16 @@ pub(crate) trait ShutdownScripts {
     fn may_close_to(&self, hint: u32, script: &Script) -> bool;
 }
 
+/// A mutual close that pays us what the ledger says, at an address of ours, for a fee within the
+/// cap. Made by [`Channel::closing`] alone, so that no other is signed.
+pub(crate) struct Settled(Closing);
+
+impl Settled {
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.0
+    }
+}
+
 impl Channel {
     pub(super) fn sign_close(
         &self,
@@ -34,8 +44,8 @@ impl Channel {
         let funded = self.funded()?;
         let dust = funded.setup.local.dust_limit;
         let closing = self.closing(fee, local_script, remote_script, dust, ours)?;
-        let signature = closing
-            .sign(&funded.setup, &funded.funding, keys.funding.secret())
+        let signature = keys
+            .sign_closing(&closing, funded)
             .map_err(Refused::Build)?;
         Ok(Decision {
             reply: Reply::SignedClose { signature },
@@ -55,14 +65,16 @@ impl Channel {
         let funded = self.funded()?;
         let (setup, funding) = (&funded.setup, &funded.funding);
         let variants = self.variants(fee, local_script, remote_script, ours)?;
-        let signed =
-            |closing: &Closing| closing.verify(setup, funding, Side::Remote, theirs).is_ok();
+        let signed = |closing: &Settled| {
+            closing
+                .0
+                .verify(setup, funding, Side::Remote, theirs)
+                .is_ok()
+        };
         let closing = variants.iter().find(|closing| signed(closing));
         let closing = closing.ok_or(Refused::CloseSignature)?;
-        let signature = closing
-            .sign(setup, funding, keys.funding.secret())
-            .map_err(Refused::Build)?;
-        let tx: Transaction = closing.signed(setup, &signature, theirs);
+        let signature = keys.sign_closing(closing, funded).map_err(Refused::Build)?;
+        let tx: Transaction = closing.0.signed(setup, &signature, theirs);
         Ok(Decision {
             reply: Reply::CompletedClose {
                 tx: bitcoin::consensus::serialize(&tx),
@@ -79,19 +91,19 @@ impl Channel {
         local_script: &Script,
         remote_script: &Script,
         ours: &dyn ShutdownScripts,
-    ) -> Result<Vec<Closing>, Refused> {
+    ) -> Result<Vec<Settled>, Refused> {
         let funded = self.funded()?;
         let limit = |side| funded.setup.party(side).dust_limit;
         let mine = self.closing(fee, local_script, remote_script, limit(Side::Local), ours)?;
         let mut variants = Vec::with_capacity(3);
         let theirs = self.closing(fee, local_script, remote_script, limit(Side::Remote), ours);
         if let Ok(theirs) = theirs
-            && theirs.local == mine.local
+            && theirs.0.local == mine.0.local
         {
             variants.push(theirs);
         }
-        if let Ok(without) = mine.without(&funded.funding, Side::Remote) {
-            variants.push(without);
+        if let Ok(without) = mine.0.without(&funded.funding, Side::Remote) {
+            variants.push(Settled(without));
         }
         variants.insert(0, mine);
         Ok(variants)
@@ -104,7 +116,7 @@ impl Channel {
         remote_script: &Script,
         dust_limit: Satoshi,
         ours: &dyn ShutdownScripts,
-    ) -> Result<Closing, Refused> {
+    ) -> Result<Settled, Refused> {
         let funded = self.funded()?;
         let fixed = &funded.setup.local.upfront_shutdown_script;
         if fixed.as_ref().is_some_and(|fixed| **fixed != *local_script) {
@@ -130,6 +142,7 @@ impl Channel {
             remote_script,
             dust_limit,
         )
+        .map(Settled)
         .map_err(|error| match error {
             TxError::ClosingFee(side, fee) => Refused::CloseFee {
                 fee,

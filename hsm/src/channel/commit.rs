@@ -1,20 +1,18 @@
 //! Commitments: the peer's that we sign, ours that we verify, and the secrets that revoke them.
 
+use bitcoin::Transaction;
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
-use tx::Commitment;
-use tx::error::TxError;
-use tx::keys::{derive_privkey, per_commitment_point};
-use tx::ledger::{Delta, Ledger};
+use tx::keys::per_commitment_point;
+use tx::ledger::Delta;
 use tx::signer::{Proof, Reply, RevocationSecret, Ticket};
-use wire::{CommitmentNumber, Side};
+use wire::CommitmentNumber;
 
-use super::limits::Next;
-use super::{Channel, Decision, Funded, Newest, Remote, Stage, Step};
+use super::proof::{Admitted, Publishable, Revoked, Verified};
+use super::{Channel, Decision, Funded, Stage, Step};
 use crate::derive::ChannelKeys;
 use crate::record::Change;
 use crate::refused::Refused;
-use crate::secret::Key;
 use crate::tickets::View;
 
 impl Channel {
@@ -27,23 +25,13 @@ impl Channel {
         keys: &ChannelKeys,
         view: View<'_>,
     ) -> Result<Decision, Refused> {
-        let funded = self.funded()?;
-        let newest = funded.remote.as_ref().map(|remote| &remote.newest);
-        let (ledger, step) = Newest::advance(newest, &funded.setup, n, &deltas)?;
-        match (step, &funded.remote) {
-            (Step::Again, Some(remote)) if remote.point != point => {
-                return Err(Refused::PointChanged(n));
-            }
-            (Step::Again, Some(_)) => {}
-            (Step::Again, None) => return Err(Refused::NothingValidated),
-            (Step::Next, remote) => {
-                funded.check_next_remote(remote.as_ref(), n)?;
-                funded.check_contents(Side::Remote, newest, &deltas, &ledger, view)?;
-                view.check_tickets(&ledger, &deltas, &tickets)?;
-            }
-        }
-        let reply = funded.signatures(n, &point, &ledger, keys)?;
-        let change = match step {
+        let admitted = Admitted::prove(self.funded()?, n, point, &deltas, &tickets, view)?;
+        let (signature, htlc_signatures) = keys.sign_theirs(&admitted).map_err(Refused::Build)?;
+        let reply = Reply::SignedRemote {
+            signature,
+            htlc_signatures,
+        };
+        let change = match admitted.step() {
             Step::Next => Some(Change::Remote {
                 n,
                 point,
@@ -65,37 +53,19 @@ impl Channel {
         view: View<'_>,
     ) -> Result<Decision, Refused> {
         let funded = self.funded()?;
-        let newest = funded.local.as_ref().map(|local| &local.newest);
-        let (ledger, step) = Newest::advance(newest, &funded.setup, n, &deltas)?;
-        if step == Step::Next {
-            funded.check_next(n)?;
-            funded.check_contents(Side::Local, newest, &deltas, &ledger, view)?;
-            view.check_local_offers(&deltas)?;
-            if n > CommitmentNumber::ZERO && funded.remote.is_none() {
-                return Err(Refused::OpeningIncomplete);
-            }
-        }
-        // The peer may sign again after a reconnection, with other signatures as valid as those
-        // that are stored: they are verified, and the stored ones are kept.
-        let (setup, funding) = (&funded.setup, &funded.funding);
-        let point = keys.point(n)?;
-        let commitment = Commitment::build(setup, funding, Side::Local, n, &point, &ledger)
-            .map_err(Refused::Build)?;
-        commitment
-            .verify(setup, funding, &signature, &htlc_signatures)
-            .map_err(Refused::Signature)?;
-        // C5: with this change durable, which it is before the reply leaves, our commitment n - 1
-        // is never signed again.
-        let revoked_secret = n.prev().map(|prev| keys.secret(prev)).transpose()?;
+        let signatures = (&signature, htlc_signatures.as_slice());
+        let verified = Verified::prove(funded, n, &deltas, signatures, keys, view)?;
+        let revoked = verified.revokes();
+        let revoked_secret = revoked.map(|n| keys.revoked_secret(n)).transpose()?;
         let next = n.next().ok_or(Refused::WrongNumber {
             got: n,
-            newest: newest.map(|newest| newest.n),
+            newest: None,
         })?;
         let reply = Reply::ValidatedLocal {
             revoked_secret,
             next_point: keys.point(next)?,
         };
-        let change = match step {
+        let change = match verified.step() {
             Step::Next => Some(Change::Local {
                 n,
                 deltas,
@@ -166,7 +136,7 @@ impl Channel {
     ) -> Result<Decision, Refused> {
         let funded = self.funded()?;
         let revoked = self.newest_local().is_some_and(|newest| n < newest);
-        let (proof, change) = match (keys.secret(n)? == secret, revoked, funded.stage) {
+        let (proof, change) = match (keys.is_secret(n, &secret)?, revoked, funded.stage) {
             (false, _, _) => (Proof::Wrong, None),
             (true, true, _) => (Proof::Revoked, None),
             (true, false, Stage::Stale) => (Proof::Stale, None),
@@ -183,13 +153,10 @@ impl Channel {
         n: CommitmentNumber,
         keys: &ChannelKeys,
     ) -> Result<Decision, Refused> {
-        // C5
-        match self.newest_local() {
-            Some(newest) if n < newest => Ok(Decision::unchanged(Reply::RevokedSecret {
-                secret: keys.secret(n)?,
-            })),
-            Some(_) | None => Err(Refused::NotRevoked(n)),
-        }
+        let revoked = Revoked::prove(self.funded()?, n)?;
+        Ok(Decision::unchanged(Reply::RevokedSecret {
+            secret: keys.revoked_secret(revoked)?,
+        }))
     }
 
     fn newest_local(&self) -> Option<CommitmentNumber> {
@@ -199,109 +166,10 @@ impl Channel {
 }
 
 impl Funded {
-    /// What a new commitment of either side must keep to.
-    fn check_next(&self, n: CommitmentNumber) -> Result<(), Refused> {
-        match self.stage {
-            Stage::Signing => {}
-            Stage::Stale => return Err(Refused::Stale),
-            // C6: what was agreed at the close would no longer be the newest.
-            Stage::Closing { .. } | Stage::Onchain => return Err(Refused::ClosingStays),
-        }
-        // Our numbers go to n + 1, where our next point is.
-        if n.next().is_none() {
-            return Err(Refused::WrongNumber {
-                got: n,
-                newest: None,
-            });
-        }
-        Ok(())
-    }
-
-    /// C3, C7 and H2, for the commitment of `owner` that comes after `newest`.
-    fn check_contents(
-        &self,
-        owner: Side,
-        newest: Option<&Newest>,
-        deltas: &[Delta],
-        ledger: &Ledger,
-        view: View<'_>,
-    ) -> Result<(), Refused> {
-        // Commitment 0 has no deltas.
-        let before = newest.map_or(ledger, |newest| &newest.ledger);
-        let next = Next {
-            setup: &self.setup,
-            owner,
-            before,
-            deltas,
-            ledger,
-        };
-        next.check()?;
-        view.check_failures(before, deltas)
-    }
-
-    fn check_next_remote(
-        &self,
-        remote: Option<&Remote>,
-        n: CommitmentNumber,
-    ) -> Result<(), Refused> {
-        self.check_next(n)?;
-        let Some(remote) = remote else {
-            return Ok(());
-        };
-        if self.local.is_none() {
-            return Err(Refused::OpeningIncomplete);
-        }
-        // C4: with this one the peer has at most two that are not revoked, n - 1 and n.
-        match remote.newest.n.prev() {
-            Some(before) if remote.secrets.next() <= before => {
-                Err(Refused::NotRevokedByPeer(before))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Our signatures on the peer's commitment.
-    fn signatures(
-        &self,
-        n: CommitmentNumber,
-        point: &PublicKey,
-        ledger: &Ledger,
-        keys: &ChannelKeys,
-    ) -> Result<Reply, Refused> {
-        let (setup, funding) = (&self.setup, &self.funding);
-        let commitment = Commitment::build(setup, funding, Side::Remote, n, point, ledger)
-            .map_err(Refused::Build)?;
-        let sign = || -> Result<Reply, TxError> {
-            let signature = commitment.sign(setup, funding, keys.funding.secret())?;
-            let htlc_signatures = if commitment.htlcs.is_empty() {
-                Vec::new()
-            } else {
-                let key = Key::new(derive_privkey(keys.htlc.secret(), point)?);
-                commitment.sign_htlcs(Side::Local, key.secret())?
-            };
-            Ok(Reply::SignedRemote {
-                signature,
-                htlc_signatures,
-            })
-        };
-        sign().map_err(Refused::Build)
-    }
-
     /// Our newest commitment with both signatures (C6).
-    pub(crate) fn force_close(&self, keys: &ChannelKeys) -> Result<bitcoin::Transaction, Refused> {
-        match self.stage {
-            Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
-            Stage::Stale => return Err(Refused::Stale),
-        }
-        let local = self.local.as_ref().ok_or(Refused::NothingValidated)?;
-        let (setup, funding, n) = (&self.setup, &self.funding, local.newest.n);
-        let point = keys.point(n)?;
-        let ledger = &local.newest.ledger;
-        let sign = || -> Result<bitcoin::Transaction, TxError> {
-            let commitment = Commitment::build(setup, funding, Side::Local, n, &point, ledger)?;
-            let ours = commitment.sign(setup, funding, keys.funding.secret())?;
-            Ok(commitment.signed(setup, &ours, &local.signature))
-        };
-        sign().map_err(Refused::Build)
+    pub(crate) fn force_close(&self, keys: &ChannelKeys) -> Result<Transaction, Refused> {
+        let newest = Publishable::prove(self, keys)?;
+        let ours = keys.sign_ours(&newest).map_err(Refused::Build)?;
+        Ok(newest.signed(&ours))
     }
 }

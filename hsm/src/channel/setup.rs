@@ -62,7 +62,7 @@ impl Channel {
 
 /// Ours are the keys that NewChannel gave out, and the peer's are not ours.
 fn check_keys(setup: &Setup, keys: &ChannelKeys) -> Result<(), Refused> {
-    let funding = keys.funding.public();
+    let funding = keys.funding_pubkey();
     if setup.local.funding_pubkey != funding {
         return Err(Refused::NotOurKey("funding_pubkey"));
     }

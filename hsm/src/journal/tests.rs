@@ -221,11 +221,8 @@ fn life() -> Vec<Record> {
     let channel = pair.a.new.channel;
     pair.a.node.hsm().force_close(channel).unwrap();
     let newest = pair.a.next.prev().unwrap();
-    let secret = pair.a.node.hsm().channel_keys[&channel].secret(newest);
-    let proof = Request::ReestablishProof {
-        n: newest,
-        secret: secret.unwrap(),
-    };
+    let secret = pair.a.node.hsm().channel_keys[&channel].any_secret(newest);
+    let proof = Request::ReestablishProof { n: newest, secret };
     pair.a.ask(proof);
     pair.a.node.hsm().sync().unwrap();
     let key = *pair.a.node.hsm().node.journal;

@@ -18,7 +18,6 @@ use wire::{
 };
 
 use super::fixture::{CHAIN, Node, Pair};
-use crate::bucket::Bucket;
 use crate::derive::{NodeKeys, expand};
 use crate::hsm::POINTS;
 use crate::invoices::PreimageNumber;
@@ -26,6 +25,7 @@ use crate::label::Label;
 use crate::node_key::{NodeMessage, TEXT_PREFIX};
 use crate::seed::Seed;
 use crate::{Rule, UnixTime};
+use hsm_files::bucket::Bucket;
 
 const ANCHORS: CommitmentFormat = CommitmentFormat::AnchorsZeroFeeHtlc;
 /// What a hop derives from the shared secret (BOLT 4, Key Generation), and the first step to it.

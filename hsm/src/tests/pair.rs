@@ -437,6 +437,6 @@ fn another_signature(pair: &mut Pair) -> secp256k1::ecdsa::Signature {
     let message = commitment.sighash(&setup, &funding).unwrap();
     let channel = pair.b.new.channel;
     let hsm = pair.b.node.hsm();
-    let secret = hsm.channel_keys[&channel].funding.secret();
+    let secret = hsm.channel_keys[&channel].funding_secret();
     SECP256K1.sign_ecdsa_with_noncedata(&message, secret, &[7; 32])
 }

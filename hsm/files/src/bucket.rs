@@ -1,20 +1,20 @@
 //! A token bucket: so much at once, and so much each second. It is kept in memory alone: whoever
 //! restarts hsmd for a full one loses more time than it gains.
 
-use hsm_files::UnixTime;
+use crate::UnixTime;
 
 /// How much a bucket holds, and how fast it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) capacity: u64,
+pub struct Rate {
+    pub capacity: u64,
     /// Tokens for each `every` seconds.
-    pub(crate) refill: u64,
+    pub refill: u64,
     /// Seconds, not 0.
-    pub(crate) every: u64,
+    pub every: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     rate: Rate,
     left: u64,
     /// Until when it was filled.
@@ -22,7 +22,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) fn full(rate: Rate, now: UnixTime) -> Bucket {
+    pub fn full(rate: Rate, now: UnixTime) -> Bucket {
         Bucket {
             rate,
             left: rate.capacity,
@@ -31,7 +31,7 @@ impl Bucket {
     }
 
     /// Takes `tokens` if so many are there. Says whether it did.
-    pub(crate) fn take(&mut self, tokens: u64, now: UnixTime) -> bool {
+    pub fn take(&mut self, tokens: u64, now: UnixTime) -> bool {
         self.fill(now);
         match self.left.checked_sub(tokens) {
             Some(left) => {
