@@ -297,7 +297,9 @@ fn h4_what_we_offer_ourselves_pays_no_invoice() {
             cltv_expiry: CltvExpiry(800_000),
         },
     }];
-    lock_in(&mut pair, &ours);
+    // Ours goes into the peer's commitment first (H1).
+    pair.commit(Side::Remote, &ours);
+    pair.commit(Side::Local, &ours);
     assert_eq!(rule(pair.a.node.hsm().release(hash)), Rule::H4);
 }
 
@@ -374,6 +376,8 @@ fn an_expired_invoice_stays_as_long_as_an_htlc_is_pending() {
 #[test]
 fn what_may_wait_for_the_disk_waits_and_an_invoice_does_not() {
     let mut node = Node::new();
+    // What its making left over.
+    node.hsm().sync().unwrap();
     let before = node.hsm().syncs();
     let hash = node.hsm().new_preimage().unwrap();
     node.hsm().sync().unwrap();
