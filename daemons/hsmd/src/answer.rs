@@ -126,8 +126,8 @@ pub fn invoice(hsm: &mut Hsm, request: invoice::Request) -> invoice::Reply {
 
 pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> rpc::Reply {
     let reply = match request {
-        rpc::Request::MakeSecret { info } => hsm
-            .make_secret(&info)
+        rpc::Request::MakeSecret { name } => hsm
+            .make_secret(&name.0)
             .map(|secret| rpc::Reply::Secret { secret }),
         rpc::Request::SignMessage { message } => {
             hsm.sign_message(&message)

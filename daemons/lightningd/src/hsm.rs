@@ -350,12 +350,13 @@ impl Hsm {
         }
     }
 
-    /// The secret that belongs to a user's label.
+    /// The secret that a user calls this.
     ///
     /// # Errors
     /// Refused or gone.
-    pub async fn make_secret(&self, info: Vec<u8>) -> Result<[u8; 32], HsmError> {
-        match self.rpc.ask(rpc::Request::MakeSecret { info }).await? {
+    pub async fn make_secret(&self, name: Vec<u8>) -> Result<[u8; 32], HsmError> {
+        let name = rpc::SecretName(name);
+        match self.rpc.ask(rpc::Request::MakeSecret { name }).await? {
             rpc::Reply::Secret { secret } => Ok(secret),
             rpc::Reply::Refused(refused) => Err(refused.into()),
             rpc::Reply::Signed { .. } => Err(HsmError::Confused),

@@ -268,7 +268,7 @@ fn r2_a_users_secret_is_its_own_and_the_same_each_time() {
     let ask = |node: &mut Node, info: &[u8]| {
         let mut conn = node.mint::<HsmRpc>(Role::Rpc, None);
         let request = rpc::Request::MakeSecret {
-            info: info.to_vec(),
+            name: rpc::SecretName(info.to_vec()),
         };
         match conn.call(&request).unwrap() {
             rpc::Reply::Secret { secret } => Some(secret),

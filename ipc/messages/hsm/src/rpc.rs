@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Refused;
 
+/// What a user calls a secret of its own: any bytes. It names none of the node's, wherever it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretName(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Effect: none; the secret that belongs to `info`, below a secret that nothing else is derived from (R2).
-    MakeSecret {
-        #[serde(with = "serde_bytes")]
-        info: Vec<u8>,
-    },
+    /// Effect: none; the secret that belongs to `name`, below a secret that nothing else is derived from (R2).
+    MakeSecret { name: SecretName },
     /// Effect: signs the text with the node key in its own domain, "Lightning Signed Message:" (D2).
     SignMessage { message: String },
 }
