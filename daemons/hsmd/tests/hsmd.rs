@@ -8,6 +8,8 @@ mod channel;
 mod disk;
 #[path = "hsmd/limits.rs"]
 mod limits;
+#[path = "hsmd/link.rs"]
+mod link;
 #[path = "hsmd/memory.rs"]
 mod memory;
 #[path = "hsmd/node.rs"]

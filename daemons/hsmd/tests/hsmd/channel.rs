@@ -1,7 +1,7 @@
 //! Two processes as the two ends of a channel, killed at every step.
 
+use bitcoin::Transaction;
 use bitcoin::hashes::{Hash, sha256d};
-use bitcoin::{OutPoint, Transaction, Txid};
 use hsm_messages::chan::{Reply, Request};
 use hsm_messages::edges::{HsmChan, HsmGossip, HsmInvoice, HsmPay};
 use hsm_messages::gossip::ChannelUpdateFacts;
@@ -9,19 +9,18 @@ use hsm_messages::invoice::{PreimageHolder, Reply as InvoiceReply, Request as In
 use hsm_messages::{Role, ctl, gossip, pay};
 use ipc_transport::blocking::UpperConn;
 use secp256k1::ecdh::SharedSecret;
-use secp256k1::{Message, PublicKey, SECP256K1};
+use secp256k1::{Message, SECP256K1};
 use tx::ledger::{Delta, Htlc, HtlcKey};
-use tx::setup::{CommitmentFormat, Funding, Party, Setup};
 use tx::signer::{EcdhSecret, RevocationSecret, Ticket};
 use wire::{
-    BlockDelta, Body, ChainHash, ChannelUpdate, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId,
-    MilliSatoshi, NodeId, PaymentHash, Preimage, Satoshi, ShortChannelId, Side,
+    Body, ChainHash, ChannelUpdate, CltvExpiry, CommitmentNumber, HtlcId, MilliSatoshi, NodeId,
+    PaymentHash, Preimage, Satoshi, ShortChannelId, Side,
 };
 
+use crate::link::{self, End as _, Next, funding, payments, setup};
 use crate::node::{CHAIN, Node, bolt11, now};
 use crate::roles::{fields, new_preimage};
 
-const VALUE: Satoshi = Satoshi(1_000_000);
 const PREIMAGE: Preimage = Preimage([5; 32]);
 
 struct End {
@@ -29,8 +28,7 @@ struct End {
     node_id: NodeId,
     new: ctl::NewChannel,
     chan: UpperConn<HsmChan>,
-    next: CommitmentNumber,
-    point: PublicKey,
+    next: Next,
     /// Kill it before and after each request.
     cruel: bool,
 }
@@ -41,8 +39,7 @@ impl End {
         let chan = node.chan(new.channel);
         let node_id = node.kill_and_restart().node_id;
         let mut end = End {
-            point: new.first_points[0],
-            next: CommitmentNumber::ZERO,
+            next: Next::first(&new),
             node,
             node_id,
             new,
@@ -57,7 +54,9 @@ impl End {
         self.node.kill_and_restart();
         self.chan = self.node.chan(self.new.channel);
     }
+}
 
+impl link::End for End {
     /// The answer, which is the same after the process was killed.
     fn ask(&mut self, request: Request) -> Reply {
         if !self.cruel {
@@ -73,19 +72,9 @@ impl End {
         self.kill();
         reply
     }
-}
 
-fn party(new: &ctl::NewChannel) -> Party {
-    Party {
-        funding_pubkey: new.funding_pubkey,
-        basepoints: new.basepoints,
-        dust_limit: Satoshi(546),
-        to_self_delay: BlockDelta(144),
-        channel_reserve: Satoshi(10_000),
-        htlc_minimum: MilliSatoshi(1),
-        max_htlc_value_in_flight: MilliSatoshi(u64::MAX),
-        max_accepted_htlcs: 483,
-        upfront_shutdown_script: Some(new.shutdown_p2tr.clone()),
+    fn next(&mut self) -> &mut Next {
+        &mut self.next
     }
 }
 
@@ -93,77 +82,18 @@ fn open(cruel: bool) -> [End; 2] {
     let (mut a, mut b) = (Node::new(), Node::new());
     let (id_a, id_b) = (a.kill_and_restart().node_id, b.kill_and_restart().node_id);
     let mut ends = [End::new(a, id_b, cruel), End::new(b, id_a, cruel)];
-    let setup = |opener, local: &ctl::NewChannel, remote: &ctl::NewChannel| Setup {
-        opener,
-        format: CommitmentFormat::AnchorsZeroFeeHtlc,
-        funding_value: VALUE,
-        push: MilliSatoshi(200_000_000),
-        feerate: FeeratePerKw(253),
-        local: party(local),
-        remote: party(remote),
-    };
-    let outpoint = OutPoint {
-        txid: Txid::from_byte_array([9; 32]),
-        vout: 0,
-    };
-    let funding = Funding {
-        outpoint,
-        value: VALUE,
-    };
     let setups = [
         setup(Side::Local, &ends[0].new, &ends[1].new),
         setup(Side::Remote, &ends[1].new, &ends[0].new),
     ];
-    for (end, setup) in ends.iter_mut().zip(setups) {
-        assert_eq!(end.ask(Request::Setup { setup }), Reply::Done);
-        assert_eq!(end.ask(Request::SetFunding { funding }), Reply::Done);
-    }
     let [a, b] = &mut ends;
-    commit(a, b, [&[], &[]]);
-    commit(b, a, [&[], &[]]);
+    link::open(a, b, setups, funding(9));
     ends
 }
 
-/// One commitment of `owner`, signed by `signer`, the one before it revoked.
+/// The signer's own HTLCs are payments.
 fn commit(owner: &mut End, signer: &mut End, deltas: [&[Delta]; 2]) -> Option<RevocationSecret> {
-    let (n, point) = (owner.next, owner.point);
-    let ours = deltas[1].iter().filter(|delta| match delta {
-        Delta::Add { key, .. } => key.offerer == Side::Local,
-        Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => false,
-    });
-    let tickets = ours.map(|_| Ticket::Payment).collect();
-    let reply = signer.ask(Request::SignRemote {
-        n,
-        point,
-        deltas: deltas[1].to_vec(),
-        tickets,
-    });
-    let Reply::SignedRemote {
-        signature,
-        htlc_signatures,
-    } = reply
-    else {
-        panic!("not signed: {reply:?}");
-    };
-    let reply = owner.ask(Request::ValidateLocal {
-        n,
-        deltas: deltas[0].to_vec(),
-        signature,
-        htlc_signatures,
-    });
-    let Reply::ValidatedLocal {
-        revoked_secret,
-        next_point,
-    } = reply
-    else {
-        panic!("not validated: {reply:?}");
-    };
-    (owner.next, owner.point) = (n.next().unwrap(), next_point);
-    if let (Some(secret), Some(n)) = (revoked_secret, n.prev()) {
-        let reply = signer.ask(Request::RemoteRevoked { n, secret });
-        assert_eq!(reply, Reply::Done);
-    }
-    revoked_secret
+    link::commit(owner, signer, deltas, &payments(deltas[1]))
 }
 
 /// The answer to an approval of a payment of `amount`, on a PAY socket.
@@ -207,8 +137,8 @@ fn payment(offerer: Side) -> [Delta; 2] {
 fn pay_and_close(cruel: bool) {
     let [mut a, mut b] = open(cruel);
     let refused = a.ask(Request::SignRemote {
-        n: b.next,
-        point: b.point,
+        n: b.next.n,
+        point: b.next.point,
         deltas: payment(Side::Local)[..1].to_vec(),
         tickets: vec![Ticket::Payment],
     });
@@ -222,7 +152,7 @@ fn pay_and_close(cruel: bool) {
         commit(&mut a, &mut b, [as_a, as_b]);
     }
     let secret = commit(&mut a, &mut b, [&[], &[]]);
-    let n = CommitmentNumber(a.next.0 - 2);
+    let n = CommitmentNumber(a.next.n.0 - 2);
     let reply = a.ask(Request::RevokedSecret { n });
     assert_eq!(
         Some(reply),
@@ -275,7 +205,7 @@ fn force_close_gives_a_whole_transaction_and_ends_signing() {
     let tx: Transaction = bitcoin::consensus::deserialize(&tx).unwrap();
     assert_eq!(tx.input[0].witness.len(), 4);
     a.kill();
-    let (n, point) = (b.next, b.point);
+    let Next { n, point } = b.next;
     let reply = a.ask(Request::SignRemote {
         n,
         point,
@@ -290,8 +220,13 @@ fn force_close_gives_a_whole_transaction_and_ends_signing() {
 }
 
 fn commit_refused_by(b: &mut End) {
-    let reply = b.ask(Request::Point { n: b.next });
-    assert_eq!(reply, Reply::Point { point: b.point });
+    let reply = b.ask(Request::Point { n: b.next.n });
+    assert_eq!(
+        reply,
+        Reply::Point {
+            point: b.next.point
+        }
+    );
 }
 
 #[test]
