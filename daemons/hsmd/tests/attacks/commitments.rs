@@ -376,7 +376,7 @@ fn a_mutual_close_to_a_foreign_script_is_not_agreed_at_the_opening() {
 #[test]
 fn a_mutual_close_does_not_burn_our_balance_as_its_fee() {
     let mut world = World::new();
-    for fee in [790_000, 799_999, 1_000_000, u64::MAX] {
+    for fee in [200_000, 799_999, 1_000_000, u64::MAX] {
         let request = close(&world, OUT, fee, None);
         world.refuses(OUT, request, "M1", "we have opened it: our fee");
     }

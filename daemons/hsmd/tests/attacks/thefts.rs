@@ -73,7 +73,7 @@ pub const THEFTS: &[(&str, Shown)] = &[
                 "a_mutual_close_does_not_leave_out_what_is_pending",
                 "a_mutual_close_pays_the_newest_balance",
             ],
-            Some("A fee of up to 4,000 satoshi per virtual byte is signed, some 770,000 satoshi."),
+            Some("A fee of up to 1,000 satoshi per virtual byte is signed, some 190,000 satoshi."),
         ),
     ),
     (
