@@ -106,7 +106,7 @@ fn zbase32(bytes: &[u8]) -> String {
 
 /// Whole bytes only, as they are in every text that is of use here.
 fn from_zbase32(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 8 != 0 {
+    if !text.len().is_multiple_of(8) {
         return None;
     }
     let index = |letter: u8| LETTERS.iter().position(|l| *l == letter);
