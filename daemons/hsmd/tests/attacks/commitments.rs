@@ -395,10 +395,10 @@ fn a_mutual_close_does_not_leave_out_what_is_pending() {
     world.refuses(IN, request, "M1", "an HTLC to us is pending");
     // The peer's commitment gives it to us already, ours does not yet.
     let to_us = fulfil(Side::Remote, 0, PREIMAGE);
-    world.into_theirs(IN, std::slice::from_ref(&to_us), &[]);
+    world.put_into_theirs(IN, std::slice::from_ref(&to_us), &[]);
     let request = close(&world, IN, 500, None);
     world.refuses(IN, request, "M1", "the two commitments differ");
-    world.into_ours(IN, &[to_us]);
+    world.put_into_ours(IN, &[to_us]);
     let request = close(&world, IN, 500, None);
     let Reply::SignedClose { .. } = world.ask(IN, request) else {
         panic!("it is settled now");
@@ -462,7 +462,7 @@ fn dust_is_not_siphoned_into_fees() {
     let tickets = [Ticket::Payment; 11];
     let request = world.sign_remote(OUT, &dust(11), &tickets);
     world.refuses(OUT, request, "C7", "550,000 satoshi at once");
-    world.into_theirs(OUT, &dust(10), &tickets[..10]);
+    world.put_into_theirs(OUT, &dust(10), &tickets[..10]);
     let more = dust(11).split_off(10);
     let request = world.sign_remote(OUT, &more, &tickets[..1]);
     world.refuses(OUT, request, "C7", "one by one");

@@ -55,7 +55,7 @@ fn a_forward_is_not_signed_before_its_incoming_htlc_is_there_for_good() {
         htlc(49_000_000, 590),
     );
     let ticket = world.ticket(0);
-    world.into_ours(IN, std::slice::from_ref(&incoming));
+    world.put_into_ours(IN, std::slice::from_ref(&incoming));
     let request = forward(&mut world, out, ticket);
     world.refuses(OUT, request, "H1", "the peer's commitment lacks it");
     let request = world.sign_remote(IN, std::slice::from_ref(&incoming), &[]);
@@ -69,7 +69,7 @@ fn a_forward_is_not_signed_before_its_incoming_htlc_is_there_for_good() {
         "H1",
         "the peer has not revoked the one without it",
     );
-    world.into_theirs(IN, &[incoming], &[]);
+    world.put_into_theirs(IN, &[incoming], &[]);
     world.we_say(OUT, &[add(Side::Local, 0, out)], &[ticket]);
     world.serves_honest_channels();
 }
@@ -121,9 +121,9 @@ fn the_incoming_htlc_is_not_dropped_before_the_outgoing_one() {
     world.restart();
     drop_it(&mut world, "nor after a crash");
     // The peer has claimed it: what it paid with is ours.
-    world.into_ours(OUT, &[fulfil(Side::Local, 0, PREIMAGE)]);
+    world.put_into_ours(OUT, &[fulfil(Side::Local, 0, PREIMAGE)]);
     drop_it(&mut world, "it was claimed");
-    world.into_theirs(OUT, &[fulfil(Side::Local, 0, PREIMAGE)], &[]);
+    world.put_into_theirs(OUT, &[fulfil(Side::Local, 0, PREIMAGE)], &[]);
     drop_it(&mut world, "it was claimed and is gone");
     world.we_say(IN, &[fulfil(Side::Remote, 0, PREIMAGE)], &[]);
     world.serves_honest_channels();

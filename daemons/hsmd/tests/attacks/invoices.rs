@@ -70,11 +70,11 @@ fn our_preimages_are_not_given_away_before_they_are_paid_for() {
     refused(&mut world, "less than the invoice");
     world.we_say(IN, &[crate::world::fail(Side::Remote, 0)], &[]);
     let whole = [incoming(1, AMOUNT.0, payment_hash)];
-    world.into_ours(IN, &whole);
+    world.put_into_ours(IN, &whole);
     refused(&mut world, "in our commitment alone");
     world.restart();
     refused(&mut world, "nor after a crash");
-    world.into_theirs(IN, &whole, &[]);
+    world.put_into_theirs(IN, &whole, &[]);
     let Reply::Released { preimage } = ask(&mut world, &release) else {
         panic!("it is paid for");
     };

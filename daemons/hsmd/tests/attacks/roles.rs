@@ -167,7 +167,7 @@ fn ecdh_of_a_handshake_does_not_open_an_onion() {
         match noise.call(&noise::Request::Step { step }).unwrap() {
             noise::Reply::Step { keys: reply } => {
                 for got in [&reply.ck, &reply.temp_key] {
-                    let leak = keys.iter().any(|key| *key == got.0);
+                    let leak = keys.contains(&got.0);
                     assert!(!leak, "an onion's key, by {label:?}");
                 }
             }

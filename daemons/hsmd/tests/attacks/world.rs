@@ -134,22 +134,22 @@ impl World {
 
     /// Our side says it: into the peer's commitment, then into ours.
     pub fn we_say(&mut self, link: usize, deltas: &[Delta], tickets: &[Ticket]) {
-        self.into_theirs(link, deltas, tickets);
-        self.into_ours(link, deltas);
+        self.put_into_theirs(link, deltas, tickets);
+        self.put_into_ours(link, deltas);
     }
 
     /// The peer says it: into our commitment, then into its own.
     pub fn they_say(&mut self, link: usize, deltas: &[Delta]) {
-        self.into_ours(link, deltas);
-        self.into_theirs(link, deltas, &[]);
+        self.put_into_ours(link, deltas);
+        self.put_into_theirs(link, deltas, &[]);
     }
 
-    pub fn into_theirs(&mut self, link: usize, deltas: &[Delta], tickets: &[Ticket]) {
+    pub fn put_into_theirs(&mut self, link: usize, deltas: &[Delta], tickets: &[Ticket]) {
         let Link { ours, theirs } = &mut self.links[link];
         commit(theirs, ours, [&mirrored(deltas), deltas], tickets);
     }
 
-    pub fn into_ours(&mut self, link: usize, deltas: &[Delta]) {
+    pub fn put_into_ours(&mut self, link: usize, deltas: &[Delta]) {
         let Link { ours, theirs } = &mut self.links[link];
         let as_peer = mirrored(deltas);
         commit(ours, theirs, [deltas, &as_peer], &payments(&as_peer));
