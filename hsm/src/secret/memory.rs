@@ -32,6 +32,7 @@ pub enum Memory {
 
 /// What is mapped at a time, in bytes.
 const CHUNK: usize = 64 << 10;
+const ACCESS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 /// Sizes of slots, in bytes.
 const SIZES: [usize; 3] = [32, 64, 256];
 
@@ -134,20 +135,13 @@ impl Arena {
 }
 
 fn map() -> Result<(NonNull<u8>, Memory), Errno> {
-    let len = NonZeroUsize::new(CHUNK).ok_or(Errno::EINVAL)?;
-    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    if let Ok(fd) = memfd_secret() {
-        ftruncate(&fd, CHUNK as libc::off_t)?;
-        // SAFETY: a new mapping where the kernel likes; the file is nobody else's and keeps its size.
-        let mapped = unsafe { mmap(None, len, access, MapFlags::MAP_SHARED, &fd, 0) };
-        if let Ok(chunk) = mapped {
-            // SAFETY: the whole of that mapping; a child just does not have it.
-            unsafe { madvise(chunk, CHUNK, MmapAdvise::MADV_DONTFORK)? };
-            return Ok((chunk.cast(), Memory::Secret));
-        }
+    // Without a reason that would be worth to stop for: a kernel that lacks them, a limit on the
+    // length of files (RLIMIT_FSIZE) or of what is locked.
+    if let Ok(chunk) = map_secret() {
+        return Ok((chunk, Memory::Secret));
     }
     // SAFETY: a new mapping where the kernel likes.
-    let chunk = unsafe { mmap_anonymous(None, len, access, MapFlags::MAP_PRIVATE)? };
+    let chunk = unsafe { mmap_anonymous(None, length()?, ACCESS, MapFlags::MAP_PRIVATE)? };
     for advice in [MmapAdvise::MADV_DONTDUMP, MmapAdvise::MADV_WIPEONFORK] {
         // SAFETY: the whole of that mapping, in which nothing is yet.
         unsafe { madvise(chunk, CHUNK, advice)? };
@@ -158,6 +152,20 @@ fn map() -> Result<(NonNull<u8>, Memory), Errno> {
         Err(_) => Memory::Unlocked,
     };
     Ok((chunk.cast(), memory))
+}
+
+fn map_secret() -> Result<NonNull<u8>, Errno> {
+    let fd = memfd_secret()?;
+    ftruncate(&fd, CHUNK as libc::off_t)?;
+    // SAFETY: a new mapping where the kernel likes; the file is nobody else's and keeps its size.
+    let chunk = unsafe { mmap(None, length()?, ACCESS, MapFlags::MAP_SHARED, &fd, 0)? };
+    // SAFETY: the whole of that mapping; a child just does not have it.
+    unsafe { madvise(chunk, CHUNK, MmapAdvise::MADV_DONTFORK)? };
+    Ok(chunk.cast())
+}
+
+fn length() -> Result<NonZeroUsize, Errno> {
+    NonZeroUsize::new(CHUNK).ok_or(Errno::EINVAL)
 }
 
 fn memfd_secret() -> Result<OwnedFd, Errno> {
