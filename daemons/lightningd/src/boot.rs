@@ -120,6 +120,11 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
     first.done()?;
     let stored = load_channels(&db, &signer).await?;
     let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
+    // Who can ask can connect: getinfo says where we listen.
+    tokio::select! {
+        () = node.peers.ready() => {}
+        _ = node.stopped() => {}
+    }
     let server = commands::serve(&node)?;
     tracing::info!(
         "server started with public key {}, version {VERSION}",

@@ -29,6 +29,8 @@ pub struct Peer {
 pub struct View {
     pub connected: HashMap<NodeId, Peer>,
     pub listening: Vec<SocketAddr>,
+    /// Whether connectd has said where it listens.
+    pub ready: bool,
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived: sent, matched, taken apart
@@ -93,6 +95,11 @@ pub fn mailbox() -> (Handle, Mailbox) {
 }
 
 impl Handle {
+    /// Waits until peers can reach us.
+    pub async fn ready(&self) {
+        let _ = self.view.clone().wait_for(|view| view.ready).await;
+    }
+
     #[must_use]
     pub fn view(&self) -> View {
         self.view.borrow().clone()
@@ -343,7 +350,10 @@ impl Peers {
                 for address in &listening {
                     tracing::info!("listening on {address}");
                 }
-                self.view.send_modify(|view| view.listening = listening);
+                self.view.send_modify(|view| {
+                    view.listening = listening;
+                    view.ready = true;
+                });
             }
             ToLightningd::Resolve { request, name } => self.resolve(request, name).await,
             ToLightningd::StartFailed { reason } => self.node.stop(Stop::Fatal(reason)),
