@@ -43,7 +43,8 @@ impl Network {
         Ok((network, channel))
     }
 
-    /// Funds, connects and opens a channel between two of the nodes; push is in msat.
+    /// Funds, connects and opens a channel between two of the nodes; push is in msat. Their owners'
+    /// limits are lifted first.
     ///
     /// # Errors
     /// Where something fails on the way.
@@ -55,6 +56,9 @@ impl Network {
         push_msat: u64,
     ) -> Result<ChannelState> {
         let (from, to) = (&self.nodes[from], &self.nodes[to]);
+        for node in [from, to] {
+            node.lift_limits()?;
+        }
         // Room for the fee, the emergency reserve and a little more.
         from.fund(&self.bitcoind, satoshi + 200_000)?;
         from.connect(to)?;

@@ -1,11 +1,34 @@
 //! On-chain funds, invoices and payments.
 
-use super::{Node, number, text};
+use super::{Node, number, program, text};
 use crate::{Bitcoind, RpcError};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use std::process::Command;
 
 impl Node {
+    /// Lets everything leave, as its owner may: with the tool, past lightningd. For tests that pay
+    /// more in a day than hsmd allows by itself.
+    ///
+    /// # Errors
+    /// The tool is not there, or hsmd refuses.
+    pub fn lift_limits(&self) -> Result<()> {
+        const ALL: &str = "2100000000000000sat";
+        let mut command = Command::new(program("lightning-hsmtool")?);
+        command.arg(format!("--network-dir={}", self.network_dir().display()));
+        command.args([
+            "set-limits",
+            "--pay-per-day",
+            ALL,
+            "--withdraw-per-day",
+            ALL,
+        ]);
+        let output = command.output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "lightning-hsmtool: {error}");
+        Ok(())
+    }
+
     /// Sends so many satoshi to a new address of its wallet, mines a block, waits until it can use them.
     ///
     /// # Errors
