@@ -69,8 +69,8 @@ fn blocks_are_reported_in_order_with_what_is_watched_in_them() {
         other => panic!("{other:?}"),
     }
     let (blocks, height) = chaind.blocks_until_synced();
-    assert_eq!(heights(&blocks), (91..=101).collect::<Vec<_>>());
-    assert_eq!(height, 101);
+    assert_eq!(heights(&blocks), (115..=125).collect::<Vec<_>>());
+    assert_eq!(height, 125);
     assert!(blocks.iter().all(|block| block.txs.is_empty()));
 
     // Paid, between others.
@@ -79,7 +79,7 @@ fn blocks_are_reported_in_order_with_what_is_watched_in_them() {
     let txid: Txid = bitcoind.fund(&to, 2_000_000).unwrap().parse().unwrap();
     bitcoind.mine(1).unwrap();
     let block = chaind.block();
-    assert_eq!(json!(block.hash), hash(&bitcoind, 102));
+    assert_eq!(json!(block.hash), hash(&bitcoind, 126));
     let [paid] = &block.txs[..] else {
         panic!("{block:?}")
     };
@@ -162,7 +162,7 @@ fn a_watch_that_comes_late_looks_into_the_last_blocks() {
         other => panic!("{other:?}"),
     }
     bitcoind.mine(1).unwrap();
-    assert_eq!(chaind.block().height, BlockHeight(105));
+    assert_eq!(chaind.block().height, BlockHeight(129));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_reorg_takes_blocks_out_from_the_top_and_goes_on_from_the_fork() {
     });
     let (old, _) = chaind.blocks_until_synced();
     bitcoind
-        .rpc("invalidateblock", json!([hash(&bitcoind, 100)]))
+        .rpc("invalidateblock", json!([hash(&bitcoind, 124)]))
         .unwrap();
     bitcoind.mine(3).unwrap();
     for gone in [&old[5], &old[4]] {
@@ -184,7 +184,7 @@ fn a_reorg_takes_blocks_out_from_the_top_and_goes_on_from_the_fork() {
             ToLightningd::Disconnected { height, hash }
         );
     }
-    for height in 100..=102 {
+    for height in 124..=126 {
         let block = loop {
             match chaind.next_of_chain() {
                 ToLightningd::Block(block) => break block,
@@ -208,7 +208,7 @@ fn a_start_after_a_reorg_finds_the_fork_among_the_known_blocks() {
     let (old, _) = chaind.blocks_until_synced();
     chaind.stop();
     bitcoind
-        .rpc("invalidateblock", json!([hash(&bitcoind, 100)]))
+        .rpc("invalidateblock", json!([hash(&bitcoind, 124)]))
         .unwrap();
     bitcoind.mine(3).unwrap();
     let mut chaind = Chaind::follow(Start {
@@ -223,7 +223,7 @@ fn a_start_after_a_reorg_finds_the_fork_among_the_known_blocks() {
         );
     }
     let (new, height) = chaind.blocks_until_synced();
-    assert_eq!((heights(&new), height), (vec![100, 101, 102], 102));
+    assert_eq!((heights(&new), height), (vec![124, 125, 126], 126));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_start_goes_on_after_the_newest_known_block() {
         ..of(&bitcoind)
     });
     let (new, _) = chaind.blocks_until_synced();
-    assert_eq!(heights(&new), [102, 103]);
+    assert_eq!(heights(&new), [126, 127]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn no_block_is_reported_before_the_first_watch() {
         other => panic!("{other:?}"),
     });
     chaind.watch(vec![], vec![]);
-    assert_eq!(heights(&chaind.blocks_until_synced().0), [101]);
+    assert_eq!(heights(&chaind.blocks_until_synced().0), [125]);
 }
 
 #[test]
@@ -273,11 +273,11 @@ fn a_bitcoind_that_is_killed_is_waited_for_and_the_broadcast_with_it() {
     chaind.broadcast(7, bytes(&tx));
     bitcoind.restart().unwrap();
     // It has written a new cookie.
-    assert_eq!(chaind.blocks_until_synced(), (vec![], 101));
+    assert_eq!(chaind.blocks_until_synced(), (vec![], 125));
     assert_eq!(chaind.broadcast_error(7), None);
     assert_eq!(bitcoind.mempool().unwrap(), [tx.compute_txid().to_string()]);
     bitcoind.mine(1).unwrap();
-    assert_eq!(chaind.block().height, BlockHeight(102));
+    assert_eq!(chaind.block().height, BlockHeight(126));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn blocks_that_came_while_we_did_not_listen_are_reported_too() {
         bitcoind.stop().unwrap();
         bitcoind.restart().unwrap();
         bitcoind.mine(2).unwrap();
-        let expected = 101 + 2 * round;
+        let expected = 125 + 2 * round;
         let mut seen = Vec::new();
         while seen.len() < 2 {
             match chaind.next_of_chain() {
