@@ -3,9 +3,18 @@
 #[path = "fixtures/world.rs"]
 mod world;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use sandbox_attacks::{Attack, Outcome};
 use subd::Role;
 use world::{World, ask};
+
+/// One test at a time: with another process of a role's user about, RLIMIT_NPROC refuses exec first.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn assert_refused(world: &World, role: Role, attacks: &[(Attack, i32)]) {
     for (attack, error) in attacks {
@@ -59,6 +68,7 @@ fn against_others(world: &World) -> Vec<(Attack, i32)> {
 
 #[test]
 fn without_seccomp_no_role_reaches_a_file_or_a_sibling() {
+    let _alone = alone();
     let world = World::new();
     for role in Role::ALL {
         assert_refused(&world, role, &against_others(&world));
@@ -67,6 +77,7 @@ fn without_seccomp_no_role_reaches_a_file_or_a_sibling() {
 
 #[test]
 fn without_seccomp_only_hsmd_reads_the_folder() {
+    let _alone = alone();
     let world = World::new();
     let seed = Attack::OpenFromFolder {
         path: "hsm_secret".to_owned(),
@@ -83,6 +94,7 @@ fn without_seccomp_only_hsmd_reads_the_folder() {
 
 #[test]
 fn without_seccomp_a_port_that_was_not_granted_is_out_of_reach() {
+    let _alone = alone();
     let world = World::new();
     let backend = world.backend.local_addr().unwrap().port();
     let reach = [
