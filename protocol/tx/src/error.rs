@@ -1,5 +1,6 @@
 //! What can be wrong with the facts that a transaction is built from.
 
+use bitcoin::OutPoint;
 use wire::{CommitmentNumber, MilliSatoshi, Satoshi, Side};
 
 use crate::ledger::HtlcKey;
@@ -46,6 +47,18 @@ pub enum TxError {
     ClosingFee(Side, Satoshi),
     #[error("every output of the closing transaction would be dust")]
     ClosingNoOutputs,
+    /// A claim names an output that is not what it says.
+    #[error("output {0} is not what the claim says")]
+    NotOurs(OutPoint),
+    #[error("a transaction of no inputs")]
+    Empty,
+    /// After the fee nothing would be left that is worth an output.
+    #[error("what is left after the fee is dust")]
+    Dust,
+    #[error("these HTLC transactions cannot be one")]
+    Joined,
+    #[error("the commitment has no anchor of ours")]
+    NoAnchor,
     /// An input that the transaction does not have: a defect of ours.
     #[error("no such input to sign")]
     Sighash,

@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod claim;
 pub mod closing;
 pub mod commitment;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod htlc;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod onchain;
 pub mod script;
 pub mod setup;
 pub mod shachain;

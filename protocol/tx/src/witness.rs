@@ -63,6 +63,15 @@ pub fn to_remote_anchors(signature: &Signature, script: &Script) -> Witness {
     signed(signature, &[], script)
 }
 
+/// The other side spends to_remote of a commitment without anchors.
+#[must_use]
+pub(crate) fn p2wpkh(signature: &Signature, key: &PublicKey) -> Witness {
+    let mut witness = Witness::new();
+    push(&mut witness, signature, EcdsaSighashType::All);
+    witness.push(key.serialize());
+    witness
+}
+
 /// A side spends its own anchor.
 #[must_use]
 pub fn anchor(signature: &Signature, script: &Script) -> Witness {
