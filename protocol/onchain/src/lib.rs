@@ -15,7 +15,13 @@
 )]
 
 pub mod action;
+mod claims;
+mod feerates;
+mod onchain;
+mod plan;
 pub mod state;
+mod tree;
 
 pub use action::{Action, Event, Facts, Notice};
+pub use onchain::Onchain;
 pub use state::State;

@@ -20,6 +20,9 @@ pub struct State {
     /// Claims that were broadcast and are not known to be spent otherwise.
     pub claims: BTreeMap<ClaimId, Broadcasted>,
     pub next_claim: u32,
+    /// The peer has spoilt a claim of several outputs by taking one of them: what it can take too is
+    /// claimed one by one from then on.
+    pub split: bool,
 }
 
 /// A transaction in the block at this height.
@@ -39,4 +42,6 @@ pub struct Broadcasted {
     pub feerate: FeeratePerKw,
     /// The tip then.
     pub at: BlockHeight,
+    /// Wallet coins pay for it.
+    pub funded: bool,
 }

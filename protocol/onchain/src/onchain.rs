@@ -1,0 +1,317 @@
+//! The core: hears the chain, claims what is ours, says how HTLCs end.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+
+use bitcoin::{OutPoint, Transaction, Txid};
+use secp256k1::PublicKey;
+use tx::claim::anchor_of;
+use tx::commitment::number_of;
+use tx::ledger::HtlcKey;
+use tx::onchain::{Reply, Request};
+use wire::{BlockHeight, CommitmentNumber, FeeratePerKw, Preimage, Satoshi};
+
+use crate::action::{
+    Action, Broadcast, ClaimId, Coins, Encoded, Event, Facts, Feerates, HtlcEnd, Notice, Standing,
+};
+use crate::state::{Broadcasted, Confirmed, State};
+use crate::tree::{Points, Tree};
+
+mod claiming;
+mod telling;
+mod unconfirmed;
+
+use claiming::Draft;
+
+/// Unconfirmed transactions of ours are broadcast again after so many blocks.
+const AGAIN: u32 = 6;
+
+/// What the signer was asked, in order.
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    LocalPoint(CommitmentNumber),
+    RevokedPoint(CommitmentNumber),
+    Claim(ClaimId),
+}
+
+/// One spent channel.
+pub struct Onchain {
+    facts: Facts,
+    state: State,
+    /// As in the state, decoded.
+    confirmed: Vec<(Transaction, BlockHeight)>,
+    feerates: Feerates,
+    /// What the signer said of points; `None`: it has none to give.
+    local: BTreeMap<CommitmentNumber, Option<PublicKey>>,
+    revoked: BTreeMap<CommitmentNumber, Option<PublicKey>>,
+    jobs: VecDeque<Job>,
+    /// Claims on their way to a signature.
+    drafts: BTreeMap<ClaimId, Draft>,
+    /// Broadcast, and refused by the backend.
+    rejected: BTreeSet<ClaimId>,
+    watched: HashSet<OutPoint>,
+    told: BTreeMap<HtlcKey, HtlcEnd>,
+    standing: Option<Standing>,
+    over: bool,
+}
+
+impl Onchain {
+    /// Begins, or goes on from what was persisted last. Preimages that are known already come as events.
+    #[must_use]
+    pub fn new(facts: Facts, state: Option<State>, feerates: Feerates) -> (Onchain, Vec<Action>) {
+        let state = state.unwrap_or_default();
+        let decoded = |confirmed: &Confirmed| Some((confirmed.tx.decode()?, confirmed.height));
+        let confirmed = state.confirmed.iter().filter_map(decoded).collect();
+        let mut onchain = Onchain {
+            facts,
+            state,
+            confirmed,
+            feerates,
+            local: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            drafts: BTreeMap::new(),
+            rejected: BTreeSet::new(),
+            watched: HashSet::new(),
+            told: BTreeMap::new(),
+            standing: None,
+            over: false,
+        };
+        let mut actions = Vec::new();
+        onchain.ask_points(&mut actions);
+        onchain.broadcast_all(&mut actions);
+        onchain.advance(&mut actions);
+        (onchain, actions)
+    }
+
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Reacts to an event. What comes twice changes nothing the second time.
+    pub fn handle(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Confirmed { tx, height } => self.confirm(tx, height, &mut actions),
+            Event::Block { height } => self.block(height, &mut actions),
+            Event::Disconnected { from } => self.disconnect(from, &mut actions),
+            Event::Preimage { preimage } => self.learn(preimage, &mut actions),
+            Event::Feerates(feerates) => self.feerates = feerates,
+            Event::Signer(reply) => self.signer(reply, &mut actions),
+            Event::Coins { claim, coins } => self.coins(claim, coins, &mut actions),
+            Event::Rejected { txid, reason: _ } => self.reject(txid),
+        }
+        actions
+    }
+
+    fn confirm(&mut self, tx: Transaction, height: BlockHeight, actions: &mut Vec<Action>) {
+        let txid = tx.compute_txid();
+        let place = self
+            .confirmed
+            .iter()
+            .position(|(known, _)| known.compute_txid() == txid);
+        let first = spends(&tx, self.facts.funding.outpoint);
+        if let Some(at) = place {
+            let stored = self.state.confirmed.get_mut(at);
+            if let (Some(known), Some(stored)) = (self.confirmed.get_mut(at), stored) {
+                (known.1, stored.height) = (height, height);
+            }
+        } else if (first && self.confirmed.is_empty()) || (!first && self.spends_ours(&tx)) {
+            let encoded = Encoded::of(&tx);
+            self.confirmed.push((tx, height));
+            let tx = encoded;
+            self.state.confirmed.push(Confirmed { tx, height });
+        } else {
+            return;
+        }
+        self.ask_points(actions);
+        actions.push(Action::Record(Box::new(self.state.clone())));
+        // What it has may be spent in the same block.
+        if let Some(tree) = self.tree() {
+            self.watch(&tree, actions);
+            self.tell_htlcs(&tree, actions);
+        }
+    }
+
+    fn spends_ours(&self, tx: &Transaction) -> bool {
+        let of_ours = |outpoint: &OutPoint| {
+            let parent = |(known, _): &(Transaction, _)| known.compute_txid() == outpoint.txid;
+            self.confirmed.iter().any(parent)
+        };
+        tx.input.iter().any(|input| of_ours(&input.previous_output))
+    }
+
+    fn block(&mut self, height: BlockHeight, actions: &mut Vec<Action>) {
+        self.state.height = height;
+        if height.0.is_multiple_of(AGAIN) {
+            self.broadcast_all(actions);
+        }
+        self.advance(actions);
+        actions.push(Action::Record(Box::new(self.state.clone())));
+    }
+
+    fn disconnect(&mut self, from: BlockHeight, actions: &mut Vec<Action>) {
+        self.confirmed.retain(|(_, height)| *height < from);
+        self.state
+            .confirmed
+            .retain(|confirmed| confirmed.height < from);
+        self.state.height = BlockHeight(from.0.saturating_sub(1)).min(self.state.height);
+        actions.push(Action::Record(Box::new(self.state.clone())));
+        self.broadcast_all(actions);
+    }
+
+    fn learn(&mut self, preimage: Preimage, actions: &mut Vec<Action>) {
+        let hash = preimage.payment_hash();
+        let ours = |known: &crate::action::KnownHtlc| known.htlc.payment_hash == hash;
+        if !self.facts.htlcs.iter().any(ours)
+            || self.state.preimages.insert(hash, preimage).is_some()
+        {
+            return;
+        }
+        actions.push(Action::Persist(Box::new(self.state.clone())));
+        self.advance(actions);
+    }
+
+    /// Everything that follows from where things stand.
+    fn advance(&mut self, actions: &mut Vec<Action>) {
+        if self.confirmed.is_empty() {
+            self.unconfirmed(actions);
+        }
+        let Some(tree) = self.tree() else {
+            return self.stand(None, actions);
+        };
+        self.watch(&tree, actions);
+        self.tell_htlcs(&tree, actions);
+        self.claim(&tree, actions);
+        self.stand(Some(&tree), actions);
+    }
+
+    /// What the chain shows; `None` while nothing spends the funding output, or a point is asked for.
+    fn tree(&self) -> Option<Tree> {
+        let (first, _) = self.confirmed.first()?;
+        self.tree_of(&self.confirmed, self.points(first)?)
+    }
+
+    fn tree_of(&self, confirmed: &[(Transaction, BlockHeight)], points: Points) -> Option<Tree> {
+        let preimages = &self.state.preimages;
+        Tree::grow(&self.facts, points, confirmed, &|hash| {
+            preimages.get(hash).copied()
+        })
+    }
+
+    /// The points for a transaction that spends the funding output, once all are there.
+    fn points(&self, tx: &Transaction) -> Option<Points> {
+        let Some(n) = number_of(&self.facts.setup, tx) else {
+            return Some(Points::default());
+        };
+        let revoked = match self.is_revoked(n) {
+            true => *self.revoked.get(&n)?,
+            false => None,
+        };
+        Some(Points {
+            local: *self.local.get(&n)?,
+            revoked,
+        })
+    }
+
+    /// Whether the peer's commitment of this number is one that it has revoked.
+    fn is_revoked(&self, n: CommitmentNumber) -> bool {
+        let lowest = self.facts.remote.iter().map(|(n, _)| *n).min();
+        lowest.is_some_and(|lowest| n < lowest)
+    }
+
+    /// Asks for the points that the spending transaction, and our own commitment, need.
+    fn ask_points(&mut self, actions: &mut Vec<Action>) {
+        let first = self.confirmed.first().map(|(tx, _)| tx.clone());
+        let ours = self.facts.ours.as_ref().and_then(Encoded::decode);
+        for tx in first.into_iter().chain(ours) {
+            let Some(n) = number_of(&self.facts.setup, &tx) else {
+                continue;
+            };
+            let asked = |wanted: fn(&Job) -> Option<CommitmentNumber>| {
+                self.jobs.iter().any(|job| wanted(job) == Some(n))
+            };
+            let local = |job: &Job| match job {
+                Job::LocalPoint(n) => Some(*n),
+                Job::RevokedPoint(_) | Job::Claim(_) => None,
+            };
+            let revoked = |job: &Job| match job {
+                Job::RevokedPoint(n) => Some(*n),
+                Job::LocalPoint(_) | Job::Claim(_) => None,
+            };
+            let need_local = !self.local.contains_key(&n) && !asked(local);
+            let need_revoked =
+                self.is_revoked(n) && !self.revoked.contains_key(&n) && !asked(revoked);
+            if need_local {
+                self.jobs.push_back(Job::LocalPoint(n));
+                actions.push(Action::AskSigner(Request::LocalPoint { n }));
+            }
+            if need_revoked {
+                self.jobs.push_back(Job::RevokedPoint(n));
+                actions.push(Action::AskSigner(Request::RevokedPoint { n }));
+            }
+        }
+    }
+
+    fn signer(&mut self, reply: Reply, actions: &mut Vec<Action>) {
+        let Some(job) = self.jobs.pop_front() else {
+            return;
+        };
+        let point = match &reply {
+            Reply::Point { point } => Some(*point),
+            Reply::Signed { .. } | Reply::Refused { .. } => None,
+        };
+        match job {
+            Job::LocalPoint(n) => drop(self.local.insert(n, point)),
+            Job::RevokedPoint(n) => drop(self.revoked.insert(n, point)),
+            Job::Claim(claim) => return self.signed(claim, reply, actions),
+        }
+        self.advance(actions);
+    }
+
+    fn reject(&mut self, txid: Txid) {
+        let is = |claim: &Broadcasted| {
+            claim
+                .tx
+                .decode()
+                .is_some_and(|tx| tx.compute_txid() == txid)
+        };
+        let found = self.state.claims.iter().find(|(_, claim)| is(claim));
+        if let Some(claim) = found.map(|(id, _)| *id) {
+            self.rejected.insert(claim);
+        }
+    }
+
+    /// Spends of what is ours, or could be taken from us, and of what may show a preimage.
+    fn watch(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
+        let new: Vec<OutPoint> = (tree.outputs.iter())
+            .filter(|output| tree.is_watched(output))
+            .map(|output| output.outpoint)
+            .filter(|outpoint| !self.watched.contains(outpoint))
+            .collect();
+        if !new.is_empty() {
+            self.watched.extend(new.iter().copied());
+            actions.push(Action::Watch(new));
+        }
+    }
+
+    /// Confirmations of what is in the block at `height`.
+    fn depth(&self, height: BlockHeight) -> u32 {
+        (self.state.height.0.saturating_add(1)).saturating_sub(height.0)
+    }
+
+    fn is_reasonable(&self, height: BlockHeight) -> bool {
+        self.depth(height) >= self.facts.terms.reasonable_depth.max(1)
+    }
+
+    fn is_buried(&self, height: BlockHeight) -> bool {
+        self.depth(height) >= self.facts.terms.burial_depth.max(1)
+    }
+}
+
+/// Whether `tx` spends this output.
+fn spends(tx: &Transaction, outpoint: OutPoint) -> bool {
+    tx.input
+        .iter()
+        .any(|input| input.previous_output == outpoint)
+}

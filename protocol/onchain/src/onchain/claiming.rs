@@ -1,0 +1,345 @@
+//! Claims: drafted, signed, broadcast, raised, and given up when somebody else took an output.
+
+use super::{
+    Action, BTreeSet, Broadcast, Broadcasted, ClaimId, Coins, Encoded, FeeratePerKw, Job, Onchain,
+    OutPoint, Reply, Request, Satoshi, Transaction, Tree,
+};
+use crate::claims::{Builder, Group, htlc_list};
+use crate::feerates::{fee, share};
+use crate::tree::Output;
+
+/// A claim on its way to a signature.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub takes: Vec<OutPoint>,
+    pub feerate: FeeratePerKw,
+    pub fee: Satoshi,
+    pub funded: bool,
+    pub what: What,
+}
+
+/// What is asked for when its coins are there.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Sweep,
+    Htlcs(Group),
+    Anchor(Transaction),
+}
+
+impl Onchain {
+    pub(super) fn claim(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
+        self.drop_spent(tree, actions);
+        let ids: Vec<ClaimId> = self.state.claims.keys().copied().collect();
+        for id in ids {
+            self.raise(id, tree, actions);
+        }
+        self.begin_claims(tree, actions);
+    }
+
+    /// Whether each of these can still be taken.
+    fn all_open(tree: &Tree, takes: &[OutPoint]) -> bool {
+        let open = |outpoint: &OutPoint| {
+            let is = |output: &&Output| output.outpoint == *outpoint;
+            tree.outputs
+                .iter()
+                .find(is)
+                .is_some_and(|output| output.spent.is_none())
+        };
+        takes.iter().all(open)
+    }
+
+    /// Forgets claims of which something was taken for good; notes when it was the peer who broke one.
+    fn drop_spent(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
+        let mut gone = Vec::new();
+        for (id, claim) in &self.state.claims {
+            let txid = claim.tx.decode().map(|tx| tx.compute_txid());
+            let taken = |outpoint: &OutPoint| {
+                let is = |output: &&Output| output.outpoint == *outpoint;
+                tree.outputs.iter().find(is).and_then(|output| output.spent)
+            };
+            let spends: Vec<_> = claim.takes.iter().filter_map(taken).collect();
+            let broken = spends.iter().any(|spent| Some(spent.txid) != txid);
+            if broken && claim.takes.len() > 1 {
+                self.state.split = true;
+            }
+            let known = |outpoint: &OutPoint| {
+                tree.outputs
+                    .iter()
+                    .any(|output| output.outpoint == *outpoint)
+            };
+            let buried = spends.iter().any(|spent| self.is_buried(spent.height));
+            if broken || buried || !claim.takes.iter().all(known) {
+                gone.push((*id, claim.funded));
+            }
+        }
+        for (id, funded) in gone {
+            self.state.claims.remove(&id);
+            if funded {
+                actions.push(Action::FreeCoins { claim: id });
+            }
+        }
+        let stale = |draft: &Draft| match draft.what {
+            What::Sweep | What::Htlcs(_) => !Self::all_open(tree, &draft.takes),
+            What::Anchor(_) => true,
+        };
+        let stale: Vec<ClaimId> = (self.drafts.iter())
+            .filter(|(_, d)| stale(d))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in stale {
+            self.abandon(id, actions);
+        }
+    }
+
+    pub(super) fn abandon(&mut self, id: ClaimId, actions: &mut Vec<Action>) {
+        let draft = self.drafts.remove(&id);
+        if draft.is_some_and(|draft| draft.funded) && !self.state.claims.contains_key(&id) {
+            actions.push(Action::FreeCoins { claim: id });
+        }
+    }
+
+    /// A broadcast claim that no block takes pays more.
+    fn raise(&mut self, id: ClaimId, tree: &Tree, actions: &mut Vec<Action>) {
+        let Some(claim) = self.state.claims.get(&id) else {
+            return;
+        };
+        if self.drafts.contains_key(&id) || !Self::all_open(tree, &claim.takes) {
+            return;
+        }
+        let of_claim = |output: &&Output| claim.takes.contains(&output.outpoint);
+        let outputs: Vec<Output> = tree.outputs.iter().filter(of_claim).cloned().collect();
+        let Some(group) = Group::of(outputs) else {
+            return;
+        };
+        let (height, deadline) = (self.state.height, group.deadline());
+        let refused = self.rejected.remove(&id);
+        let raised = match self.feerates.raised(claim, deadline, height) {
+            None if refused => Some(self.feerates.before(deadline, height)),
+            raised => raised,
+        };
+        if let Some(feerate) = raised {
+            let before = claim.fee;
+            self.draft(id, group, feerate, Some(before), tree, actions);
+        }
+    }
+
+    fn begin_claims(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
+        let claims = self.state.claims.values().map(|claim| &claim.takes);
+        let drafts = self.drafts.values().map(|draft| &draft.takes);
+        let covered: BTreeSet<OutPoint> = claims.chain(drafts).flatten().copied().collect();
+        let builder = self.builder(tree);
+        let open = tree.outputs.iter().filter(|output| {
+            output.spent.is_none()
+                && !covered.contains(&output.outpoint)
+                && builder.is_worth_its_input(output, &self.feerates)
+        });
+        let (format, height) = (self.facts.setup.format, self.state.height);
+        for group in Group::form(open, format, self.state.split, height) {
+            let feerate = self.feerates.before(group.deadline(), height);
+            let id = ClaimId(self.state.next_claim);
+            self.state.next_claim = self.state.next_claim.saturating_add(1);
+            self.draft(id, group, feerate, None, tree, actions);
+        }
+    }
+
+    pub(super) fn builder<'a>(&'a self, tree: &'a Tree) -> Builder<'a> {
+        Builder {
+            facts: &self.facts,
+            tree,
+            txs: &self.confirmed,
+        }
+    }
+
+    /// Asks for the signature, or first for the coins.
+    fn draft(
+        &mut self,
+        id: ClaimId,
+        group: Group,
+        feerate: FeeratePerKw,
+        before: Option<Satoshi>,
+        tree: &Tree,
+        actions: &mut Vec<Action>,
+    ) {
+        let most = share(group.value(), self.facts.terms.fee_percent);
+        let builder = self.builder(tree);
+        let takes = group.takes();
+        match &group {
+            Group::Sweep(outputs) => {
+                let Some(weight) = builder.sweep_weight(outputs) else {
+                    return;
+                };
+                let fee = fee(&self.feerates, feerate, weight, most, before);
+                let Some(fee) = fee.filter(|fee| leaves_an_output(group.value(), *fee)) else {
+                    return;
+                };
+                let Some(request) = builder.sweep(outputs, fee) else {
+                    return;
+                };
+                let draft = Draft {
+                    takes,
+                    feerate,
+                    fee,
+                    funded: false,
+                    what: What::Sweep,
+                };
+                self.ask(id, draft, request, actions);
+            }
+            Group::Htlcs(outputs) if !tree.has_anchors(&self.facts) => {
+                // The fee was fixed when the peer signed: there is nothing to raise.
+                if before.is_some() {
+                    return;
+                }
+                let request = Request::HtlcTxs {
+                    htlcs: htlc_list(outputs),
+                    coins: Vec::new(),
+                    fee: Satoshi::ZERO,
+                };
+                let draft = Draft {
+                    takes,
+                    feerate,
+                    fee: Satoshi::ZERO,
+                    funded: false,
+                    what: What::Htlcs(group),
+                };
+                self.ask(id, draft, request, actions);
+            }
+            Group::Htlcs(outputs) => {
+                let weight = builder.htlcs_weight(outputs);
+                let Some(_) = fee(&self.feerates, feerate, weight, most, before) else {
+                    return;
+                };
+                let draft = Draft {
+                    takes,
+                    feerate,
+                    fee: before.unwrap_or(Satoshi::ZERO),
+                    funded: true,
+                    what: What::Htlcs(group),
+                };
+                self.need_coins(id, draft, weight, Satoshi::ZERO, most, actions);
+            }
+        }
+    }
+
+    pub(super) fn need_coins(
+        &mut self,
+        claim: ClaimId,
+        draft: Draft,
+        weight: u64,
+        value: Satoshi,
+        most: Satoshi,
+        actions: &mut Vec<Action>,
+    ) {
+        let feerate = draft.feerate;
+        self.drafts.insert(claim, draft);
+        actions.push(Action::NeedCoins {
+            claim,
+            weight,
+            value,
+            feerate,
+            most,
+        });
+    }
+
+    fn ask(&mut self, id: ClaimId, draft: Draft, request: Request, actions: &mut Vec<Action>) {
+        self.drafts.insert(id, draft);
+        self.jobs.push_back(Job::Claim(id));
+        actions.push(Action::AskSigner(request));
+    }
+
+    pub(super) fn coins(&mut self, id: ClaimId, coins: Option<Coins>, actions: &mut Vec<Action>) {
+        let Some(mut draft) = self.drafts.remove(&id) else {
+            if coins.is_some() && !self.state.claims.contains_key(&id) {
+                actions.push(Action::FreeCoins { claim: id });
+            }
+            return;
+        };
+        // The wallet may have some in the next block.
+        let Some(Coins { coins, fee }) = coins else {
+            return;
+        };
+        let request = match &draft.what {
+            What::Htlcs(group) => Request::HtlcTxs {
+                htlcs: htlc_list(group.outputs()),
+                coins,
+                fee,
+            },
+            What::Anchor(commitment) => match self.anchor_request(commitment, coins, fee) {
+                Some(request) => request,
+                None => return actions.push(Action::FreeCoins { claim: id }),
+            },
+            What::Sweep => return,
+        };
+        draft.fee = fee;
+        self.ask(id, draft, request, actions);
+    }
+
+    pub(super) fn signed(&mut self, id: ClaimId, reply: Reply, actions: &mut Vec<Action>) {
+        let tx = match reply {
+            Reply::Signed { tx } => Encoded(tx),
+            // It is tried again with the next block.
+            Reply::Refused { .. } | Reply::Point { .. } => return self.abandon(id, actions),
+        };
+        let (Some(draft), Some(decoded)) = (self.drafts.remove(&id), tx.decode()) else {
+            return;
+        };
+        let parent = match draft.what {
+            What::Anchor(commitment) => Some(commitment),
+            What::Sweep | What::Htlcs(_) => None,
+        };
+        let claim = Broadcasted {
+            tx,
+            takes: draft.takes,
+            fee: draft.fee,
+            feerate: draft.feerate,
+            at: self.state.height,
+            funded: draft.funded,
+        };
+        self.state.claims.insert(id, claim);
+        actions.push(Action::Record(Box::new(self.state.clone())));
+        actions.push(Action::Broadcast(Broadcast {
+            tx: decoded,
+            parent,
+        }));
+    }
+
+    /// Whether some claim of ours, broadcast or drafted, takes this output.
+    pub(super) fn claim_of(&self, outpoint: &OutPoint) -> Option<bitcoin::Txid> {
+        let mut claims = self.state.claims.values();
+        let claim = claims.find(|claim| claim.takes.contains(outpoint))?;
+        claim.tx.decode().map(|tx| tx.compute_txid())
+    }
+
+    pub(super) fn broadcast_claims(&self, actions: &mut Vec<Action>) {
+        let confirmed: BTreeSet<_> = self
+            .confirmed
+            .iter()
+            .map(|(tx, _)| tx.compute_txid())
+            .collect();
+        for claim in self.state.claims.values() {
+            let Some(tx) = claim.tx.decode() else {
+                continue;
+            };
+            if !confirmed.contains(&tx.compute_txid()) {
+                let parent = self.parent_of(&tx);
+                actions.push(Action::Broadcast(Broadcast { tx, parent }));
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Of outputs that were claimed together.
+    fn of(outputs: Vec<Output>) -> Option<Group> {
+        use crate::plan::Plan;
+        match outputs.first().map(|output| &output.plan)? {
+            Plan::Sweep { .. } => Some(Group::Sweep(outputs)),
+            Plan::HtlcTx { .. } => Some(Group::Htlcs(outputs)),
+            Plan::Leave | Plan::NeedsPreimage { .. } => None,
+        }
+    }
+}
+
+/// Whether the wallet's output would be worth having.
+fn leaves_an_output(value: Satoshi, fee: Satoshi) -> bool {
+    value.saturating_sub(fee) >= crate::claims::DUST
+}

@@ -1,0 +1,162 @@
+//! What the node hears: how HTLCs ended, where things stand, and when all is over.
+
+use wire::{BlockHeight, Side};
+
+use super::{Action, HtlcEnd, Notice, Onchain, Standing, Tree};
+use crate::action::{Fate, KnownHtlc, OutputKind, OutputStanding, Spender};
+use crate::plan::Plan;
+use crate::tree::Output;
+
+impl Onchain {
+    pub(super) fn tell_htlcs(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
+        let offered = |known: &&KnownHtlc| known.live && known.key.offerer == Side::Local;
+        let ends: Vec<_> = (self.facts.htlcs.iter().filter(offered))
+            .filter_map(|known| Some((known.key, self.end_of(tree, known)?)))
+            .collect();
+        for (key, end) in ends {
+            if self.told.contains_key(&key) {
+                continue;
+            }
+            self.told.insert(key, end);
+            actions.push(Action::Tell(Notice::HtlcEnded { key, end }));
+        }
+    }
+
+    /// How an HTLC that we offered ended, once it has.
+    fn end_of(&self, tree: &Tree, known: &KnownHtlc) -> Option<HtlcEnd> {
+        let hash = known.htlc.payment_hash;
+        let shown = |output: &Output| output.spent.and_then(|spent| spent.preimage);
+        let mut shown = tree.outputs.iter().filter_map(shown);
+        // BOLT 5: a preimage seen on chain settles the HTLC that paid for it, at once.
+        if let Some(preimage) = shown.find(|preimage| preimage.payment_hash() == hash) {
+            return Some(HtlcEnd::Fulfilled { preimage });
+        }
+        let failed = match (tree.spender, tree.htlc(known.key)) {
+            // Nobody knows which output it is, if it has one: the peer has until well after its expiry.
+            (Spender::Unknown, _) => {
+                let expiry = BlockHeight(known.htlc.cltv_expiry.0);
+                self.is_buried(tree.height) && self.is_buried(expiry)
+            }
+            // BOLT 5: one without an output is over with the commitment's reasonable depth.
+            (_, None) => self.is_reasonable(tree.height),
+            // BOLT 5: otherwise when what took its output has that depth.
+            (_, Some(output)) => output
+                .spent
+                .is_some_and(|spent| self.is_reasonable(spent.height)),
+        };
+        failed.then_some(HtlcEnd::Failed)
+    }
+
+    pub(super) fn stand(&mut self, tree: Option<&Tree>, actions: &mut Vec<Action>) {
+        let standing = match tree {
+            Some(tree) => self.standing(tree),
+            None => Standing {
+                spender: None,
+                outputs: Vec::new(),
+                until: None,
+            },
+        };
+        if self.standing.as_ref() != Some(&standing) {
+            actions.push(Action::Tell(Notice::Standing(standing.clone())));
+            self.standing = Some(standing);
+        }
+        if let (Some(tree), false) = (tree, self.over) {
+            self.over = self.is_over(tree);
+            if self.over {
+                actions.push(Action::Tell(Notice::Over));
+            }
+        }
+    }
+
+    fn standing(&self, tree: &Tree) -> Standing {
+        let outputs = tree.outputs.iter().map(|output| OutputStanding {
+            outpoint: output.outpoint,
+            value: output.value,
+            kind: output.kind,
+            fate: self.fate(tree, output),
+        });
+        Standing {
+            spender: Some((tree.spender, tree.txid, tree.height)),
+            outputs: outputs.collect(),
+            until: self.until(tree),
+        }
+    }
+
+    fn fate(&self, tree: &Tree, output: &Output) -> Fate {
+        if let Some(spent) = output.spent {
+            return Fate::Spent {
+                by_us: spent.by == Side::Local,
+                txid: spent.txid,
+                height: spent.height,
+            };
+        }
+        if let Some(txid) = self.claim_of(&output.outpoint) {
+            return Fate::Claimed { txid };
+        }
+        match &output.plan {
+            Plan::Leave => Fate::Left,
+            Plan::NeedsPreimage { until } => Fate::NeedsPreimage { until: *until },
+            Plan::Sweep { from, .. } | Plan::HtlcTx { from, .. } => {
+                match self.builder(tree).is_economic(output, &self.feerates) {
+                    true => Fate::Waits { until: *from },
+                    false => Fate::Uneconomic,
+                }
+            }
+        }
+    }
+
+    /// The block from which on this output can be forgotten; `None` if that is not known yet.
+    fn done_at(&self, tree: &Tree, output: &Output) -> Option<BlockHeight> {
+        let buried = |height: BlockHeight| {
+            let more = self.facts.terms.burial_depth.saturating_sub(1);
+            BlockHeight(height.0.saturating_add(more))
+        };
+        if let Some(spent) = output.spent {
+            return Some(buried(spent.height));
+        }
+        match (self.fate(tree, output), tree.spender) {
+            // A preimage may be learned, and the peer may be late.
+            (Fate::NeedsPreimage { until }, _) => Some(buried(until.max(output.height))),
+            (Fate::Left | Fate::Uneconomic, _) => Some(buried(output.height)),
+            (Fate::Waits { .. } | Fate::Claimed { .. } | Fate::Spent { .. }, _) => None,
+        }
+    }
+
+    fn until(&self, tree: &Tree) -> Option<BlockHeight> {
+        let all = tree.outputs.iter().map(|output| self.done_at(tree, output));
+        let mut last = BlockHeight(
+            (tree.height.0).saturating_add(self.facts.terms.burial_depth.saturating_sub(1)),
+        );
+        for done in all {
+            last = last.max(done?);
+        }
+        Some(last)
+    }
+
+    /// BOLT 5: everything is irrevocably resolved.
+    fn is_over(&self, tree: &Tree) -> bool {
+        let offered = |known: &&KnownHtlc| known.live && known.key.offerer == Side::Local;
+        let ended = |known: &KnownHtlc| self.told.contains_key(&known.key);
+        self.until(tree)
+            .is_some_and(|until| self.state.height >= until)
+            && self.facts.htlcs.iter().filter(offered).all(ended)
+    }
+}
+
+impl Tree {
+    /// Whether a spend of this output is to be told.
+    pub(super) fn is_watched(&self, output: &Output) -> bool {
+        match (self.spender, output.kind) {
+            (Spender::MutualClose, _) => false,
+            (_, OutputKind::Htlc(_) | OutputKind::HtlcTx(_)) => true,
+            // It may be an HTLC: a preimage would be shown.
+            (Spender::Unknown, OutputKind::Theirs) => true,
+            (_, OutputKind::ToLocal | OutputKind::ToRemote) => output.plan != Plan::Leave,
+            (_, OutputKind::Anchor | OutputKind::Close | OutputKind::Theirs) => false,
+        }
+    }
+
+    pub(super) fn has_anchors(&self, facts: &crate::action::Facts) -> bool {
+        facts.setup.format == tx::setup::CommitmentFormat::AnchorsZeroFeeHtlc
+    }
+}

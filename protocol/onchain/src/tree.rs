@@ -1,0 +1,372 @@
+//! What the chain shows: the transaction that spent the funding output, whose commitment it is, what
+//! each output is, and who spent it since.
+
+use bitcoin::{OutPoint, Transaction, Txid};
+use secp256k1::PublicKey;
+use tx::claim::{self, How};
+use tx::commitment::number_of;
+use tx::keys::CommitmentKeys;
+use tx::ledger::HtlcKey;
+use tx::script::{self, HtlcScripts};
+use wire::{BlockHeight, CommitmentNumber, PaymentHash, Preimage, Satoshi, Side};
+
+use crate::action::{Facts, KnownHtlc, OutputKind, Spender};
+use crate::plan::{self, Plan};
+
+/// A commitment, with what its scripts are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Commitment {
+    pub spender: Spender,
+    pub owner: Side,
+    pub n: CommitmentNumber,
+    pub point: PublicKey,
+    pub keys: CommitmentKeys,
+}
+
+/// The points that the signer was asked for; `None` where it has none to give.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Points {
+    /// Ours of the number that the spending transaction has.
+    pub local: Option<PublicKey>,
+    /// The peer's of that number, if it has revoked it.
+    pub revoked: Option<PublicKey>,
+}
+
+/// An output of the spending transaction, or of an HTLC transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub outpoint: OutPoint,
+    pub value: Satoshi,
+    pub kind: OutputKind,
+    /// Of the transaction that has it.
+    pub height: BlockHeight,
+    /// That transaction's place in what was given.
+    pub parent: usize,
+    pub plan: Plan,
+    pub spent: Option<Spent>,
+}
+
+/// How an output was spent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent {
+    pub txid: Txid,
+    pub height: BlockHeight,
+    pub by: Side,
+    /// The preimage of its HTLC that the spender showed.
+    pub preimage: Option<Preimage>,
+}
+
+/// The whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    pub spender: Spender,
+    pub txid: Txid,
+    pub height: BlockHeight,
+    pub outputs: Vec<Output>,
+    /// `None` for a mutual close and for a commitment that is not known.
+    pub commitment: Option<Commitment>,
+}
+
+impl Tree {
+    /// From the transactions in blocks, the one that spends the funding output first.
+    pub(crate) fn grow(
+        facts: &Facts,
+        points: Points,
+        confirmed: &[(Transaction, BlockHeight)],
+        preimage: &dyn Fn(&PaymentHash) -> Option<Preimage>,
+    ) -> Option<Tree> {
+        let (first, height) = confirmed.first()?;
+        let (spender, commitment) = classify(facts, points, first);
+        let mut tree = Tree {
+            spender,
+            txid: first.compute_txid(),
+            height: *height,
+            outputs: Vec::with_capacity(first.output.len()),
+            commitment,
+        };
+        tree.first_outputs(facts, first, preimage);
+        for (parent, (tx, height)) in confirmed.iter().enumerate().skip(1) {
+            tree.spend(facts, parent, tx, *height);
+        }
+        Some(tree)
+    }
+
+    fn first_outputs(
+        &mut self,
+        facts: &Facts,
+        tx: &Transaction,
+        preimage: &dyn Fn(&PaymentHash) -> Option<Preimage>,
+    ) {
+        let mut recognizer = Recognizer::new(facts, self.commitment.as_ref());
+        for (vout, output) in (0_u32..).zip(&tx.output) {
+            let (kind, htlc) = match self.spender {
+                Spender::MutualClose => (recognizer.close(&output.script_pubkey), None),
+                Spender::Ours | Spender::Theirs | Spender::Revoked | Spender::Unknown => {
+                    recognizer.output(output)
+                }
+            };
+            let place = plan::Place {
+                facts,
+                spender: self.spender,
+                commitment: self.commitment.as_ref(),
+                height: self.height,
+            };
+            self.outputs.push(Output {
+                outpoint: OutPoint {
+                    txid: self.txid,
+                    vout,
+                },
+                value: Satoshi(output.value.to_sat()),
+                kind,
+                height: self.height,
+                parent: 0,
+                plan: plan::of(&place, kind, htlc.as_ref(), preimage),
+                spent: None,
+            });
+        }
+    }
+
+    /// Marks what `tx` spends, and adds the delayed outputs of HTLC transactions.
+    fn spend(&mut self, facts: &Facts, parent: usize, tx: &Transaction, height: BlockHeight) {
+        let txid = tx.compute_txid();
+        let mut spent_htlcs = vec![None; tx.input.len()];
+        for (input, slot) in tx.input.iter().zip(&mut spent_htlcs) {
+            let owner = self.commitment.as_ref().map(|commitment| commitment.owner);
+            let mut outputs = self.outputs.iter_mut();
+            let Some(output) = outputs.find(|output| output.outpoint == input.previous_output)
+            else {
+                continue;
+            };
+            let preimage = shown_preimage(facts, &output.kind, &input.witness);
+            output.spent = Some(Spent {
+                txid,
+                height,
+                by: spender_of(&output.kind, owner, &input.witness),
+                preimage,
+            });
+            if let OutputKind::Htlc(key) = output.kind {
+                *slot = Some(key);
+            }
+        }
+        self.second_stage(facts, parent, tx, height, &spent_htlcs);
+    }
+
+    fn second_stage(
+        &mut self,
+        facts: &Facts,
+        parent: usize,
+        tx: &Transaction,
+        height: BlockHeight,
+        spent_htlcs: &[Option<HtlcKey>],
+    ) {
+        let Some(any) = spent_htlcs.iter().flatten().next().copied() else {
+            return;
+        };
+        let Some(commitment) = &self.commitment else {
+            return;
+        };
+        let script = claim::delayed_script(&facts.setup, commitment.owner, &commitment.keys);
+        let script = script.to_p2wsh();
+        let how = match self.spender {
+            Spender::Ours => Some(How::Delayed { n: commitment.n }),
+            Spender::Revoked => Some(How::Revoked { n: commitment.n }),
+            Spender::MutualClose | Spender::Theirs | Spender::Unknown => None,
+        };
+        let txid = tx.compute_txid();
+        let outputs = (0_u32..).zip(&tx.output).enumerate();
+        for (at, (vout, output)) in outputs.filter(|(_, (_, o))| o.script_pubkey == script) {
+            // With anchors an HTLC transaction's output stands where its input does.
+            let key = spent_htlcs.get(at).copied().flatten().unwrap_or(any);
+            self.outputs.push(Output {
+                outpoint: OutPoint { txid, vout },
+                value: Satoshi(output.value.to_sat()),
+                kind: OutputKind::HtlcTx(key),
+                height,
+                parent,
+                plan: plan::second_stage(facts, how.as_ref(), height),
+                spent: None,
+            });
+        }
+    }
+
+    /// The outputs that carry this HTLC: one, or none if it is not in the commitment or has no output.
+    pub(crate) fn htlc(&self, key: HtlcKey) -> Option<&Output> {
+        let is = |output: &&Output| output.kind == OutputKind::Htlc(key);
+        self.outputs.iter().find(is)
+    }
+}
+
+/// Whose commitment this is. The number says which points to try; what the outputs are decides.
+fn classify(facts: &Facts, points: Points, tx: &Transaction) -> (Spender, Option<Commitment>) {
+    let Some(n) = number_of(&facts.setup, tx) else {
+        return (Spender::MutualClose, None);
+    };
+    let current = facts.remote.iter().find(|(number, _)| *number == n);
+    let candidates = [
+        (Spender::Ours, Side::Local, points.local),
+        (
+            Spender::Theirs,
+            Side::Remote,
+            current.map(|(_, point)| *point),
+        ),
+        (Spender::Revoked, Side::Remote, points.revoked),
+    ];
+    let mut best: Option<(usize, Commitment)> = None;
+    for (spender, owner, point) in candidates {
+        let Some(point) = point else { continue };
+        let Ok(keys) = CommitmentKeys::derive(&facts.setup, owner, &point) else {
+            continue;
+        };
+        let commitment = Commitment {
+            spender,
+            owner,
+            n,
+            point,
+            keys,
+        };
+        let mut recognizer = Recognizer::new(facts, Some(&commitment));
+        let known = |output: &&bitcoin::TxOut| recognizer.output(output).0.is_of_commitment();
+        let score = tx.output.iter().filter(known).count();
+        if score > best.as_ref().map_or(0, |(score, _)| *score) {
+            best = Some((score, commitment));
+        }
+    }
+    match best {
+        Some((_, commitment)) => (commitment.spender, Some(commitment)),
+        None => (Spender::Unknown, None),
+    }
+}
+
+impl OutputKind {
+    /// Not an anchor, which the commitments of both sides have alike.
+    fn is_of_commitment(self) -> bool {
+        match self {
+            OutputKind::ToLocal | OutputKind::ToRemote | OutputKind::Htlc(_) => true,
+            OutputKind::Anchor | OutputKind::HtlcTx(_) | OutputKind::Close | OutputKind::Theirs => {
+                false
+            }
+        }
+    }
+}
+
+/// Says what outputs are by their scripts. An HTLC is given to one output only.
+struct Recognizer<'a> {
+    facts: &'a Facts,
+    owner: Option<Side>,
+    to_local: Option<bitcoin::ScriptBuf>,
+    to_remote: bitcoin::ScriptBuf,
+    anchor: bitcoin::ScriptBuf,
+    /// By script and value, those that are not over first, by expiry (BOLT 3, Transaction Output Ordering).
+    htlcs: Vec<(bitcoin::ScriptBuf, Satoshi, KnownHtlc)>,
+}
+
+impl<'a> Recognizer<'a> {
+    fn new(facts: &'a Facts, commitment: Option<&Commitment>) -> Recognizer<'a> {
+        let setup = &facts.setup;
+        let owner = commitment.map(|commitment| commitment.owner);
+        // The other side's balance; of a commitment that nobody knows, ours.
+        let other = owner.map_or(Side::Local, Side::other);
+        let payment = setup.party(other).basepoints.payment;
+        let mut htlcs = commitment.map_or_else(Vec::new, |c| htlc_scripts(facts, c));
+        htlcs.sort_by_key(|(_, _, htlc)| (!htlc.live, htlc.htlc.cltv_expiry));
+        Recognizer {
+            facts,
+            owner,
+            to_local: commitment.map(|c| claim::delayed_script(setup, c.owner, &c.keys).to_p2wsh()),
+            to_remote: script::to_remote_script_pubkey(setup.format, &payment),
+            anchor: script::anchor_script(&setup.local.funding_pubkey).to_p2wsh(),
+            htlcs,
+        }
+    }
+
+    fn output(&mut self, output: &bitcoin::TxOut) -> (OutputKind, Option<KnownHtlc>) {
+        let (script, value) = (&output.script_pubkey, Satoshi(output.value.to_sat()));
+        if self.to_local.as_ref() == Some(script) {
+            return (OutputKind::ToLocal, None);
+        }
+        if *script == self.to_remote {
+            return (OutputKind::ToRemote, None);
+        }
+        if *script == self.anchor && output.value.to_sat() == tx::fees::ANCHOR_VALUE.0 {
+            return (OutputKind::Anchor, None);
+        }
+        let mut places = self.htlcs.iter();
+        let at = places.position(|(known, amount, _)| known == script && *amount == value);
+        match at.map(|at| self.htlcs.remove(at)) {
+            Some((_, _, known)) => (OutputKind::Htlc(known.key), Some(known)),
+            None => (OutputKind::Theirs, None),
+        }
+    }
+
+    /// The only script of ours that is known here is the one fixed at opening; the wallet knows the rest.
+    fn close(&self, script: &bitcoin::Script) -> OutputKind {
+        let fixed = self.facts.setup.remote.upfront_shutdown_script.as_ref();
+        match self.owner.is_none() && fixed.is_some_and(|theirs| **theirs == *script) {
+            true => OutputKind::Theirs,
+            false => OutputKind::Close,
+        }
+    }
+}
+
+fn htlc_scripts(
+    facts: &Facts,
+    commitment: &Commitment,
+) -> Vec<(bitcoin::ScriptBuf, Satoshi, KnownHtlc)> {
+    let scripts = HtlcScripts::new(facts.setup.format, &commitment.keys);
+    let of = |known: &KnownHtlc| {
+        let script = match known.key.offerer == commitment.owner {
+            true => scripts.offered(&known.htlc.payment_hash),
+            false => scripts.received(&known.htlc.payment_hash, known.htlc.cltv_expiry),
+        };
+        (script.to_p2wsh(), known.htlc.amount.to_sat_floor(), *known)
+    };
+    facts.htlcs.iter().map(of).collect()
+}
+
+/// Elements of the witness of an HTLC transaction (BOLT 3): nothing, two signatures, preimage or
+/// nothing, script.
+const HTLC_TX_WITNESS: usize = 5;
+
+/// Which side's keys spent an output, by the path that the witness took.
+fn spender_of(kind: &OutputKind, owner: Option<Side>, witness: &bitcoin::Witness) -> Side {
+    let owner = owner.unwrap_or(Side::Remote);
+    let by_owner = match kind {
+        OutputKind::Htlc(_) => witness.len() == HTLC_TX_WITNESS,
+        // The branch is chosen by the element before the script: empty for the delayed key.
+        OutputKind::ToLocal | OutputKind::HtlcTx(_) => {
+            witness.second_to_last().is_some_and(<[u8]>::is_empty)
+        }
+        OutputKind::ToRemote => false,
+        OutputKind::Anchor => return Side::Local,
+        OutputKind::Close => return Side::Local,
+        OutputKind::Theirs => return Side::Remote,
+    };
+    match by_owner {
+        true => owner,
+        false => owner.other(),
+    }
+}
+
+/// A preimage of this HTLC, or of any that we offered where the output is not known.
+fn shown_preimage(
+    facts: &Facts,
+    kind: &OutputKind,
+    witness: &bitcoin::Witness,
+) -> Option<Preimage> {
+    let wanted = |known: &&KnownHtlc| match kind {
+        OutputKind::Htlc(key) => known.key == *key,
+        OutputKind::Theirs => known.live && known.key.offerer == Side::Local,
+        OutputKind::ToLocal
+        | OutputKind::ToRemote
+        | OutputKind::Anchor
+        | OutputKind::HtlcTx(_)
+        | OutputKind::Close => false,
+    };
+    let elements = witness.iter().filter_map(|element| element.try_into().ok());
+    let shown: Vec<Preimage> = elements.map(Preimage).collect();
+    let hashes = || facts.htlcs.iter().filter(wanted);
+    shown.into_iter().find(|preimage| {
+        let hash = preimage.payment_hash();
+        hashes().any(|known| known.htlc.payment_hash == hash)
+    })
+}
