@@ -23,9 +23,9 @@ WORKDIR /src
 COPY . .
 # One profile; --locked: exactly the versions of Cargo.lock.
 RUN CARGO_TARGET_DIR=/build cargo build --locked --release --bins \
-        -p lightningd -p hsmd -p connectd -p channeld -p chaind -p payd -p lightning-cli -p hsmtool \
+        -p lightningd -p hsmd -p connectd -p channeld -p onchaind -p chaind -p payd -p lightning-cli -p hsmtool \
     && mkdir /out \
-    && for binary in lightningd hsmd connectd channeld chaind payd lightning-cli lightning-hsmtool; do \
+    && for binary in lightningd hsmd connectd channeld onchaind chaind payd lightning-cli lightning-hsmtool; do \
            install -m 0755 "/build/release/$binary" "/out/$binary" || exit 1; \
        done
 

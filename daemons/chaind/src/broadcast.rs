@@ -26,7 +26,16 @@ const MAX_TRIES: u32 = 5;
 pub struct Item {
     pub request: u64,
     pub tx: Vec<u8>,
+    /// Goes with it as a package, if the backend can.
+    pub parent: Option<Vec<u8>>,
     pub allow_high_fees: bool,
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        let parent = self.parent.as_ref().map_or(0, Vec::len);
+        self.tx.len().saturating_add(parent)
+    }
 }
 
 /// What waits, oldest first.
@@ -43,7 +52,7 @@ impl Queue {
     /// # Errors
     /// Too much waits already: the item's request.
     pub fn push(&self, item: Item) -> Result<(), u64> {
-        let bytes = self.bytes.get().saturating_add(item.tx.len());
+        let bytes = self.bytes.get().saturating_add(item.size());
         let mut items = self.items.borrow_mut();
         if items.len() >= MAX_WAITING || bytes > MAX_BYTES {
             return Err(item.request);
@@ -57,8 +66,7 @@ impl Queue {
     async fn pop(&self) -> Item {
         loop {
             if let Some(item) = self.items.borrow_mut().pop_front() {
-                self.bytes
-                    .set(self.bytes.get().saturating_sub(item.tx.len()));
+                self.bytes.set(self.bytes.get().saturating_sub(item.size()));
                 return item;
             }
             self.added.notified().await;
@@ -86,10 +94,7 @@ async fn broadcast(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<String
     let mut tries = 0;
     loop {
         common.ready().await;
-        match judge(
-            rpc.send_raw_transaction(&item.tx, item.allow_high_fees)
-                .await,
-        ) {
+        match judge(send(rpc, item).await) {
             Verdict::Done(error) => return error,
             Verdict::Wait(why) => tracing::debug!("a broadcast waits: {why}"),
             Verdict::Nonsense(why) => {
@@ -101,6 +106,26 @@ async fn broadcast(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<String
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// A package that is not taken as such is tried one by one: the parent may be known already, or pay
+/// enough by itself.
+async fn send(rpc: &mut Rpc, item: &Item) -> Result<(), RpcError> {
+    let high = item.allow_high_fees;
+    if let Some(parent) = &item.parent {
+        match rpc.submit_package(parent, &item.tx, high).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) => tracing::debug!("a package is not taken: {why}"),
+            Err(error @ RpcError::Refused { .. }) => tracing::debug!("no package: {error}"),
+            Err(error) => return Err(error),
+        }
+        match rpc.send_raw_transaction(parent, high).await {
+            Ok(()) => {}
+            Err(error @ RpcError::Refused { .. }) => tracing::debug!("the parent: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    rpc.send_raw_transaction(&item.tx, high).await
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -189,6 +214,7 @@ mod tests {
         let item = |request, length| Item {
             request,
             tx: vec![0; length],
+            parent: None,
             allow_high_fees: false,
         };
         let queue = Queue::default();
@@ -200,5 +226,11 @@ mod tests {
         queue.push(item(1, MAX_BYTES - 1)).unwrap();
         assert_eq!(queue.push(item(2, 2)), Err(2));
         queue.push(item(3, 1)).unwrap();
+        let parent = Some(vec![0; MAX_BYTES]);
+        let package = Item {
+            parent,
+            ..item(4, 1)
+        };
+        assert_eq!(Queue::default().push(package), Err(4));
     }
 }

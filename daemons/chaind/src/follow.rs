@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 
 use bitcoin::consensus::serialize;
-use bitcoin::{Block, BlockHash};
+use bitcoin::{Block, BlockHash, Transaction};
 use ipc_messages::lightningd_chaind::{Block as Report, BlockTx};
 use wire::BlockHeight;
 
+use crate::merkle::Tree;
 use crate::rpc::Tip;
 use crate::watch::Watched;
 
@@ -92,6 +93,13 @@ impl Chain {
         self.blocks.get(below).copied()
     }
 
+    /// The block at this height, if it is one of those that are kept.
+    pub fn at(&self, height: BlockHeight) -> Option<Tip> {
+        let first = self.blocks.front()?.height;
+        let above = height.0.checked_sub(first.0)?;
+        self.get(usize::try_from(above).ok()?)
+    }
+
     pub fn last(&self) -> Option<Tip> {
         self.blocks.back().copied()
     }
@@ -143,6 +151,13 @@ impl Recent {
         self.blocks.retain(|(tip, _)| *tip != gone);
     }
 
+    /// The block itself, if it is one of these.
+    pub fn get(&self, wanted: Tip) -> Option<&Block> {
+        let mut all = self.blocks.iter();
+        let found = all.find(|(tip, _)| *tip == wanted);
+        found.map(|(_, block)| block)
+    }
+
     /// What of these blocks matters, lowest first; without the blocks in which nothing does.
     pub fn search(&self, watched: &Watched) -> Vec<Report> {
         let reports = self
@@ -155,30 +170,29 @@ impl Recent {
 
 /// What of a block matters.
 pub fn report(tip: Tip, block: &Block, watched: &Watched) -> Report {
-    let mut txs = Vec::new();
-    for (index, tx) in (0_u32..).zip(&block.txdata) {
-        let spends = tx
-            .input
-            .iter()
-            .any(|input| watched.spends(&input.previous_output));
-        if spends
-            || tx
-                .output
-                .iter()
-                .any(|output| watched.pays(&output.script_pubkey))
-        {
-            txs.push(BlockTx {
-                index,
-                txid: tx.compute_txid(),
-                tx: serialize(tx),
-            });
-        }
-    }
+    let concerns = |tx: &Transaction| {
+        let mut inputs = tx.input.iter();
+        let mut outputs = tx.output.iter();
+        inputs.any(|input| watched.spends(&input.previous_output))
+            || outputs.any(|output| watched.pays(&output.script_pubkey))
+    };
+    let all = (0_u32..).zip(&block.txdata);
+    let found: Vec<_> = all.filter(|(_, tx)| concerns(tx)).collect();
+    // Nothing is hashed for a block in which there is nothing.
+    let tree = (!found.is_empty()).then(|| Tree::of(block));
+    let txs = found.into_iter().map(|(index, tx)| BlockTx {
+        index,
+        branch: tree
+            .as_ref()
+            .map_or_else(Vec::new, |tree| tree.branch(index)),
+        txid: tx.compute_txid(),
+        tx: serialize(tx),
+    });
     Report {
         height: tip.height,
         hash: tip.hash,
-        time: block.header.time,
-        txs,
+        header: block.header,
+        txs: txs.collect(),
     }
 }
 
@@ -187,7 +201,7 @@ mod tests {
     use bitcoin::absolute::LockTime;
     use bitcoin::hashes::Hash;
     use bitcoin::transaction::Version;
-    use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+    use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, TxIn, TxOut, Txid, Witness};
 
     use super::*;
 
@@ -267,6 +281,17 @@ mod tests {
         chain.begin_at(BlockHeight(4));
         assert_eq!(chain.position(tip(0, 9)), Position::Follow);
         assert_eq!(chain.next(), Some(BlockHeight(4)));
+    }
+
+    #[test]
+    fn a_block_is_found_by_its_height() {
+        let mut chain = chain(5..=9);
+        assert_eq!(chain.at(BlockHeight(5)), Some(tip(0, 5)));
+        assert_eq!(chain.at(BlockHeight(9)), Some(tip(0, 9)));
+        assert_eq!(chain.at(BlockHeight(4)), None);
+        assert_eq!(chain.at(BlockHeight(10)), None);
+        chain.cut(3);
+        assert_eq!(chain.at(BlockHeight(8)), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod fees;
 mod follow;
 mod http;
 mod locate;
+mod merkle;
 mod rpc;
 mod serve;
 mod session;

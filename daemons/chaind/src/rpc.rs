@@ -224,6 +224,28 @@ impl Rpc {
             .map(drop)
     }
 
+    /// Hands a child and its parent to the network at once, so that the child's fee counts for both. Gives
+    /// the backend's words if it does not take them.
+    pub async fn submit_package(
+        &mut self,
+        parent: &[u8],
+        child: &[u8],
+        any_fee: bool,
+    ) -> Result<Option<String>, RpcError> {
+        #[derive(Deserialize)]
+        struct Package {
+            package_msg: String,
+        }
+        let txs = json!([hex::encode(parent), hex::encode(child)]);
+        let params = match any_fee {
+            true => json!([txs, 0]),
+            false => json!([txs]),
+        };
+        let package: Package = self.call("submitpackage", params).await?;
+        let taken = package.package_msg == "success";
+        Ok((!taken).then(|| words(&package.package_msg)))
+    }
+
     /// The feerate for confirmation within `target` blocks, per 1000 vbytes; None if bitcoind has
     /// no estimate.
     pub async fn estimate_smart_fee(

@@ -17,7 +17,7 @@ use crate::locate::Locator;
 use crate::rpc::Rpc;
 use crate::session::Follower;
 use crate::tip;
-use crate::watch::Change;
+use crate::watch::{Change, Search};
 
 /// lightningd gets the last answers within this time, or not at all.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -115,6 +115,7 @@ async fn run(up: Sender<ToLightningd>, mut down: Receiver<ToChaind>) -> Result<(
         ToChaind::Stop => return Ok(()),
         ToChaind::Located { .. }
         | ToChaind::Watch { .. }
+        | ToChaind::Search { .. }
         | ToChaind::Unwatch { .. }
         | ToChaind::Broadcast { .. } => return Err(ServeError::Start),
     };
@@ -149,17 +150,32 @@ async fn listen(
             ToChaind::Watch { outpoints, scripts } => {
                 let _ = changes.send(Change::Watch { outpoints, scripts });
             }
+            ToChaind::Search {
+                request,
+                outpoints,
+                scripts,
+                since,
+            } => {
+                let _ = changes.send(Change::Search(Search {
+                    request,
+                    outpoints,
+                    scripts,
+                    since,
+                }));
+            }
             ToChaind::Unwatch { outpoints } => {
                 let _ = changes.send(Change::Unwatch { outpoints });
             }
             ToChaind::Broadcast {
                 request,
                 tx,
+                parent,
                 allow_high_fees,
             } => {
                 if let Err(request) = queue.push(Item {
                     request,
                     tx,
+                    parent,
                     allow_high_fees,
                 }) {
                     let _ = refuse.send(request);

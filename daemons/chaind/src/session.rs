@@ -15,7 +15,7 @@ use crate::fees::Fees;
 use crate::follow::{Chain, DEEP, Position, Recent, report};
 use crate::rpc::{ChainInfo, Fetched, Rpc, RpcError, Tip};
 use crate::serve::Common;
-use crate::watch::{Change, Watched};
+use crate::watch::{Change, Search, Watched};
 
 /// Between two tries of a backend that does not answer, and two looks at one that syncs.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -49,6 +49,8 @@ pub struct Follower {
     recent: Recent,
     watched: Watched,
     changes: mpsc::UnboundedReceiver<Change>,
+    /// What is still to be found in older blocks.
+    searches: Vec<Search>,
     /// The first Watch has come.
     following: bool,
     fees: Fees,
@@ -86,6 +88,7 @@ impl Follower {
             recent: Recent::default(),
             watched: Watched::default(),
             changes,
+            searches: Vec::new(),
             following: false,
             fees: Fees::new(),
             told: Told::Nothing,
@@ -194,10 +197,13 @@ impl Follower {
             self.check(&info)?;
             self.take_as_ready(&info);
             match self.chain.position(info.tip()) {
-                Position::CaughtUp if self.syncs(&info) => {
-                    return self.syncing(&info, BlockHeight(info.headers)).await;
+                Position::CaughtUp => {
+                    self.search().await?;
+                    return match self.syncs(&info) {
+                        true => self.syncing(&info, BlockHeight(info.headers)).await,
+                        false => self.synced(&info).await,
+                    };
                 }
-                Position::CaughtUp => return self.synced(&info).await,
                 Position::Behind { ours } => return self.syncing(&info, ours).await,
                 Position::Below { lowest } => {
                     return Err(Trouble::Below {
@@ -316,6 +322,49 @@ impl Follower {
         Ok(())
     }
 
+    /// Reads blocks that were reported before once more, in one go for all who ask.
+    async fn search(&mut self) -> Result<(), Trouble> {
+        let since = self.searches.iter().map(|search| search.since).min();
+        let (Some(since), Some(last)) = (since, self.chain.last()) else {
+            return Ok(());
+        };
+        let mut wanted = Watched::default();
+        for search in self.searches.iter().cloned() {
+            wanted.add(search.outpoints, search.scripts);
+        }
+        if !wanted.is_empty() {
+            for height in since.0..=last.height.0 {
+                self.search_block(BlockHeight(height), &wanted).await?;
+            }
+        }
+        for Search { request, .. } in std::mem::take(&mut self.searches) {
+            self.say(ToLightningd::Searched { request }).await?;
+        }
+        Ok(())
+    }
+
+    async fn search_block(&mut self, height: BlockHeight, wanted: &Watched) -> Result<(), Trouble> {
+        let tip = match self.chain.at(height) {
+            Some(tip) => tip,
+            // Below all that we keep; no reorganization goes there.
+            None => match self.rpc.block_hash(height).await? {
+                Some(hash) => Tip { height, hash },
+                None => return Ok(()),
+            },
+        };
+        let report = match self.recent.get(tip) {
+            Some(block) => report(tip, block, wanted),
+            None => match self.rpc.block(tip.hash).await? {
+                Fetched::Block(block) => report(tip, &block, wanted),
+                Fetched::Pruned => return Err(pruned(height)),
+            },
+        };
+        if !report.txs.is_empty() {
+            self.say(ToLightningd::Rescanned(Box::new(report))).await?;
+        }
+        Ok(())
+    }
+
     async fn ask_fees(&mut self) -> Result<(), Trouble> {
         if let Some(feerates) = self.fees.ask(&mut self.rpc).await? {
             self.say(ToLightningd::Feerates(feerates)).await?;
@@ -341,6 +390,11 @@ impl Follower {
                 for report in self.recent.search(&new) {
                     self.say(ToLightningd::Rescanned(Box::new(report))).await?;
                 }
+            }
+            Change::Search(search) => {
+                self.watched
+                    .add(search.outpoints.clone(), search.scripts.clone());
+                self.searches.push(search);
             }
             Change::Unwatch { outpoints } => self.watched.remove(&outpoints),
         }

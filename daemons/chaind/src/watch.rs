@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bitcoin::{OutPoint, Script, ScriptBuf};
+use wire::BlockHeight;
 
 /// A message of lightningd about what it wants to hear of.
 #[derive(Clone, Debug)]
@@ -11,9 +12,19 @@ pub enum Change {
         outpoints: Vec<OutPoint>,
         scripts: Vec<ScriptBuf>,
     },
+    Search(Search),
     Unwatch {
         outpoints: Vec<OutPoint>,
     },
+}
+
+/// What is to be found in blocks that were reported before.
+#[derive(Clone, Debug)]
+pub struct Search {
+    pub request: u64,
+    pub outpoints: Vec<OutPoint>,
+    pub scripts: Vec<ScriptBuf>,
+    pub since: BlockHeight,
 }
 
 /// Scripts that are paid and outpoints that are spent.

@@ -166,6 +166,124 @@ fn a_watch_that_comes_late_looks_into_the_last_blocks() {
 }
 
 #[test]
+fn a_search_reads_older_blocks_again_and_says_when_it_is_done() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let (to, script) = address(&bitcoind);
+    let mut chaind = Chaind::follow(of(&bitcoind));
+    chaind.blocks_until_synced();
+    let txid: Txid = bitcoind.fund(&to, 2_000_000).unwrap().parse().unwrap();
+    bitcoind.mine(20).unwrap();
+    for _ in 0..20 {
+        assert!(chaind.block().txs.is_empty());
+    }
+    let search = |request, since| ToChaind::Search {
+        request,
+        outpoints: vec![],
+        scripts: vec![script.clone()],
+        since: BlockHeight(since),
+    };
+    chaind.send(search(7, 126));
+    match chaind.next_of_chain() {
+        ToLightningd::Rescanned(block) => {
+            assert_eq!(block.height, BlockHeight(126));
+            let [paid] = &block.txs[..] else {
+                panic!("{block:?}")
+            };
+            assert_eq!(paid.txid, txid);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        chaind.next_of_chain(),
+        ToLightningd::Searched { request: 7 }
+    );
+    // Nothing is there from here on, and nothing is found beyond the end.
+    for (request, since) in [(8, 127), (9, 5000)] {
+        chaind.send(search(request, since));
+        assert_eq!(chaind.next_of_chain(), ToLightningd::Searched { request });
+    }
+    // What is searched is watched, too.
+    let txid = bitcoind.fund(&to, 1_000_000).unwrap();
+    bitcoind.mine(1).unwrap();
+    assert_eq!(chaind.block().txs[0].txid.to_string(), txid);
+}
+
+#[test]
+fn a_report_proves_that_its_transactions_are_in_its_block() {
+    use bitcoin::hashes::{Hash, sha256d};
+    let bitcoind = Bitcoind::start().unwrap();
+    let (to, script) = address(&bitcoind);
+    let mut chaind = Chaind::start(of(&bitcoind));
+    chaind.watch(vec![], vec![script]);
+    chaind.blocks_until_synced();
+    for satoshi in [1_000_000, 2_000_000, 3_000_000, 4_000_000] {
+        bitcoind.fund(&to, satoshi).unwrap();
+    }
+    bitcoind.mine(1).unwrap();
+    let block = chaind.block();
+    assert_eq!(
+        (block.txs.len(), block.header.block_hash()),
+        (4, block.hash)
+    );
+    for tx in &block.txs {
+        let mut hash = tx.txid.to_byte_array();
+        let mut index = tx.index;
+        for sibling in &tx.branch {
+            let pair = match index % 2 {
+                0 => [hash, *sibling].concat(),
+                _ => [*sibling, hash].concat(),
+            };
+            hash = sha256d::Hash::hash(&pair).to_byte_array();
+            index /= 2;
+        }
+        assert_eq!(hash, block.header.merkle_root.to_byte_array());
+    }
+}
+
+#[test]
+fn a_child_takes_its_parent_along() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut chaind = Chaind::follow(of(&bitcoind));
+    let parent = unsent(&bitcoind);
+    let change = (0..parent.output.len())
+        .find(|vout| parent.output[*vout].value.to_sat() != 50_000_000)
+        .unwrap();
+    let output = &parent.output[change];
+    let (to, _) = address(&bitcoind);
+    let amount = (output.value.to_sat() - 10_000) as f64 / 1e8;
+    let txid = parent.compute_txid();
+    let raw = json!([[{"txid": txid, "vout": change}], [{to: amount}]]);
+    let raw = bitcoind.rpc("createrawtransaction", raw).unwrap();
+    let spent = json!([{
+        "txid": txid, "vout": change, "amount": output.value.to_btc(),
+        "scriptPubKey": output.script_pubkey,
+    }]);
+    let signed = bitcoind
+        .rpc("signrawtransactionwithwallet", json!([raw, spent]))
+        .unwrap();
+    let child = hex::decode(signed["hex"].as_str().unwrap()).unwrap();
+    chaind.send(ToChaind::Broadcast {
+        request: 1,
+        tx: child.clone(),
+        parent: Some(bytes(&parent)),
+        allow_high_fees: false,
+    });
+    assert_eq!(chaind.broadcast_error(1), None);
+    assert_eq!(bitcoind.wait_for_mempool(2).unwrap().len(), 2);
+    // Again, and when both are in a block.
+    for _ in 0..2 {
+        chaind.send(ToChaind::Broadcast {
+            request: 2,
+            tx: child.clone(),
+            parent: Some(bytes(&parent)),
+            allow_high_fees: false,
+        });
+        assert_eq!(chaind.broadcast_error(2), None);
+        bitcoind.mine(1).unwrap();
+    }
+}
+
+#[test]
 fn a_reorg_takes_blocks_out_from_the_top_and_goes_on_from_the_fork() {
     let bitcoind = Bitcoind::start().unwrap();
     let mut chaind = Chaind::follow(Start {

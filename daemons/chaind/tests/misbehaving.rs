@@ -437,6 +437,7 @@ fn a_broadcast_without_a_limit_on_fees_says_so_to_the_backend() {
         ipc_messages::lightningd_chaind::ToChaind::Broadcast {
             request,
             tx,
+            parent: None,
             allow_high_fees,
         }
     };
@@ -445,4 +446,27 @@ fn a_broadcast_without_a_limit_on_fees_says_so_to_the_backend() {
     chaind.send(broadcast(2, false));
     let error = chaind.broadcast_error(2).unwrap();
     assert!(error.contains("max-fee-exceeded"), "{error}");
+}
+
+#[test]
+fn a_backend_without_packages_gets_the_parent_and_then_the_child() {
+    let backend = Backend::start(|method, params| match method {
+        "submitpackage" => Reply::Error(-32601, "Method not found"),
+        "sendrawtransaction" => match params[0].as_str() {
+            // A parent that pays too little does not stop its child, which may be known.
+            Some("01") => Reply::Error(-26, "min relay fee not met"),
+            Some("02") => Reply::Error(-25, "bad-txns-inputs-missingorspent"),
+            other => panic!("{other:?}"),
+        },
+        _ => Reply::Well,
+    });
+    let mut chaind = Chaind::follow(start(backend.port));
+    chaind.send(ipc_messages::lightningd_chaind::ToChaind::Broadcast {
+        request: 1,
+        tx: vec![2],
+        parent: Some(vec![1]),
+        allow_high_fees: true,
+    });
+    let error = chaind.broadcast_error(1).unwrap();
+    assert!(error.contains("missingorspent"), "{error}");
 }

@@ -69,6 +69,9 @@ pub enum Seat {
 impl Seat {
     /// `None` where a role that needs a channel has none, or the other way round.
     pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
+        if role == Role::Onchain {
+            return None;
+        }
         let is_chan = role == Role::Chan;
         match channel {
             Some(channel) => is_chan.then_some(Seat::Channel(channel)),
@@ -98,7 +101,7 @@ impl Port {
             Seat::Operator(_) => Port::Operator(conn_within::<HsmOperator>(fd, operator::LIMITS)?),
             Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
             // Seat::new makes none.
-            Seat::Node(Role::Chan) => return Err(Error::Closed),
+            Seat::Node(Role::Chan | Role::Onchain) => return Err(Error::Closed),
         })
     }
 

@@ -9,6 +9,7 @@ mod channeld;
 mod connectd;
 mod every;
 mod hsmd;
+mod onchaind;
 mod payd;
 mod tcp;
 
@@ -104,6 +105,7 @@ impl Policy {
             Role::Hsmd => &hsmd::POLICY,
             Role::Connectd => &connectd::POLICY,
             Role::Channeld => &channeld::POLICY,
+            Role::Onchaind => &onchaind::POLICY,
             Role::Chaind => &chaind::POLICY,
             Role::Payd => &payd::POLICY,
         }

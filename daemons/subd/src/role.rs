@@ -12,6 +12,8 @@ pub enum Role {
     Connectd,
     /// Runs one channel.
     Channeld,
+    /// Resolves one spent channel.
+    Onchaind,
     /// Speaks with the chain backend.
     Chaind,
     /// Finds routes.
@@ -20,10 +22,11 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::Hsmd,
         Role::Connectd,
         Role::Channeld,
+        Role::Onchaind,
         Role::Chaind,
         Role::Payd,
     ];
@@ -39,6 +42,7 @@ impl Role {
             Role::Hsmd => c"hsmd",
             Role::Connectd => c"connectd",
             Role::Channeld => c"channeld",
+            Role::Onchaind => c"onchaind",
             Role::Chaind => c"chaind",
             Role::Payd => c"payd",
         }
@@ -54,6 +58,7 @@ impl Role {
             Role::Channeld => 60_703,
             Role::Chaind => 60_704,
             Role::Payd => 60_705,
+            Role::Onchaind => 60_706,
         }
     }
 }

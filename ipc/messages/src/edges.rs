@@ -1,7 +1,8 @@
 //! The edges as types: which enum goes down, which comes up. Those of hsmd are in hsm-messages.
 
 use crate::{
-    channeld_connectd, lightningd_chaind, lightningd_channeld, lightningd_connectd, lightningd_payd,
+    channeld_connectd, lightningd_chaind, lightningd_channeld, lightningd_connectd,
+    lightningd_onchaind, lightningd_payd,
 };
 
 pub use hsm_messages::edges::*;
@@ -19,6 +20,8 @@ ipc_transport::edges! {
         lightningd_connectd::ToConnectd, lightningd_connectd::ToLightningd;
     LightningdChaind = "lightningd_chaind",
         lightningd_chaind::ToChaind, lightningd_chaind::ToLightningd;
+    LightningdOnchaind = "lightningd_onchaind",
+        lightningd_onchaind::ToOnchaind, lightningd_onchaind::ToLightningd;
     LightningdPayd = "lightningd_payd", lightningd_payd::ToPayd, lightningd_payd::ToLightningd;
     /// Down is connectd to channeld.
     ConnectdChanneld = "connectd_channeld",

@@ -18,6 +18,7 @@ pub mod edges;
 pub mod lightningd_chaind;
 pub mod lightningd_channeld;
 pub mod lightningd_connectd;
+pub mod lightningd_onchaind;
 pub mod lightningd_payd;
 
 pub use hsm_messages as hsm;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bitcoin::block::Header;
 use bitcoin::{BlockHash, OutPoint, ScriptBuf, Txid};
 use serde::{Deserialize, Serialize};
 use wire::{BlockHeight, FeeratePerKw};
@@ -23,14 +24,27 @@ pub enum ToChaind {
         outpoints: Vec<OutPoint>,
         scripts: Vec<ScriptBuf>,
     },
+    /// Effect: these are watched as with Watch, and the blocks from `since` on that were reported are read
+    /// again for them as soon as all blocks that the backend has are: what is found comes as `Rescanned`,
+    /// and then one `Searched` names `request`. A chain that is not followed yet stays so.
+    Search {
+        request: u64,
+        outpoints: Vec<OutPoint>,
+        scripts: Vec<ScriptBuf>,
+        since: BlockHeight,
+    },
     Unwatch {
         outpoints: Vec<OutPoint>,
     },
-    /// Effect: hands a transaction to the backend; `Broadcast` names `request`. Safe to repeat.
+    /// Effect: hands a transaction to the backend, as a package with `parent` where there is one and the
+    /// backend takes packages, else one after the other; `Broadcast` names `request`. Safe to repeat.
     Broadcast {
         request: u64,
         #[serde(with = "serde_bytes")]
         tx: Vec<u8>,
+        /// An unconfirmed transaction that `tx` spends from and pays for.
+        #[serde(with = "serde_bytes")]
+        parent: Option<Vec<u8>>,
         /// Skip the backend's fee limit (`allowhighfees`).
         allow_high_fees: bool,
     },
@@ -115,15 +129,20 @@ pub enum ToLightningd {
     },
     /// A block was connected, with the transactions that concern us. Heights ascend by one.
     Block(Box<Block>),
-    /// A block that was reported before, because a later Watch is about something in it. Only with the
-    /// transactions that this Watch is about, which may have been reported before.
+    /// A block that was reported before, because a later Watch or Search is about something in it. Only with
+    /// the transactions that this one is about, which may have been reported before.
     Rescanned(Box<Block>),
+    /// The Search of this number is done: what it found was reported before this.
+    Searched {
+        request: u64,
+    },
     /// A reorg took out this block; everything above was reported before.
     Disconnected {
         height: BlockHeight,
         hash: BlockHash,
     },
-    /// `error`: the backend's words. "Already known" and "already confirmed" are no errors.
+    /// `error`: the backend's words about the transaction itself, not about its parent. "Already known" and
+    /// "already confirmed" are no errors.
     Broadcast {
         request: u64,
         error: Option<String>,
@@ -136,7 +155,8 @@ pub enum ToLightningd {
 pub struct Block {
     pub height: BlockHeight,
     pub hash: BlockHash,
-    pub time: u32,
+    /// Its SHA-256d is `hash`.
+    pub header: Header,
     pub txs: Vec<BlockTx>,
 }
 
@@ -145,6 +165,8 @@ pub struct Block {
 pub struct BlockTx {
     /// Place in the block.
     pub index: u32,
+    /// Its Merkle branch: the sibling at each level from the transaction up to below the root.
+    pub branch: Vec<[u8; 32]>,
     pub txid: Txid,
     #[serde(with = "serde_bytes")]
     pub tx: Vec<u8>,

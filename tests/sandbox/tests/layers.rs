@@ -101,14 +101,20 @@ fn without_seccomp_a_port_that_was_not_granted_is_out_of_reach() {
         (Attack::Connect { port: backend }, libc::EACCES),
         (Attack::Bind { port: world.other }, libc::EACCES),
     ];
-    for role in [Role::Hsmd, Role::Connectd, Role::Channeld, Role::Payd] {
+    for role in [
+        Role::Hsmd,
+        Role::Connectd,
+        Role::Channeld,
+        Role::Onchaind,
+        Role::Payd,
+    ] {
         assert_refused(&world, role, &reach);
     }
     // With an empty network of its own, it is not there either.
     let unix = Attack::AbstractUnix {
         name: world.abstract_name.clone(),
     };
-    for role in [Role::Hsmd, Role::Channeld, Role::Payd] {
+    for role in [Role::Hsmd, Role::Channeld, Role::Onchaind, Role::Payd] {
         let nobody = [
             (unix.clone(), libc::ECONNREFUSED),
             (Attack::FastOpen { port: backend }, libc::ENETUNREACH),

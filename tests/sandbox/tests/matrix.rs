@@ -9,10 +9,11 @@ use subd::Role;
 use world::{Fate, World};
 
 /// The columns.
-const ROLES: [Role; 5] = [
+const ROLES: [Role; 6] = [
     Role::Hsmd,
     Role::Connectd,
     Role::Channeld,
+    Role::Onchaind,
     Role::Chaind,
     Role::Payd,
 ];
@@ -30,7 +31,7 @@ const EINVAL: Fate = Fate::Refused(libc::EINVAL);
 struct Row {
     name: &'static str,
     attack: Attack,
-    fates: [Fate; 5],
+    fates: [Fate; 6],
     /// Without the sandbox it succeeds for everybody, or for root alone and others get this error.
     control: Control,
 }
@@ -40,7 +41,7 @@ enum Control {
     Root { others: i32 },
 }
 
-fn row(name: &'static str, attack: Attack, fates: [Fate; 5]) -> Row {
+fn row(name: &'static str, attack: Attack, fates: [Fate; 6]) -> Row {
     Row {
         name,
         attack,
@@ -49,7 +50,7 @@ fn row(name: &'static str, attack: Attack, fates: [Fate; 5]) -> Row {
     }
 }
 
-fn only_root(name: &'static str, attack: Attack, fates: [Fate; 5]) -> Row {
+fn only_root(name: &'static str, attack: Attack, fates: [Fate; 6]) -> Row {
     Row {
         control: Control::Root {
             others: libc::EPERM,
@@ -58,16 +59,16 @@ fn only_root(name: &'static str, attack: Attack, fates: [Fate; 5]) -> Row {
     }
 }
 
-const ALL_KILLED: [Fate; 5] = [SIGSYS; 5];
+const ALL_KILLED: [Fate; 6] = [SIGSYS; 6];
 
 /// hsmd alone opens files.
-fn files(hsmd: Fate) -> [Fate; 5] {
-    [hsmd, SIGSYS, SIGSYS, SIGSYS, SIGSYS]
+fn files(hsmd: Fate) -> [Fate; 6] {
+    [hsmd, SIGSYS, SIGSYS, SIGSYS, SIGSYS, SIGSYS]
 }
 
 /// connectd and chaind alone make TCP sockets.
-fn tcp(connectd: Fate, chaind: Fate) -> [Fate; 5] {
-    [SIGSYS, connectd, SIGSYS, chaind, SIGSYS]
+fn tcp(connectd: Fate, chaind: Fate) -> [Fate; 6] {
+    [SIGSYS, connectd, SIGSYS, SIGSYS, chaind, SIGSYS]
 }
 
 fn matrix(world: &World) -> Vec<Row> {
@@ -190,7 +191,7 @@ fn matrix(world: &World) -> Vec<Row> {
         row("perf_event_open", Attack::PerfEvent, ALL_KILLED),
         row("seccomp", Attack::Seccomp, ALL_KILLED),
         row("ioctl of a terminal", Attack::Terminal, ALL_KILLED),
-        row("become dumpable", Attack::BecomeDumpable, [EINVAL; 5]),
+        row("become dumpable", Attack::BecomeDumpable, [EINVAL; 6]),
     ]
 }
 
@@ -241,7 +242,7 @@ fn without_a_sandbox_every_attack_succeeds() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn show(fates: &[Fate; 5]) -> String {
+fn show(fates: &[Fate; 6]) -> String {
     let word = |(role, fate): (Role, &Fate)| match fate {
         Fate::Succeeded => format!("{role}: may"),
         Fate::Refused(error) => format!("{role}: {:?}", nix::errno::Errno::from_raw(*error)),

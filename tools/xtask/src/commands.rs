@@ -9,11 +9,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// The packages whose binaries make up the node, its client and the owner's tool.
-const NODE: [&str; 8] = [
+const NODE: [&str; 9] = [
     "lightningd",
     "hsmd",
     "connectd",
     "channeld",
+    "onchaind",
     "chaind",
     "payd",
     "lightning-cli",

@@ -21,7 +21,7 @@ use crate::paths;
 use crate::run::say;
 
 /// The crates whose types can be in a message, lowest first; ipc-messages itself is last.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "ipc/transport/src",
     "wire/src",
     "protocol/tx/src",
@@ -29,6 +29,7 @@ const CRATES: [&str; 9] = [
     "protocol/invoice/src",
     "protocol/routing/src",
     "protocol/channel/src",
+    "protocol/onchain/src",
     "ipc/messages/hsm/src",
     "ipc/messages/src",
 ];

@@ -22,6 +22,7 @@ mod tests {
             "lightningd_channeld",
             "lightningd_connectd",
             "lightningd_chaind",
+            "lightningd_onchaind",
             "lightningd_payd",
             "connectd_channeld",
             "hsm_ctl",
@@ -31,6 +32,7 @@ mod tests {
             "hsm_gossip",
             "hsm_invoice",
             "hsm_operator",
+            "hsm_onchain",
             "hsm_pay",
             "hsm_rpc",
         ];
@@ -52,6 +54,7 @@ mod tests {
         let ours = |part: &&str| {
             part.starts_with("ipc/messages/hsm/src/")
                 || part.starts_with("protocol/tx/src/signer.rs")
+                || part.starts_with("protocol/tx/src/onchain.rs")
         };
         let parts = SCHEMA_TEXT.split("\n== ").filter(ours);
         let request = |part: &'static str| {

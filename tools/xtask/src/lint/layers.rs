@@ -9,13 +9,14 @@ use serde_json::Value;
 use std::path::Path;
 
 /// The binaries that are processes of their own.
-const DAEMONS: [&str; 6] = [
+const DAEMONS: [&str; 7] = [
     "lightningd",
     "hsmd",
     "connectd",
     "chaind",
     "payd",
     "channeld",
+    "onchaind",
 ];
 /// Who may hold keys: the signer, and the owner's tool for its files while no node runs (docs/adr/0006).
 const KEY_HOLDERS: [&str; 2] = ["hsmd", "hsmtool"];
