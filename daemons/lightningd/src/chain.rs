@@ -4,16 +4,18 @@
 //! A block is recorded after everybody has handled it; whoever handles one twice after a crash
 //! must come to the same result.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bitcoin::consensus::deserialize;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use ipc_messages::lightningd_chaind::{Block, Feerates, Location, ToChaind, ToLightningd};
 use lightningd_db::Batch;
+use lightningd_options::Rescan;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{BlockHeight, ChannelDbid};
 
+use crate::channel::Mail;
 use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
 use crate::store;
@@ -45,6 +47,17 @@ pub enum ChannelNews {
         tx: Transaction,
         height: BlockHeight,
     },
+    /// Another output that is watched for the channel is spent by this.
+    Spent {
+        tx: Transaction,
+        height: BlockHeight,
+    },
+    /// The search of this number is done: what it found was told before this.
+    Searched {
+        search: u64,
+    },
+    /// The backend may have been away, and have lost what is in no block.
+    Synced,
     /// A reorg took out all blocks from this height on.
     Disconnected {
         from: BlockHeight,
@@ -58,14 +71,17 @@ enum Ask {
         outpoint: OutPoint,
         script: ScriptBuf,
     },
+    /// Outputs that follow from the funding output.
+    Search {
+        channel: ChannelDbid,
+        search: u64,
+        outpoints: Vec<OutPoint>,
+        since: BlockHeight,
+    },
     UnwatchChannel {
         channel: ChannelDbid,
     },
-    Broadcast {
-        tx: Transaction,
-        allow_high_fees: bool,
-        done: oneshot::Sender<Result<(), String>>,
-    },
+    Broadcast(Broadcasting),
 }
 
 /// The chain follower's mailbox.
@@ -129,32 +145,103 @@ impl Handle {
         let _ = self.asks.send(Ask::UnwatchChannel { channel });
     }
 
+    /// Watches these outputs for the channel, and tells of spends in the blocks from `since` on that were
+    /// read before; then that the search of this number is done.
+    pub fn search(
+        &self,
+        channel: ChannelDbid,
+        search: u64,
+        outpoints: Vec<OutPoint>,
+        since: BlockHeight,
+    ) {
+        let _ = self.asks.send(Ask::Search {
+            channel,
+            search,
+            outpoints,
+            since,
+        });
+    }
+
     /// # Errors
     /// The backend's words, or that it cannot be reached.
     pub async fn broadcast(&self, tx: Transaction, allow_high_fees: bool) -> Result<(), String> {
+        self.broadcast_with(tx, None, allow_high_fees).await
+    }
+
+    /// As [`Handle::broadcast`], with a parent that is in no block and that the transaction pays for.
+    ///
+    /// # Errors
+    /// The backend's words about the transaction, or that it cannot be reached.
+    pub async fn broadcast_with(
+        &self,
+        tx: Transaction,
+        parent: Option<Transaction>,
+        allow_high_fees: bool,
+    ) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
-        let _ = self.asks.send(Ask::Broadcast {
+        let _ = self.asks.send(Ask::Broadcast(Broadcasting {
             tx,
+            parent,
             allow_high_fees,
             done,
-        });
+        }));
         answer
             .await
             .unwrap_or_else(|_| Err("the chain backend is not reachable".to_owned()))
     }
 }
 
-/// A transaction that chaind has not answered for, whether high fees are allowed, and who waits.
-type Broadcasting = (Transaction, bool, oneshot::Sender<Result<(), String>>);
+/// A transaction that chaind has not answered for, and who waits.
+struct Broadcasting {
+    tx: Transaction,
+    parent: Option<Transaction>,
+    allow_high_fees: bool,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+impl Broadcasting {
+    fn message(&self, request: u64) -> ToChaind {
+        ToChaind::Broadcast {
+            request,
+            tx: bitcoin::consensus::serialize(&self.tx),
+            parent: self.parent.as_ref().map(bitcoin::consensus::serialize),
+            allow_high_fees: self.allow_high_fees,
+        }
+    }
+}
+
+/// A search that chaind has not answered for.
+struct Searching {
+    /// Whose it is, and how it calls it; none for the one at the start.
+    asker: Option<(ChannelDbid, u64)>,
+    outpoints: Vec<OutPoint>,
+    scripts: Vec<ScriptBuf>,
+    since: BlockHeight,
+}
+
+impl Searching {
+    fn message(&self, request: u64) -> ToChaind {
+        ToChaind::Search {
+            request,
+            outpoints: self.outpoints.clone(),
+            scripts: self.scripts.clone(),
+            since: self.since,
+        }
+    }
+}
 
 /// The follower itself.
 struct Follower {
     node: Arc<Node>,
     view: watch::Sender<View>,
     link: chaind::Link,
+    /// Funding outputs.
     channels: HashMap<OutPoint, (ChannelDbid, ScriptBuf)>,
+    /// Outputs of transactions that follow from a spent one.
+    outputs: HashMap<OutPoint, ChannelDbid>,
     scripts: Vec<ScriptBuf>,
-    broadcasts: HashMap<u64, Broadcasting>,
+    broadcasts: BTreeMap<u64, Broadcasting>,
+    searches: BTreeMap<u64, Searching>,
     next_request: u64,
     restarts: Restarts,
     lookups: Lookups,
@@ -168,8 +255,10 @@ pub async fn run(node: Arc<Node>, mailbox: Mailbox, link: chaind::Link) {
         view,
         link,
         channels: HashMap::new(),
+        outputs: HashMap::new(),
         scripts: Vec::new(),
-        broadcasts: HashMap::new(),
+        broadcasts: BTreeMap::new(),
+        searches: BTreeMap::new(),
         next_request: 1,
         restarts: Restarts::default(),
         lookups: Lookups::default(),
@@ -211,10 +300,13 @@ impl Follower {
                 } => {
                     self.channels.insert(outpoint, (channel, script));
                 }
-                other @ (Ask::UnwatchChannel { .. } | Ask::Broadcast { .. }) => later.push(other),
+                other @ (Ask::Search { .. } | Ask::UnwatchChannel { .. } | Ask::Broadcast(_)) => {
+                    later.push(other);
+                }
             }
         }
         self.watch_all().await;
+        self.search_last_blocks().await;
         for ask in later {
             self.ask(ask).await;
         }
@@ -244,24 +336,45 @@ impl Follower {
             }
         };
         self.watch_all().await;
-        let again: Vec<_> = self
-            .broadcasts
-            .iter()
-            .map(|(request, (tx, high, _))| (*request, tx.clone(), *high))
-            .collect();
-        for (request, tx, allow_high_fees) in again {
-            let tx = bitcoin::consensus::serialize(&tx);
-            self.send(ToChaind::Broadcast {
-                request,
-                tx,
-                allow_high_fees,
-            })
-            .await;
+        let searches = self.searches.iter();
+        let mut again: Vec<_> = searches.map(|(n, search)| search.message(*n)).collect();
+        let broadcasts = self.broadcasts.iter();
+        again.extend(broadcasts.map(|(n, broadcast)| broadcast.message(*n)));
+        for message in again {
+            self.send(message).await;
         }
     }
 
+    /// At the start: a block is noted when the channels were told of it, which is before they have
+    /// handled it. What the last ones meant for channels is told again.
+    async fn search_last_blocks(&mut self) {
+        let back = match self.node.options.rescan {
+            Rescan::Blocks(blocks) => blocks,
+            Rescan::From(_) => 0,
+        };
+        let height = self.view.borrow().height;
+        let begin = Searching {
+            asker: None,
+            outpoints: self.channels.keys().copied().collect(),
+            scripts: self.channels.values().map(|(_, s)| s.clone()).collect(),
+            since: BlockHeight(height.0.saturating_sub(back)),
+        };
+        if !begin.outpoints.is_empty() {
+            self.search(begin).await;
+        }
+    }
+
+    async fn search(&mut self, search: Searching) {
+        let request = self.next_request;
+        self.next_request += 1;
+        let message = search.message(request);
+        self.searches.insert(request, search);
+        self.send(message).await;
+    }
+
     async fn watch_all(&mut self) {
-        let outpoints = self.channels.keys().copied().collect();
+        let channels = self.channels.keys().copied();
+        let outpoints = channels.chain(self.outputs.keys().copied()).collect();
         let mut scripts = self.scripts.clone();
         scripts.extend(self.channels.values().map(|(_, script)| script.clone()));
         self.send(ToChaind::Watch { outpoints, scripts }).await;
@@ -289,33 +402,47 @@ impl Follower {
                 })
                 .await;
             }
-            Ask::UnwatchChannel { channel } => {
-                let gone: Vec<_> = self
-                    .channels
-                    .iter()
-                    .filter(|(_, (dbid, _))| *dbid == channel)
-                    .map(|(outpoint, _)| *outpoint)
-                    .collect();
-                self.channels.retain(|_, (dbid, _)| *dbid != channel);
-                self.send(ToChaind::Unwatch { outpoints: gone }).await;
-            }
-            Ask::Broadcast {
-                tx,
-                allow_high_fees,
-                done,
+            Ask::Search {
+                channel,
+                search,
+                outpoints,
+                since,
             } => {
-                let request = self.next_request;
-                self.next_request += 1;
-                let bytes = bitcoin::consensus::serialize(&tx);
-                self.broadcasts.insert(request, (tx, allow_high_fees, done));
-                self.send(ToChaind::Broadcast {
-                    request,
-                    tx: bytes,
-                    allow_high_fees,
+                // A funding output is watched already.
+                let funding = |outpoint: &&OutPoint| self.channels.contains_key(outpoint);
+                let outputs = outpoints.iter().filter(|outpoint| !funding(outpoint));
+                let outputs: Vec<_> = outputs.map(|outpoint| (*outpoint, channel)).collect();
+                self.outputs.extend(outputs);
+                self.search(Searching {
+                    asker: Some((channel, search)),
+                    outpoints,
+                    scripts: Vec::new(),
+                    since,
                 })
                 .await;
             }
+            Ask::UnwatchChannel { channel } => self.unwatch(channel).await,
+            Ask::Broadcast(broadcast) => {
+                let request = self.next_request;
+                self.next_request += 1;
+                let message = broadcast.message(request);
+                self.broadcasts.insert(request, broadcast);
+                self.send(message).await;
+            }
         }
+    }
+
+    async fn unwatch(&mut self, channel: ChannelDbid) {
+        let funding = self.channels.iter().map(|(out, (dbid, _))| (*out, *dbid));
+        let others = self.outputs.iter().map(|(out, dbid)| (*out, *dbid));
+        let all = funding.chain(others);
+        let gone: Vec<_> = all
+            .filter(|(_, dbid)| *dbid == channel)
+            .map(|(outpoint, _)| outpoint)
+            .collect();
+        self.channels.retain(|_, (dbid, _)| *dbid != channel);
+        self.outputs.retain(|_, dbid| *dbid != channel);
+        self.send(ToChaind::Unwatch { outpoints: gone }).await;
     }
 
     /// Never waits for a name: chaind's other messages go on.
@@ -354,24 +481,35 @@ impl Follower {
                     view.backend = None;
                     view.height = height;
                 });
+                let news = ChannelNews::Synced;
+                self.node.channels.tell_all(Mail::Chain(news));
             }
             ToLightningd::Unusable { why } => self.node.stop(Stop::Fatal(why)),
             ToLightningd::Block(block) => self.connect(*block).await,
             ToLightningd::Rescanned(block) => drop(self.apply(&block).await),
+            ToLightningd::Searched { request } => self.searched(request),
             ToLightningd::Disconnected { height, hash } => {
                 tracing::info!("block {height} {hash} was reorganized out");
                 self.disconnect(height).await;
             }
             ToLightningd::Broadcast { request, error } => {
-                if let Some((_, _, done)) = self.broadcasts.remove(&request) {
-                    let _ = done.send(error.map_or(Ok(()), Err));
+                if let Some(broadcast) = self.broadcasts.remove(&request) {
+                    let _ = broadcast.done.send(error.map_or(Ok(()), Err));
                 }
             }
             ToLightningd::Feerates(feerates) => {
                 self.view
                     .send_modify(|view| view.feerates = feerates.clone());
-                self.node.channels.tell_all(crate::channel::Mail::Feerates);
+                self.node.channels.tell_all(Mail::Feerates);
             }
+        }
+    }
+
+    fn searched(&mut self, request: u64) {
+        let search = self.searches.remove(&request);
+        if let Some((channel, search)) = search.and_then(|search| search.asker) {
+            let news = ChannelNews::Searched { search };
+            self.node.channels.tell(channel, Mail::Chain(news));
         }
     }
 
@@ -383,7 +521,7 @@ impl Follower {
         self.view.send_modify(|view| view.height = height);
         self.node
             .channels
-            .tell_all(crate::channel::Mail::Chain(ChannelNews::Height(height)));
+            .tell_all(Mail::Chain(ChannelNews::Height(height)));
         let mut batch = Batch::new();
         store::chain::connect(&mut batch, height, block.hash);
         if let Err(error) = self.node.db.write(batch) {
@@ -414,23 +552,24 @@ impl Follower {
     }
 
     fn tell_channels(&self, height: BlockHeight, tx_index: u32, tx: &Transaction) {
+        let mut told = BTreeSet::new();
         for input in &tx.input {
-            if let Some((channel, _)) = self.channels.get(&input.previous_output) {
-                let news = ChannelNews::FundingSpent {
-                    tx: tx.clone(),
-                    height,
-                };
-                self.node
-                    .channels
-                    .tell(*channel, crate::channel::Mail::Chain(news));
+            let spent = &input.previous_output;
+            let tx = tx.clone();
+            if let Some((channel, _)) = self.channels.get(spent) {
+                let news = ChannelNews::FundingSpent { tx, height };
+                self.node.channels.tell(*channel, Mail::Chain(news));
+            } else if let Some(channel) = self.outputs.get(spent)
+                && told.insert(*channel)
+            {
+                let news = ChannelNews::Spent { tx, height };
+                self.node.channels.tell(*channel, Mail::Chain(news));
             }
         }
         let txid = tx.compute_txid();
         for (channel, _) in self.funded_by(txid, tx) {
             let news = ChannelNews::FundingConfirmed { height, tx_index };
-            self.node
-                .channels
-                .tell(channel, crate::channel::Mail::Chain(news));
+            self.node.channels.tell(channel, Mail::Chain(news));
         }
     }
 
@@ -450,9 +589,7 @@ impl Follower {
     async fn disconnect(&mut self, height: BlockHeight) {
         self.node.wallet.disconnect(height).await;
         let news = ChannelNews::Disconnected { from: height };
-        self.node
-            .channels
-            .tell_all(crate::channel::Mail::Chain(news));
+        self.node.channels.tell_all(Mail::Chain(news));
         self.view
             .send_modify(|view| view.height = BlockHeight(height.0.saturating_sub(1)));
         let mut batch = Batch::new();

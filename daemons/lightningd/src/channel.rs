@@ -6,7 +6,10 @@
 
 mod chain;
 mod close;
+mod contract;
 mod htlcs;
+mod onchain;
+mod onchaind;
 mod open;
 mod process;
 mod view;
@@ -25,16 +28,17 @@ use ipc_messages::lightningd_channeld::{Begin, RemoveHow, ToChanneld, ToLightnin
 use lightningd_db::{Batch, DbError};
 use tokio::sync::{mpsc, oneshot};
 use tx::ledger::{Htlc, HtlcKey};
-use wire::{ChannelDbid, ChannelId, HtlcId, Message, NodeId};
+use wire::{BlockHeight, ChannelDbid, ChannelId, HtlcId, Message, NodeId};
 
 pub use close::{CloseAsk, Closed};
 pub use open::{OpenFailure, OpenJob, Opened};
-pub use view::{ChannelView, OpenView, state_name};
+pub use view::{ChannelView, OpenView, is_spent, state_name};
 
 use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
 use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange};
 use crate::store::now;
+use onchaind::OnChain;
 use process::Link;
 
 /// Everything that can be said to a channel.
@@ -95,6 +99,10 @@ pub struct Channel {
     /// How channeld begins if there is no record yet.
     begin: Option<Begin>,
     claims: Vec<ChannelId>,
+    /// onchaind's side.
+    onchain: OnChain,
+    /// The last block that this task was told.
+    tip: BlockHeight,
     /// Commits under way, in order.
     commits: FuturesOrdered<BoxFuture<'static, (u64, Result<(), DbError>)>>,
     /// Reestablished with the peer.
@@ -128,6 +136,7 @@ impl Channel {
             Stage::Opening(job) => (Stage::Opening(None), job),
             open @ Stage::Open(..) => (open, None),
         };
+        let tip = node.chain.height();
         let channel = Channel {
             node,
             dbid,
@@ -137,6 +146,8 @@ impl Channel {
             link: None,
             begin: Some(begin),
             claims,
+            onchain: OnChain::default(),
+            tip,
             commits: FuturesOrdered::new(),
             active: false,
             deaths: 0,
@@ -154,7 +165,7 @@ impl Channel {
     async fn run(mut self, mut mail: mpsc::UnboundedReceiver<Mail>) {
         let node = self.node.clone();
         self.resume_duties();
-        self.launch().await;
+        self.begin_processes().await;
         while !self.over {
             tokio::select! {
                 biased;
@@ -167,6 +178,7 @@ impl Channel {
                     Ok(said) => self.said(said).await,
                     Err(error) => self.died(&error.to_string()).await,
                 },
+                word = self.onchain.hear() => self.onchain_word(word).await,
                 letter = mail.recv() => match letter {
                     Some(letter) => self.read(letter).await,
                     None => break,
@@ -178,11 +190,26 @@ impl Channel {
             let _ = link.to.flush().await;
             link.process.ended().await;
         }
+        self.onchain.stop().await;
         if self.over {
             node.channels.remove(self.dbid);
         }
         // What is still under way must be durable before the database closes.
         while self.commits.next().await.is_some() {}
+    }
+
+    /// What a channel in this state has: a channeld until its funding output is spent, an onchaind from
+    /// when a transaction of ours is about to spend it.
+    async fn begin_processes(&mut self) {
+        let facts = self.record().map(|record| &record.facts);
+        let spent = facts.is_some_and(|facts| facts.spent_by.is_some());
+        let ending = facts.is_some_and(|facts| facts.closing_tx.is_some());
+        if !spent {
+            self.launch().await;
+        }
+        if spent || ending {
+            self.launch_onchaind().await;
+        }
     }
 
     /// To channeld, if it lives; a dead one is noticed where it is heard.
@@ -203,7 +230,7 @@ impl Channel {
                 htlc,
                 onion,
             } => self.offer(origin, htlc, onion).await,
-            Mail::Remove { id, how } => self.send(ToChanneld::Remove { id, how }).await,
+            Mail::Remove { id, how } => self.remove(id, how).await,
             Mail::Chain(news) => self.chain(news).await,
             Mail::Feerates => self.feerates().await,
             Mail::ConnectdRestarted => self.new_peer_socket().await,
@@ -282,9 +309,9 @@ impl Channel {
     }
 
     fn persist(&mut self, sequence: u64, wait: bool, persist: &Persist) {
-        let facts = self.take_over(persist);
+        let (facts, ended) = self.take_over(persist);
         let mut batch = Batch::new();
-        records::put_persist(&mut batch, &facts, persist);
+        records::put_persist(&mut batch, &facts, persist, &ended);
         if wait {
             let commit = self.node.db.commit(batch);
             self.commits
@@ -292,11 +319,16 @@ impl Channel {
         } else if let Err(error) = self.node.db.write(batch) {
             self.node.database_failed(&error);
         }
+        // What it was told of the channel is old.
+        if self.onchain.is_begun() {
+            self.onchain.begin_anew();
+        }
         self.publish();
     }
 
-    /// Takes the new state into memory; the facts that go with it into the database.
-    fn take_over(&mut self, persist: &Persist) -> Facts {
+    /// Takes the new state into memory; the facts that go with it into the database, and what is known of
+    /// HTLCs that go.
+    fn take_over(&mut self, persist: &Persist) -> (Facts, Vec<(HtlcKey, Htlc)>) {
         if persist.live.dbid != self.dbid || persist.live.peer != self.peer {
             let why = format!(
                 "channeld of channel {} speaks of another channel",
@@ -325,8 +357,9 @@ impl Channel {
                 self.log_change(before, "changed");
             }
         }
+        let mut ended = Vec::new();
         let Stage::Open(record, htlcs) = &mut self.stage else {
-            return Facts::default();
+            return (Facts::default(), ended);
         };
         for (key, change) in &persist.htlcs {
             match change {
@@ -337,7 +370,10 @@ impl Channel {
                     htlcs.insert(*key, new.clone());
                 }
                 None => {
-                    htlcs.remove(key);
+                    let gone = htlcs.remove(key).map(|gone| (*key, gone.htlc));
+                    ended.extend(gone.filter(|(key, htlc)| {
+                        records::is_ever_an_output(&record.live, *key, htlc)
+                    }));
                 }
             }
         }
@@ -345,7 +381,7 @@ impl Channel {
         let facts = &mut record.facts;
         facts.least_ours = Some(facts.least_ours.map_or(ours, |least| least.min(ours)));
         facts.most_ours = Some(facts.most_ours.map_or(ours, |most| most.max(ours)));
-        facts.clone()
+        (facts.clone(), ended)
     }
 
     /// Notes a change of the state's name, if there was one.

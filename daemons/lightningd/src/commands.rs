@@ -15,6 +15,7 @@ mod payments;
 mod peers;
 mod sandbox;
 mod secrets;
+mod standing;
 mod wallet;
 
 use std::future::Future;

@@ -16,7 +16,7 @@ use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, ShortChannelId};
 use crate::channel::Mail;
 use crate::channels::Summary;
 use crate::node::Node;
-use crate::store::forwards::Forward;
+use crate::store::forwards::{End, Forward};
 use crate::store::now;
 
 /// Forwards whose outgoing half was offered since the start and has not ended. What the database has
@@ -200,15 +200,19 @@ fn fee(base: MilliSatoshi, millionths: u32, amount: MilliSatoshi) -> MilliSatosh
     base.saturating_add(MilliSatoshi(u64::try_from(part).unwrap_or(u64::MAX)))
 }
 
-fn how(end: Removal) -> RemoveHow {
+fn how(end: End) -> RemoveHow {
     match end {
-        Removal::Fulfil { preimage } => RemoveHow::Fulfil { preimage },
-        Removal::Fail { reason } => RemoveHow::FailFrom { reason },
+        End::Removed(Removal::Fulfil { preimage }) => RemoveHow::Fulfil { preimage },
+        End::Removed(Removal::Fail { reason }) => RemoveHow::FailFrom { reason },
+        // BOLT 4: the outgoing channel is gone for good.
+        End::TimedOut => RemoveHow::FailHere {
+            failure: Failure::PermanentChannelFailure,
+        },
         // BOLT 4: a malformed onion further on is our own failure message with that code.
-        Removal::Malformed {
+        End::Removed(Removal::Malformed {
             sha256_of_onion,
             failure_code,
-        } => {
+        }) => {
             let failure = Failure::from_malformed(failure_code, sha256_of_onion);
             RemoveHow::FailHere {
                 failure: failure.unwrap_or(Failure::TemporaryNodeFailure),
@@ -217,12 +221,12 @@ fn how(end: Removal) -> RemoveHow {
     }
 }
 
-/// The outgoing half ended.
-pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: Removal) {
+/// The outgoing half ended. How it ended first, counts, unless a preimage shows later.
+pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: End) {
     let key = (channel.0, id.0);
     node.forwards.lock().remove(&(channel, id));
-    match node.db.get::<Forward>(&key) {
-        Ok(Some(forward)) if forward.end.is_none() => {
+    let end = match node.db.get::<Forward>(&key) {
+        Ok(Some(forward)) if forward.end.as_ref().is_none_or(|old| is_better(&end, old)) => {
             let mut batch = Batch::new();
             let done = Forward {
                 end: Some(end.clone()),
@@ -233,12 +237,19 @@ pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: Removal) {
             if let Err(error) = node.db.write(batch) {
                 return node.database_failed(&error);
             }
+            end
         }
-        Ok(Some(_) | None) => {}
+        Ok(Some(forward)) => forward.end.unwrap_or(end),
+        Ok(None) => end,
         Err(error) => return node.database_failed(&error),
-    }
+    };
     node.channels
         .tell(channel, Mail::Remove { id, how: how(end) });
+}
+
+fn is_better(new: &End, old: &End) -> bool {
+    let paid = |end: &End| matches!(end, End::Removed(Removal::Fulfil { .. }));
+    paid(new) && !paid(old)
 }
 
 /// The outgoing channel could not take it: it never left.

@@ -103,6 +103,8 @@ pub enum PartEnd {
     Ended(Removal),
     /// The channel did not take it: nothing left.
     Refused(AddRefusal),
+    /// The channel was closed on chain, and nobody can take it there any more.
+    TimedOut,
 }
 
 type Key = (PaymentHash, u64, u64);
@@ -173,7 +175,7 @@ impl Payments {
             PartEnd::Ended(Removal::Fail { reason }) => PartStatus::Failed {
                 reason: reason.clone(),
             },
-            PartEnd::Ended(Removal::Malformed { .. }) | PartEnd::Refused(_) => {
+            PartEnd::Ended(Removal::Malformed { .. }) | PartEnd::Refused(_) | PartEnd::TimedOut => {
                 PartStatus::Failed { reason: Vec::new() }
             }
         };
@@ -566,6 +568,10 @@ impl Attempts<'_> {
             }
             PartEnd::Refused(why) => {
                 tracing::debug!("our own channel does not take the HTLC: {why}");
+                self.excluded.push(routed.route.first_channel);
+                return Ok(Next::TryAgain(None));
+            }
+            PartEnd::TimedOut => {
                 self.excluded.push(routed.route.first_channel);
                 return Ok(Next::TryAgain(None));
             }

@@ -10,7 +10,7 @@ use ipc_messages::lightningd_connectd::{Resolved, ToConnectd, ToLightningd};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ChannelDbid, ChannelId, Message, NodeId};
 
-use crate::channel::Mail;
+use crate::channel::{Mail, is_spent};
 use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
 use crate::subdaemons::{Restarts, connectd};
@@ -467,6 +467,8 @@ impl Peers {
         let silent = |dbid: ChannelDbid| published.iter().all(|summary| summary.dbid != dbid);
         published
             .iter()
+            // A spent one is attached to nothing any more.
+            .filter(|summary| !is_spent(summary.state))
             .any(|summary| summary.peer == peer && summary.channel_id == Some(channel_id))
             || all
                 .iter()

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod channels;
 pub mod forwards;
 pub mod invoices;
+pub mod onchain;
 pub mod payments;
 pub mod peers;
 pub mod wallet;

@@ -9,10 +9,13 @@ use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Txid, Witness};
 use ipc_messages::hsm::wallet as hsm_wallet;
 use lightningd_db::{Batch, Db, DbError};
 use lightningd_wallet::{
-    BuildError, Change, ChangeTo, Fund, Inputs, KeyKind, KeyRef, Policy, RESERVATION_BLOCKS,
-    Recipient, SPENT_KEPT, Status, UnsignedTx, Utxo, UtxoSet, build_funding, build_withdraw,
+    BuildError, Change, ChangeTo, ClaimNeed, Fund, Inputs, KeyKind, KeyRef, Policy,
+    RESERVATION_BLOCKS, Recipient, SPENT_KEPT, Status, UnsignedTx, Utxo, UtxoSet, build_funding,
+    build_withdraw, coins_for_claim,
 };
+use onchain::action::Coins;
 use tokio::sync::{mpsc, oneshot};
+use tx::claim::{CoinKind, FeeCoin};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
 
 use crate::hsm::HsmError;
@@ -21,6 +24,9 @@ use crate::store;
 
 /// How many requests may wait.
 const QUEUE: usize = 256;
+/// For how many blocks the coins of a claim on chain are kept for it: as long as nobody says that it is
+/// over, a replacement of it may need them.
+const CLAIM_BLOCKS: u32 = 2016;
 /// Coins that hsmd is told of in one request.
 const SEEN_AT_ONCE: usize = 1000;
 
@@ -68,6 +74,12 @@ enum Ask {
     Adopt(NewAddress, Reply<()>),
     Build(Spend, Reply<UnsignedTx>),
     Release(Vec<OutPoint>),
+    ClaimCoins {
+        need: ClaimNeed,
+        given: Vec<OutPoint>,
+        reply: Reply<Option<Coins>>,
+    },
+    FreeClaim(Vec<OutPoint>),
     Sign(Box<UnsignedTx>, Reply<Transaction>),
     Sent(Transaction, Reply<()>),
     Abandon(Txid),
@@ -125,6 +137,25 @@ impl Handle {
     /// Gives up a transaction that was built: its coins are free again.
     pub async fn release(&self, coins: Vec<OutPoint>) {
         let _ = self.0.send(Ask::Release(coins)).await;
+    }
+
+    /// Confirmed coins that pay for a claim on chain, reserved for it; `given` were given to it before.
+    /// `None` if there are not enough.
+    ///
+    /// # Errors
+    /// The node is stopping.
+    pub async fn claim_coins(
+        &self,
+        need: ClaimNeed,
+        given: Vec<OutPoint>,
+    ) -> Result<Option<Coins>, WalletError> {
+        self.ask(|reply| Ask::ClaimCoins { need, given, reply })
+            .await
+    }
+
+    /// The claim needs them no more.
+    pub async fn free_claim(&self, coins: Vec<OutPoint>) {
+        let _ = self.0.send(Ask::FreeClaim(coins)).await;
     }
 
     /// # Errors
@@ -234,7 +265,11 @@ impl Wallet {
             Ask::NewAddress(reply) => drop(reply.send(self.new_address().await)),
             Ask::Adopt(address, reply) => drop(reply.send(self.adopt(&address).await)),
             Ask::Build(spend, reply) => drop(reply.send(self.build(spend).await)),
-            Ask::Release(coins) => self.release(coins),
+            Ask::Release(coins) => self.release(&coins, RESERVATION_BLOCKS),
+            Ask::ClaimCoins { need, given, reply } => {
+                let _ = reply.send(Ok(self.claim_coins(&need, &given)));
+            }
+            Ask::FreeClaim(coins) => self.release(&coins, u32::MAX),
             Ask::Sign(unsigned, reply) => drop(reply.send(self.sign(*unsigned).await)),
             Ask::Sent(tx, reply) => drop(reply.send(self.sent(tx).await)),
             Ask::Abandon(txid) => {
@@ -320,10 +355,42 @@ impl Wallet {
         Ok(built)
     }
 
-    fn release(&mut self, coins: Vec<OutPoint>) {
-        if let Ok((_, changes)) = self.set.unreserve(&coins, RESERVATION_BLOCKS) {
+    /// Each by itself: one that is spent by now keeps no other.
+    fn release(&mut self, coins: &[OutPoint], blocks: u32) {
+        for coin in coins {
+            if let Ok((_, changes)) = self.set.unreserve(&[*coin], blocks) {
+                self.write(changes_batch(&changes));
+            }
+        }
+    }
+
+    fn claim_coins(&mut self, need: &ClaimNeed, given: &[OutPoint]) -> Option<Coins> {
+        let picked = coins_for_claim(&self.set, need, given)?;
+        let mut coins = Vec::with_capacity(picked.coins.len());
+        for coin in &picked.coins {
+            let KeyRef::Wallet { index, kind } = coin.key else {
+                return None;
+            };
+            coins.push(FeeCoin {
+                outpoint: coin.outpoint,
+                value: coin.value,
+                index,
+                kind: match kind {
+                    KeyKind::P2wpkh => CoinKind::P2wpkh,
+                    KeyKind::P2tr => CoinKind::P2tr,
+                },
+            });
+        }
+        let tip = self.set.tip();
+        let unreserved = picked.coins.iter().filter(|c| c.reservation(tip).is_none());
+        let unreserved: Vec<OutPoint> = unreserved.map(|coin| coin.outpoint).collect();
+        if let Ok((_, changes)) = self.set.reserve(&unreserved, CLAIM_BLOCKS, false) {
             self.write(changes_batch(&changes));
         }
+        Some(Coins {
+            coins,
+            fee: picked.fee,
+        })
     }
 
     async fn sign(&mut self, unsigned: UnsignedTx) -> Result<Transaction, WalletError> {

@@ -8,6 +8,8 @@ pub enum Cf {
     Meta,
     Channels,
     Htlcs,
+    EndedHtlcs,
+    Onchain,
     ClosedChannels,
     Peers,
     Invoices,
@@ -24,10 +26,12 @@ pub enum Cf {
 }
 
 impl Cf {
-    pub const ALL: [Cf; 16] = [
+    pub const ALL: [Cf; 18] = [
         Cf::Meta,
         Cf::Channels,
         Cf::Htlcs,
+        Cf::EndedHtlcs,
+        Cf::Onchain,
         Cf::ClosedChannels,
         Cf::Peers,
         Cf::Invoices,
@@ -50,6 +54,8 @@ impl Cf {
             Cf::Meta => "meta",
             Cf::Channels => "channels",
             Cf::Htlcs => "htlcs",
+            Cf::EndedHtlcs => "ended_htlcs",
+            Cf::Onchain => "onchain",
             Cf::ClosedChannels => "closed_channels",
             Cf::Peers => "peers",
             Cf::Invoices => "invoices",
@@ -86,6 +92,7 @@ impl Cf {
             | Cf::Chain
             | Cf::Config
             | Cf::Datastore => 1,
+            Cf::EndedHtlcs | Cf::Onchain => 2,
         }
     }
 
@@ -98,12 +105,14 @@ impl Cf {
             Cf::Meta
             | Cf::Channels
             | Cf::Htlcs
+            | Cf::Onchain
             | Cf::Peers
             | Cf::WalletUtxos
             | Cf::WalletAddresses
             | Cf::Chain
             | Cf::Config => true,
-            Cf::ClosedChannels
+            Cf::EndedHtlcs
+            | Cf::ClosedChannels
             | Cf::Invoices
             | Cf::InvoiceByHash
             | Cf::Payments

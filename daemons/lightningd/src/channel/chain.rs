@@ -3,17 +3,18 @@
 use bitcoin::Transaction;
 use channel::action::Command;
 use channel::state::Phase;
+use ipc_messages::lightningd_onchaind::ToOnchaind;
 use lightningd_db::Batch;
 use tx::ledger::HtlcKey;
 use wire::{BlockHeight, ShortChannelId, Side};
 
-use super::{Channel, Stage};
+use super::{Channel, Stage, onchaind};
 use crate::chain::ChannelNews;
 use crate::feerates;
 use crate::store::channels::{self as records, ChannelRecord};
 
-/// Depth at which a spent channel can no longer come back (BOLT 5).
-const FORGET_DEPTH: u32 = 100;
+/// So deep a funding transaction needs not be watched any more.
+const FUNDING_DEPTH: u32 = 100;
 /// BOLT 2, The funding_signed and channel_ready messages: for so many blocks a peer's funding
 /// transaction is waited for.
 const FUNDING_PATIENCE: u32 = 2016;
@@ -26,6 +27,12 @@ impl Channel {
                 self.confirmed(height, tx_index);
             }
             ChannelNews::FundingSpent { tx, height } => self.spent(&tx, height).await,
+            ChannelNews::Spent { tx, height } => self.confirmed_on_chain(&tx, height).await,
+            ChannelNews::Searched { search } => {
+                self.onchain.searched(search);
+                self.onchain.tell_block(self.tip).await;
+            }
+            ChannelNews::Synced => self.broadcast_again(),
             ChannelNews::Disconnected { from } => self.disconnected(from).await,
         }
     }
@@ -43,13 +50,12 @@ impl Channel {
     }
 
     async fn height(&mut self, height: BlockHeight) {
+        self.tip = height;
+        self.onchain.tell_block(height).await;
         let Some(record) = self.record() else {
             return self.command(Command::Block { height }).await;
         };
-        if let Some((_, spent_at)) = record.facts.spent_by {
-            if depth(height, spent_at) >= FORGET_DEPTH {
-                self.forget();
-            }
+        if record.facts.spent_by.is_some() {
             return;
         }
         if is_given_up(record, height) {
@@ -60,20 +66,29 @@ impl Channel {
         self.command(Command::Block { height }).await;
         if let Some(funded) = funded {
             let depth = depth(height, funded);
-            if depth <= FORGET_DEPTH {
+            if depth <= FUNDING_DEPTH {
                 self.command(Command::FundingDepth { depth, scid }).await;
             }
         }
     }
 
-    /// The funding output is spent: by the mutual close, or by a commitment of one side.
+    /// The funding output is spent: by the mutual close, or by a commitment of one side. May come again.
     async fn spent(&mut self, tx: &Transaction, height: BlockHeight) {
         let txid = tx.compute_txid();
-        tracing::info!("funding output spent by {txid} in block {height}");
+        let Some(record) = self.record() else { return };
+        if record.facts.spent_by != Some((txid, height)) {
+            tracing::info!("funding output spent by {txid} in block {height}");
+        }
+        // Its last word may be a newer commitment of the peer's.
+        self.retire_channeld().await;
         // The peer may have had both signatures of a mutual close before us.
         let Some(record) = self.record() else { return };
         let mutual = tx::commitment::number_of(&record.live.setup, tx).is_none();
+        self.enter_chain_phase();
         self.change_facts("funding spent", |facts| {
+            if facts.spent_by.is_none_or(|(known, _)| known != txid) {
+                facts.spender = None;
+            }
             facts.spent_by = Some((txid, height));
             if !mutual {
                 facts.closer.get_or_insert(Side::Remote);
@@ -82,12 +97,15 @@ impl Channel {
                     .get_or_insert_with(|| "onchain".to_owned());
             }
         });
-        self.command(Command::FundingSpent).await;
         self.let_connection_go();
+        self.launch_onchaind().await;
+        self.confirmed_on_chain(tx, height).await;
         self.closed_on_chain(tx, mutual);
     }
 
     async fn disconnected(&mut self, from: BlockHeight) {
+        self.tip = BlockHeight(from.0.saturating_sub(1)).min(self.tip);
+        self.onchain.tell_disconnected(from).await;
         let Some(record) = self.record() else { return };
         let funding_gone = record
             .facts
@@ -105,8 +123,13 @@ impl Channel {
                 }
                 if spend_gone {
                     facts.spent_by = None;
+                    facts.spender = None;
                 }
             });
+        }
+        if spend_gone {
+            // Nothing can be negotiated any more: if it does not come back by itself, ours goes out.
+            self.unilateral("onchain").await;
         }
         if funding_gone {
             self.command(Command::FundingDepth {
@@ -117,8 +140,8 @@ impl Channel {
         }
     }
 
-    /// Buried: the record moves to the closed channels and the task ends.
-    fn forget(&mut self) {
+    /// Buried: the record moves to the closed channels and the task ends. hsmd forgets after the database.
+    pub(super) async fn forget(&mut self) {
         let Stage::Open(record, htlcs) = &self.stage else {
             return;
         };
@@ -126,13 +149,18 @@ impl Channel {
         let mut batch = Batch::new();
         let keys: Vec<HtlcKey> = htlcs.keys().copied().collect();
         records::close(&mut batch, record, keys.into_iter());
-        self.write(batch);
-        self.node.chain.unwatch_channel(self.dbid);
         self.over = true;
+        if let Err(error) = self.node.db.commit(batch).await {
+            return self.node.database_failed(&error);
+        }
+        self.node.chain.unwatch_channel(self.dbid);
+        self.node.hsm.forget(self.dbid).await;
     }
 
-    /// As opener we set the commitment's feerate (BOLT 2, update_fee).
+    /// As opener we set the commitment's feerate (BOLT 2, update_fee); claims on chain follow them.
     pub(super) async fn feerates(&mut self) {
+        let newest = onchaind::feerates(self.node.chain.view().feerates);
+        self.onchain.tell(ToOnchaind::Feerates(newest)).await;
         let Some(record) = self.record() else { return };
         if !record.live.is_opener() {
             return;

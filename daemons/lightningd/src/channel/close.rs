@@ -92,6 +92,7 @@ impl Channel {
             facts.closing_tx = Some(tx.clone());
         });
         self.broadcast(tx.clone()).await;
+        self.launch_onchaind().await;
         self.answer_closers(&Closed::Mutual(tx));
     }
 
@@ -108,7 +109,7 @@ impl Channel {
     }
 
     /// Broadcasts our newest commitment, once; hsmd signs no further state of this channel.
-    async fn unilateral(&mut self, cause: &str) {
+    pub(super) async fn unilateral(&mut self, cause: &str) {
         let Some(record) = self.record() else { return };
         if record.facts.stale {
             tracing::error!("our commitment is not broadcast: {STALE}");
@@ -138,12 +139,22 @@ impl Channel {
             facts.unilateral = true;
             facts.closing_tx = Some(tx.clone());
         });
+        self.fail_channeld().await;
+        self.broadcast(tx.clone()).await;
+        // It may run already, and not know of ours.
+        self.onchain.begin_anew();
+        self.launch_onchaind().await;
+        self.answer_closers(&Closed::Unilateral(tx));
+    }
+
+    /// The peer is told, now and whenever it connects, and HTLCs are not taken any more.
+    pub(super) async fn fail_channeld(&mut self) {
+        self.active = false;
+        self.publish();
         self.send(ToChanneld::Fail {
             reason: "channel closed unilaterally".to_owned(),
         })
         .await;
-        self.broadcast(tx.clone()).await;
-        self.answer_closers(&Closed::Unilateral(tx));
     }
 
     async fn broadcast(&mut self, tx: Transaction) {

@@ -1,7 +1,7 @@
 //! HTLCs between this channel and the rest of the node.
 
 use channel::action::{AddRefusal, Command, Origin, Removal};
-use ipc_messages::lightningd_channeld::{Hop, RemoveHow};
+use ipc_messages::lightningd_channeld::{Hop, RemoveHow, ToChanneld};
 use lightningd_db::Batch;
 use tx::ledger::Htlc;
 use wire::{HtlcId, Message};
@@ -10,6 +10,7 @@ use super::{Channel, Mail};
 use crate::forwards;
 use crate::invoices::Arrived;
 use crate::payments::PartEnd;
+use crate::store::forwards::End;
 
 /// HTLCs that channeld has not answered for, at most: BOLT 2's limit for one commitment. Their onions
 /// fit into what the edge buffers, so that neither end can block the other by not reading.
@@ -18,6 +19,9 @@ const MAX_OFFERED: usize = 483;
 impl Channel {
     /// Hands an HTLC to channeld; without one it is refused at once.
     pub(super) async fn offer(&mut self, origin: Origin, htlc: Htlc, onion: wire::OnionPacket) {
+        if self.is_on_chain() {
+            return self.add_refused(origin, AddRefusal::ShuttingDown);
+        }
         if self.link.is_none() || !self.active {
             return self.add_refused(origin, AddRefusal::NotConnected);
         }
@@ -32,6 +36,15 @@ impl Channel {
             onion,
         })
         .await;
+    }
+
+    /// How an HTLC that came in ends. On chain only a preimage counts; channeld hears it too while it
+    /// lives, because it may still be heard by the peer.
+    pub(super) async fn remove(&mut self, id: HtlcId, how: RemoveHow) {
+        if self.onchain.is_begun() {
+            self.remove_on_chain(how.clone()).await;
+        }
+        self.send(ToChanneld::Remove { id, how }).await;
     }
 
     /// Nothing left: whoever wanted the HTLC is told.
@@ -110,7 +123,9 @@ impl Channel {
                     .payments
                     .ended(&self.node, payment_hash, groupid, partid, end);
             }
-            Origin::Forward { channel, id } => forwards::ended(&self.node, channel, id, removal),
+            Origin::Forward { channel, id } => {
+                forwards::ended(&self.node, channel, id, End::Removed(removal));
+            }
         }
     }
 

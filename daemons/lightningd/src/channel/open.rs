@@ -10,6 +10,7 @@ use lightningd_wallet::UnsignedTx;
 use tokio::sync::oneshot;
 use wire::{ChannelId, Satoshi};
 
+use super::view::is_spent;
 use super::{Channel, Stage};
 use crate::hsm::HsmError;
 use crate::store::channels::{self as records, ChannelRecord};
@@ -180,7 +181,7 @@ impl Channel {
         let others = self.node.channels.summaries();
         let needed = others
             .iter()
-            .any(|s| s.peer == self.peer && s.dbid != self.dbid && s.state != "ONCHAIN");
+            .any(|s| s.peer == self.peer && s.dbid != self.dbid && !is_spent(s.state));
         self.node.peers.keep(self.peer, needed);
     }
 
@@ -192,15 +193,12 @@ impl Channel {
         self.node
             .chain
             .watch_channel(self.dbid, live.funding.outpoint, script);
-        let unfinished = facts
-            .closing_tx
-            .as_ref()
-            .filter(|_| facts.spent_by.is_none());
+        // A closing transaction is onchaind's.
         let unfunded = facts
             .funding_tx
             .as_ref()
             .filter(|_| facts.funding_height.is_none());
-        for tx in [unfinished, unfunded].into_iter().flatten().cloned() {
+        if let Some(tx) = unfunded.cloned() {
             let chain = self.node.chain.clone();
             tokio::spawn(async move {
                 if let Err(error) = chain.broadcast(tx, true).await {

@@ -81,6 +81,9 @@ impl Channel {
             .peers
             .attach(self.peer, self.claims.clone(), theirs);
         self.link = Some(Link { to, from, process });
+        if self.is_on_chain() {
+            self.fail_channeld().await;
+        }
         Ok(())
     }
 
@@ -91,16 +94,7 @@ impl Channel {
             None => why.to_owned(),
         };
         self.active = false;
-        // What it handed over is the state that its successor goes on from and tells the peer of:
-        // it has to be durable first. Its sequence numbers mean nothing to the successor.
-        while let Some((_, done)) = self.commits.next().await {
-            if let Err(error) = done {
-                self.node.database_failed(&error);
-            }
-        }
-        for origin in std::mem::take(&mut self.offered) {
-            self.add_refused(origin, AddRefusal::NotConnected);
-        }
+        self.give_up_offers().await;
         self.publish();
         if self.node.is_stopping() || self.over {
             return;
@@ -123,7 +117,24 @@ impl Channel {
         self.resume_duties();
     }
 
+    /// channeld is gone. What it handed over is the state that whoever comes after it goes on from and
+    /// tells the peer of: it has to be durable first. Its sequence numbers mean nothing any more. What it
+    /// was to offer and no Persist holds, never left.
+    pub(super) async fn give_up_offers(&mut self) {
+        while let Some((_, done)) = self.commits.next().await {
+            if let Err(error) = done {
+                self.node.database_failed(&error);
+            }
+        }
+        for origin in std::mem::take(&mut self.offered) {
+            self.add_refused(origin, AddRefusal::NotConnected);
+        }
+    }
+
     pub(super) async fn new_peer_socket(&mut self) {
+        if self.link.is_none() {
+            return;
+        }
         let Ok((ours, theirs)) = ipc_transport::pair() else {
             return self
                 .node

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use channel::action::Removal;
 use channel::state::{HtlcRecord, Phase};
 use ipc_messages::lightningd_channeld::Begin;
+use onchain::action::Standing;
 use tx::ledger::{HtlcKey, Ledger};
 use tx::setup::CommitmentFormat;
-use wire::{ChannelId, Message, MilliSatoshi, NodeId, Side};
+use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Side};
 
 use super::{Channel, Stage};
 use crate::channels::Summary;
@@ -25,8 +26,8 @@ pub struct ChannelView {
     /// Until there is a record: the temporary id, and whether we open.
     pub temporary_id: Option<ChannelId>,
     pub opening_by_us: bool,
-    /// A channeld runs for it.
-    pub running: bool,
+    /// The process that runs for it.
+    pub owner: Option<&'static str>,
 }
 
 /// A channel that has a record.
@@ -36,6 +37,10 @@ pub struct OpenView {
     pub htlcs: Vec<(HtlcKey, HtlcRecord)>,
     pub spendable: MilliSatoshi,
     pub receivable: MilliSatoshi,
+    /// Of a channel on chain: what becomes of what.
+    pub standing: Option<Standing>,
+    /// The tip, as the channel was told.
+    pub tip: BlockHeight,
 }
 
 impl Channel {
@@ -46,6 +51,8 @@ impl Channel {
                 spendable: spendable(record, htlcs, Side::Local),
                 receivable: spendable(record, htlcs, Side::Remote),
                 record: (**record).clone(),
+                standing: self.onchain.standing.clone(),
+                tip: self.tip,
                 htlcs: htlcs
                     .iter()
                     .map(|(key, htlc)| (*key, htlc.clone()))
@@ -59,7 +66,10 @@ impl Channel {
             open,
             temporary_id: self.claims.first().copied(),
             opening_by_us: self.job.is_some() || matches!(self.begin, Some(Begin::Open { .. })),
-            running: self.link.is_some(),
+            owner: match &self.link {
+                Some(_) => Some("channeld"),
+                None => self.onchain.is_running().then_some("onchaind"),
+            },
         }
     }
 }
@@ -68,9 +78,13 @@ impl Channel {
 #[must_use]
 pub fn state_name(phase: &Phase, facts: &Facts) -> &'static str {
     if facts.spent_by.is_some() {
-        return "ONCHAIN";
+        return match facts.spender {
+            Some(_) => "ONCHAIN",
+            None => "FUNDING_SPEND_SEEN",
+        };
     }
-    if facts.unilateral || facts.stale {
+    // On chain without a spend: a reorganization took it out.
+    if facts.unilateral || facts.stale || *phase == Phase::Onchain {
         return "AWAITING_UNILATERAL";
     }
     match phase {
@@ -80,8 +94,14 @@ pub fn state_name(phase: &Phase, facts: &Facts) -> &'static str {
         Phase::ShuttingDown { .. } => "CHANNELD_SHUTTING_DOWN",
         Phase::Closing { .. } => "CLOSINGD_SIGEXCHANGE",
         Phase::Closed { .. } => "CLOSINGD_COMPLETE",
-        Phase::Onchain => "FUNDING_SPEND_SEEN",
+        Phase::Onchain => "AWAITING_UNILATERAL",
     }
+}
+
+/// Whether the funding output of a channel in this state is spent in a block.
+#[must_use]
+pub fn is_spent(state: &str) -> bool {
+    matches!(state, "FUNDING_SPEND_SEEN" | "ONCHAIN")
 }
 
 pub(super) fn summary(

@@ -10,6 +10,7 @@ use tx::setup::CommitmentFormat;
 use wire::{ChannelId, Message, MilliSatoshi, NodeId, Satoshi, ShortChannelId, Side};
 
 use super::channels::{channel_type, side};
+use super::standing;
 use super::{Outcome, channel_views};
 use crate::channel::{ChannelView, OpenView, state_name};
 use crate::node::Node;
@@ -53,8 +54,8 @@ fn shown(node: &Node, view: &ChannelView) -> Value {
         Some(open) => open_channel(&mut entry, node, view, open),
         None => opening(&mut entry, view),
     }
-    if view.running {
-        entry.insert("owner".to_owned(), json!("channeld"));
+    if let Some(owner) = view.owner {
+        entry.insert("owner".to_owned(), json!(owner));
     }
     Value::Object(entry)
 }
@@ -145,7 +146,7 @@ fn amounts(node: &Node, view: &ChannelView, open: &OpenView) -> Value {
         "max_accepted_htlcs": setup.local.max_accepted_htlcs,
         "alias": aliases(open),
         "state_changes": facts.history.iter().map(change).collect::<Vec<_>>(),
-        "status": [status(view, open)],
+        "status": status(node, view, open),
         "in_payments_offered": live.remote_next_htlc_id.0,
         "in_payments_fulfilled": live.fulfilled_in.count,
         "in_fulfilled_msat": live.fulfilled_in.amount.0,
@@ -212,8 +213,8 @@ fn updates(node: &Node, open: &OpenView) -> Value {
     updates
 }
 
-/// One line for a person: what the channel waits for.
-fn status(view: &ChannelView, open: &OpenView) -> String {
+/// For a person: what the channel waits for, and on chain what becomes of each output.
+fn status(node: &Node, view: &ChannelView, open: &OpenView) -> Vec<String> {
     let state = state_name(&open.record.live.phase, &open.record.facts);
     let what = match state {
         "CHANNELD_AWAITING_LOCKIN" => "waiting for the funding transaction to be deep enough",
@@ -224,9 +225,15 @@ fn status(view: &ChannelView, open: &OpenView) -> String {
         "CLOSINGD_SIGEXCHANGE" => "closing: negotiating the fee",
         "CLOSINGD_COMPLETE" => "closed: waiting for the closing transaction to be mined",
         "AWAITING_UNILATERAL" => "waiting for a commitment transaction to be mined",
-        _ => "closed on chain: waiting until it is buried 100 deep",
+        "FUNDING_SPEND_SEEN" => "closed on chain: looking at the transaction that did it",
+        _ => "closed on chain",
     };
-    format!("{state}:{what}")
+    let mut lines = vec![format!("{state}:{what}")];
+    if let Some(standing) = &open.standing {
+        let more = standing::lines(standing, open.tip, node.network);
+        lines.extend(more.into_iter().map(|line| format!("{state}:{line}")));
+    }
+    lines
 }
 
 fn change(change: &StateChange) -> Value {

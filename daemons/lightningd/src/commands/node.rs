@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use channel::action::Removal;
 use lightningd_options::{Host, LogLevel};
 use lightningd_rpc::{Args, Context, RpcError};
 use lightningd_wallet::{FeerateEstimates, Purpose};
@@ -16,7 +17,7 @@ use super::{Outcome, addresses, failed};
 use crate::logbook::{Line, MAX_BYTES};
 use crate::node::{Node, Stop};
 use crate::process::VERSION;
-use crate::store::forwards::Forward;
+use crate::store::forwards::{End, Forward};
 
 /// Weights that CLN's estimates are made with: a funding transaction with one P2WPKH input and a
 /// change output, a mutual close with two outputs, a commitment with anchors and both balances,
@@ -116,7 +117,7 @@ fn fees_collected(node: &Node) -> Result<MilliSatoshi, RpcError> {
     let mut sum = MilliSatoshi(0);
     for item in node.db.iter::<Forward>().map_err(failed)? {
         let (_, forward) = item.map_err(failed)?;
-        if let Some(channel::action::Removal::Fulfil { .. }) = forward.end {
+        if let Some(End::Removed(Removal::Fulfil { .. })) = forward.end {
             sum = sum.saturating_add(forward.amount_in.saturating_sub(forward.amount_out));
         }
     }

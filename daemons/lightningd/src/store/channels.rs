@@ -3,10 +3,15 @@
 use bitcoin::Transaction;
 use channel::action::Persist;
 use channel::state::{HtlcRecord, Live, Phase};
-use lightningd_db::{Batch, Cf, Db, DbError, Record};
+use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Record};
+use onchain::action::Spender;
 use serde::{Deserialize, Serialize};
-use tx::ledger::HtlcKey;
-use wire::{BlockHeight, ChannelDbid, MilliSatoshi, ShortChannelId, Side};
+use tx::ledger::{Htlc, HtlcKey};
+use wire::{BlockHeight, ChannelDbid, FeeratePerKw, MilliSatoshi, ShortChannelId, Side};
+
+use super::onchain::OnchainRecord;
+
+mod v1;
 
 /// A channel as it is stored: the core's state and what only the node knows of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +51,8 @@ pub struct Facts {
     pub last_stable: u64,
     /// The peer's newest channel_update, encoded, for route hints.
     pub peer_update: Option<Vec<u8>>,
+    /// Whose transaction spent the funding output, once onchaind has said it.
+    pub spender: Option<Spender>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,8 +66,13 @@ pub struct StateChange {
 
 impl Record for ChannelRecord {
     const CF: Cf = Cf::Channels;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     type Key = u64;
+
+    /// Version 1 did not know of the spender.
+    fn migrate(version: u8, bytes: &[u8]) -> Result<ChannelRecord, NotReadable> {
+        v1::channel(version, bytes)
+    }
 }
 
 /// An HTLC of a channel: key (channel, offerer, id).
@@ -73,14 +85,29 @@ impl Record for HtlcRow {
     type Key = (u64, u8, u64);
 }
 
+/// What of an HTLC that is over stands in old commitments; key (channel, offerer, id).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedHtlc(pub Htlc);
+
+impl Record for EndedHtlc {
+    const CF: Cf = Cf::EndedHtlcs;
+    const VERSION: u8 = 1;
+    type Key = (u64, u8, u64);
+}
+
 /// A channel that is over and forgotten, kept for listclosedchannels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClosedChannel(pub ChannelRecord);
 
 impl Record for ClosedChannel {
     const CF: Cf = Cf::ClosedChannels;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     type Key = u64;
+
+    /// As [`ChannelRecord`].
+    fn migrate(version: u8, bytes: &[u8]) -> Result<ClosedChannel, NotReadable> {
+        v1::channel(version, bytes).map(ClosedChannel)
+    }
 }
 
 fn htlc_key(channel: ChannelDbid, key: HtlcKey) -> (u64, u8, u64) {
@@ -91,9 +118,21 @@ fn htlc_key(channel: ChannelDbid, key: HtlcKey) -> (u64, u8, u64) {
     (channel.0, offerer, key.id.0)
 }
 
-/// Adds to `batch` what the channel core wants written.
-pub fn put_persist(batch: &mut Batch, facts: &Facts, persist: &Persist) {
+/// Whether some commitment of the peer's has an output for this HTLC: at no feerate is it trimmed less.
+#[must_use]
+pub fn is_ever_an_output(live: &Live, key: HtlcKey, htlc: &Htlc) -> bool {
+    let least = FeeratePerKw(0);
+    let (setup, amount) = (&live.setup, htlc.amount);
+    !tx::fees::is_trimmed(setup, Side::Remote, least, key.offerer, amount)
+}
+
+/// Adds to `batch` what the channel core wants written. `ended`: what is known of the HTLCs that go, as
+/// far as old commitments may have them.
+pub fn put_persist(batch: &mut Batch, facts: &Facts, persist: &Persist, ended: &[(HtlcKey, Htlc)]) {
     let dbid = persist.live.dbid;
+    for (key, htlc) in ended {
+        batch.put(&htlc_key(dbid, *key), &EndedHtlc(*htlc));
+    }
     for (key, record) in &persist.htlcs {
         match record {
             Some(record) => batch.put(&htlc_key(dbid, *key), &HtlcRow(record.clone())),
@@ -147,6 +186,29 @@ fn htlcs(db: &Db, dbid: ChannelDbid) -> Result<Vec<(HtlcKey, HtlcRecord)>, DbErr
         .collect())
 }
 
+/// The HTLCs of a channel that are over.
+///
+/// # Errors
+/// As [`all`].
+pub fn ended(db: &Db, dbid: ChannelDbid) -> Result<Vec<(HtlcKey, Htlc)>, DbError> {
+    let rows = db.scan_prefix::<EndedHtlc>(&dbid.0)?.into_iter();
+    Ok(rows
+        .map(|((_, side, id), EndedHtlc(htlc))| (key_of(side, id), htlc))
+        .collect())
+}
+
+/// An HTLC of a channel, over or not.
+///
+/// # Errors
+/// As [`all`].
+pub fn htlc(db: &Db, dbid: ChannelDbid, key: HtlcKey) -> Result<Option<Htlc>, DbError> {
+    let key = htlc_key(dbid, key);
+    if let Some(HtlcRow(record)) = db.get::<HtlcRow>(&key)? {
+        return Ok(Some(record.htlc));
+    }
+    Ok(db.get::<EndedHtlc>(&key)?.map(|EndedHtlc(htlc)| htlc))
+}
+
 fn key_of(side: u8, id: u64) -> HtlcKey {
     let offerer = if side == 0 { Side::Local } else { Side::Remote };
     HtlcKey {
@@ -190,6 +252,8 @@ pub fn close(batch: &mut Batch, record: &ChannelRecord, htlcs: impl Iterator<Ite
     for key in htlcs {
         batch.delete::<HtlcRow>(&htlc_key(dbid, key));
     }
+    batch.delete_prefix::<EndedHtlc>(&dbid.0);
+    batch.delete::<OnchainRecord>(&dbid.0);
     batch.delete::<ChannelRecord>(&dbid.0);
     batch.put(&dbid.0, &ClosedChannel(record.clone()));
 }

@@ -5,7 +5,7 @@
 //! be gone, so a preimage is never lost between the two.
 
 use channel::action::Removal;
-use lightningd_db::{Cf, Record};
+use lightningd_db::{Cf, NotReadable, Record};
 use serde::{Deserialize, Serialize};
 use wire::{ChannelDbid, MilliSatoshi, PaymentHash, ShortChannelId};
 
@@ -22,11 +22,81 @@ pub struct Forward {
     pub received_at: u64,
     pub resolved_at: Option<u64>,
     /// How the outgoing half ended.
-    pub end: Option<Removal>,
+    pub end: Option<End>,
+}
+
+/// How an outgoing half ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// The peer said so, or the chain showed the preimage.
+    Removed(Removal),
+    /// On chain nobody can take it any more.
+    TimedOut,
 }
 
 impl Record for Forward {
     const CF: Cf = Cf::Forwards;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     type Key = (u64, u64);
+
+    /// Version 1 had no ends on chain.
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Forward, NotReadable> {
+        match version {
+            1 => NotReadable::or_decode::<ForwardV1>(bytes).map(Forward::from),
+            other => Err(NotReadable(format!("there was never a version {other}"))),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ForwardV1 {
+    payment_hash: PaymentHash,
+    amount_in: MilliSatoshi,
+    amount_out: MilliSatoshi,
+    scid_out: ShortChannelId,
+    channel_out: ChannelDbid,
+    received_at: u64,
+    resolved_at: Option<u64>,
+    end: Option<Removal>,
+}
+
+impl From<ForwardV1> for Forward {
+    fn from(old: ForwardV1) -> Forward {
+        Forward {
+            payment_hash: old.payment_hash,
+            amount_in: old.amount_in,
+            amount_out: old.amount_out,
+            scid_out: old.scid_out,
+            channel_out: old.channel_out,
+            received_at: old.received_at,
+            resolved_at: old.resolved_at,
+            end: old.end.map(End::Removed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forward_of_the_first_version_keeps_its_preimage() {
+        let preimage = wire::Preimage([7; 32]);
+        let old = ForwardV1 {
+            payment_hash: preimage.payment_hash(),
+            amount_in: MilliSatoshi(2),
+            amount_out: MilliSatoshi(1),
+            scid_out: ShortChannelId(5),
+            channel_out: ChannelDbid(6),
+            received_at: 7,
+            resolved_at: Some(8),
+            end: Some(Removal::Fulfil { preimage }),
+        };
+        let bytes = ipc_transport::codec::encode(&old).unwrap();
+        let forward = Forward::migrate(1, &bytes).unwrap();
+        let fulfilled = End::Removed(Removal::Fulfil { preimage });
+        assert_eq!(forward.end, Some(fulfilled));
+        assert_eq!((forward.resolved_at, forward.channel_out.0), (Some(8), 6));
+        assert!(Forward::migrate(0, &bytes).is_err());
+    }
 }

@@ -13,6 +13,7 @@
 pub mod address;
 pub mod amount;
 pub mod build;
+pub mod claim;
 pub mod error;
 pub mod feerate;
 mod select;
@@ -27,6 +28,7 @@ pub use build::{
     ChangeOutput, ChangeTo, Inputs, Policy, Recipient, UnsignedTx, build_funding, build_withdraw,
     placeholder_funding_script,
 };
+pub use claim::{ClaimCoins, ClaimNeed, coins_for_claim};
 pub use error::BuildError;
 pub use feerate::{FeerateError, FeerateEstimates, FeerateSpec, Purpose};
 pub use set::{Change, Fund, FundStatus, Reservation, SPENT_KEPT, SetError, UtxoSet};
