@@ -22,6 +22,7 @@ pub mod invoice;
 pub mod limits;
 pub mod mark;
 pub mod noise;
+pub mod onchain;
 pub mod operator;
 pub mod pay;
 pub mod rpc;
@@ -50,6 +51,8 @@ pub enum Role {
     Pay,
     /// What users ask by name: lightningd.
     Rpc,
+    /// One spent channel's onchaind.
+    Onchain,
 }
 
 /// A rule was broken: which, and how. Nothing was signed, nothing changed.
