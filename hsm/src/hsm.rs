@@ -461,7 +461,7 @@ impl Hsm {
         self.shared_secrets
     }
 
-    fn derive_channel_keys(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
+    pub(crate) fn derive_channel_keys(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
         if !self.channel_keys.contains_key(&dbid) {
             let keys = self.node.channel(&self.channel(dbid)?.peer, dbid)?;
             self.channel_keys.insert(dbid, keys);

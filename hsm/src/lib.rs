@@ -36,6 +36,7 @@ mod limits;
 pub mod msgs;
 mod node_key;
 pub mod offline;
+mod onchain;
 mod pay;
 mod record;
 mod refused;

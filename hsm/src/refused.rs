@@ -91,6 +91,14 @@ pub enum Rule {
     W6,
     /// A funding takes the funding output, change and a fee.
     W7,
+    /// Claims on chain are built here, of outputs that are ours, to the channel's own address.
+    X1,
+    /// The fee of claims.
+    X2,
+    /// Penalties are of what the peer has revoked.
+    X3,
+    /// The child of an anchor, and its fee.
+    X4,
 }
 
 impl fmt::Display for Rule {
@@ -318,6 +326,30 @@ pub enum Refused {
     LabelTooLong(usize),
     #[error("a text of {0} bytes is too long")]
     TextTooLong(usize),
+    #[error("{0}")]
+    Claim(TxError),
+    #[error("{0} claims in one sweep, where {1} are the most: split it")]
+    TooManyClaims(usize, usize),
+    #[error("parent {0} is not there or no transaction: send the whole transaction that is spent")]
+    NoParent(u16),
+    #[error("our newest commitment has no output for HTLC {0:?}")]
+    NoHtlcOutput(HtlcKey),
+    #[error(
+        "a fee of {fee} where {most} is the most: half of what it is paid for, and never above the \
+         cap that the operator can move: lightning-hsmtool set-limits --max-fee {fee_sat}",
+         fee_sat = fee.0
+    )]
+    ClaimFee {
+        rule: Rule,
+        fee: Satoshi,
+        most: Satoshi,
+    },
+    #[error("the secret of the peer's commitment {0} is not known here: it has not revoked it")]
+    NotPunishable(CommitmentNumber),
+    #[error("the parent is no commitment of this channel")]
+    NotACommitment,
+    #[error("our commitment was not signed for broadcast: ask for ForceClose first")]
+    NotBroadcast,
     #[error("{committed} of {amount} is committed")]
     NotPaid {
         committed: MilliSatoshi,
@@ -456,6 +488,15 @@ impl Refused {
             Refused::LabelTooLong(_) => Rule::R2,
             Refused::TextTooLong(_) => Rule::D2,
             Refused::NotOurPreimage(_) | Refused::NotPaid { .. } => Rule::H4,
+            Refused::Claim(TxError::NoAnchor) | Refused::NotACommitment | Refused::NotBroadcast => {
+                Rule::X4
+            }
+            Refused::Claim(_)
+            | Refused::TooManyClaims(..)
+            | Refused::NoParent(_)
+            | Refused::NoHtlcOutput(_) => Rule::X1,
+            Refused::ClaimFee { rule, .. } => *rule,
+            Refused::NotPunishable(_) => Rule::X3,
         }
     }
 }

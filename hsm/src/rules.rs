@@ -105,6 +105,14 @@ rules! {
         in "hsm/src/spend.rs";
     W7: "What a channel's funding takes from the wallet is the funding output, change of ours and a capped fee.",
         in "hsm/src/spend.rs";
+    X1: "What claims outputs on chain is built here, takes none but those whose script is this channel's for us, and pays the channel's own address.",
+        in "hsm/src/onchain/proof.rs";
+    X2: "The fee of a claim is half of the contract outputs that it takes at most, however many inputs it has, and below the operator's cap.",
+        in "hsm/src/onchain/proof.rs";
+    X3: "A penalty's key is made from a secret that the peer has revealed and that is stored here.",
+        in "hsm/src/onchain/proof.rs";
+    X4: "The child of an anchor has a commitment of this channel as its parent, and its fee is half of what is at stake for us at most, and below the operator's cap.",
+        in "hsm/src/onchain/proof.rs";
 }
 
 impl Rule {

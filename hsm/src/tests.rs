@@ -10,6 +10,7 @@ mod keys;
 mod limits;
 mod line;
 mod msgs;
+mod onchain;
 mod pair;
 mod payments;
 mod rules;

@@ -5,7 +5,7 @@ use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use hsm::{Coin, Hsm, Payment, PreimageHolder, Rule, UnixTime, WalletKey};
-use hsm_messages::{Refused, ctl, gossip, invoice, noise, pay, rpc, wallet};
+use hsm_messages::{Refused, ctl, gossip, invoice, noise, onchain, pay, rpc, wallet};
 use secp256k1::ecdsa::Signature;
 use tx::signer;
 use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId, Satoshi};
@@ -48,6 +48,14 @@ pub fn noise(hsm: &mut Hsm, request: noise::Request) -> noise::Reply {
 pub fn chan(hsm: &mut Hsm, channel: ChannelDbid, request: signer::Request) -> signer::Reply {
     let reply = hsm.chan(channel, request);
     if let signer::Reply::Refused { rule, reason } = &reply {
+        tracing::warn!(%channel, "refused by rule {rule}: {reason}");
+    }
+    reply
+}
+
+pub fn onchain(hsm: &mut Hsm, channel: ChannelDbid, request: onchain::Request) -> onchain::Reply {
+    let reply = hsm.onchain(channel, request);
+    if let onchain::Reply::Refused { rule, reason } = &reply {
         tracing::warn!(%channel, "refused by rule {rule}: {reason}");
     }
     reply

@@ -5,7 +5,9 @@
 
 use hsm::msgs::{Msg, Role};
 use hsm_files::audit::Decision;
-use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet};
+use hsm_messages::{
+    Refused, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, wallet,
+};
 use wire::ChannelDbid;
 
 /// What comes from a role's socket.
@@ -92,6 +94,14 @@ impl Request for chan::Request {
         } else {
             1
         }
+    }
+}
+
+impl Request for onchain::Request {
+    const ROLE: Role = Role::Onchain;
+
+    fn msg(&self) -> Msg {
+        Msg::of_onchain(self)
     }
 }
 
@@ -214,19 +224,26 @@ impl Reply for noise::Reply {
     }
 }
 
-impl Reply for chan::Reply {
-    fn refuse(Refused { rule, reason }: Refused) -> Self {
-        chan::Reply::Refused { rule, reason }
-    }
+/// The same for cores of `protocol`, which do not know [`Refused`].
+macro_rules! refuses_in_words {
+    ($($role:ident)*) => {$(
+        impl Reply for $role::Reply {
+            fn refuse(Refused { rule, reason }: Refused) -> Self {
+                $role::Reply::Refused { rule, reason }
+            }
 
-    fn decision(&self) -> Decision<'_> {
-        if let chan::Reply::Refused { rule, reason } = self {
-            Decision::Refused { rule, reason }
-        } else {
-            Decision::Ok
+            fn decision(&self) -> Decision<'_> {
+                if let $role::Reply::Refused { rule, reason } = self {
+                    Decision::Refused { rule, reason }
+                } else {
+                    Decision::Ok
+                }
+            }
         }
-    }
+    )*};
 }
+
+refuses_in_words! { chan onchain }
 
 impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {

@@ -6,7 +6,7 @@ use hsm::Hsm;
 use hsm_files::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
-    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmRpc, HsmWallet,
+    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc, HsmWallet,
 };
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
@@ -33,6 +33,7 @@ pub const LIMITS: Limits = Limits {
 pub enum Port {
     Noise(LowerConn<HsmNoise>),
     Chan(ChannelDbid, LowerConn<HsmChan>),
+    Onchain(ChannelDbid, LowerConn<HsmOnchain>),
     Wallet(LowerConn<HsmWallet>),
     Gossip(LowerConn<HsmGossip>),
     Invoice(LowerConn<HsmInvoice>),
@@ -47,6 +48,7 @@ macro_rules! on_each {
         match $port {
             Port::Noise($conn) => $do,
             Port::Chan(_, $conn) => $do,
+            Port::Onchain(_, $conn) => $do,
             Port::Wallet($conn) => $do,
             Port::Gossip($conn) => $do,
             Port::Invoice($conn) => $do,
@@ -61,7 +63,7 @@ macro_rules! on_each {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seat {
     Node(Role),
-    Channel(ChannelDbid),
+    Channel(Role, ChannelDbid),
     /// One of the owner's connections, by its number.
     Operator(u64),
 }
@@ -69,13 +71,10 @@ pub enum Seat {
 impl Seat {
     /// `None` where a role that needs a channel has none, or the other way round.
     pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
-        if role == Role::Onchain {
-            return None;
-        }
-        let is_chan = role == Role::Chan;
+        let is_for_one = matches!(role, Role::Chan | Role::Onchain);
         match channel {
-            Some(channel) => is_chan.then_some(Seat::Channel(channel)),
-            None => (!is_chan).then_some(Seat::Node(role)),
+            Some(channel) => is_for_one.then_some(Seat::Channel(role, channel)),
+            None => (!is_for_one).then_some(Seat::Node(role)),
         }
     }
 }
@@ -92,7 +91,10 @@ impl Port {
     /// The other end is closed.
     pub fn new(seat: Seat, fd: OwnedFd) -> Result<Port, Error> {
         Ok(match seat {
-            Seat::Channel(channel) => Port::Chan(channel, conn::<HsmChan>(fd)?),
+            Seat::Channel(Role::Onchain, channel) => {
+                Port::Onchain(channel, conn::<HsmOnchain>(fd)?)
+            }
+            Seat::Channel(_, channel) => Port::Chan(channel, conn::<HsmChan>(fd)?),
             Seat::Node(Role::Noise) => Port::Noise(conn::<HsmNoise>(fd)?),
             Seat::Node(Role::Wallet) => Port::Wallet(conn::<HsmWallet>(fd)?),
             Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
@@ -122,6 +124,12 @@ impl Port {
                 let dbid = *channel;
                 turn(conn, Some(dbid), hsm, notes, |hsm, request| {
                     answer::chan(hsm, dbid, request)
+                })
+            }
+            Port::Onchain(channel, conn) => {
+                let dbid = *channel;
+                turn(conn, Some(dbid), hsm, notes, |hsm, request| {
+                    answer::onchain(hsm, dbid, request)
                 })
             }
             Port::Wallet(conn) => turn(conn, None, hsm, notes, answer::wallet),

@@ -4,6 +4,8 @@
 
 #[path = "attacks/chain.rs"]
 mod chain;
+#[path = "attacks/claims.rs"]
+mod claims;
 #[path = "attacks/commitments.rs"]
 mod commitments;
 #[path = "attacks/forwards.rs"]

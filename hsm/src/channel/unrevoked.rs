@@ -23,7 +23,7 @@ impl Funded {
         self.local.as_ref().map(|local| &local.newest.ledger)
     }
 
-    fn unrevoked(&self) -> impl Iterator<Item = &Ledger> {
+    pub(crate) fn unrevoked(&self) -> impl Iterator<Item = &Ledger> {
         let before = self.remote.as_ref().and_then(Remote::unrevoked_before);
         let newest = self.newest_local().into_iter().chain(self.newest_remote());
         newest.chain(before)

@@ -416,6 +416,18 @@ pub fn join_htlcs(
     Ok(Funded { tx, first_coin })
 }
 
+/// What our signature on input `index` of `tx`, which takes this HTLC's output of our commitment, signs.
+///
+/// # Errors
+/// `Sighash` if there is no such input.
+pub fn htlc_sighash(tx: &Transaction, index: usize, htlc: &HtlcTx) -> Result<Message, TxError> {
+    let value = Amount::from_sat(htlc.amount.0);
+    SighashCache::new(tx)
+        .p2wsh_signature_hash(index, &htlc.redeem_script, value, EcdsaSighashType::All)
+        .map(|hash| Message::from_digest(hash.to_byte_array()))
+        .map_err(|_| TxError::Sighash)
+}
+
 /// A child of `commitment` by our anchor, paid for by coins.
 ///
 /// # Errors
@@ -466,7 +478,7 @@ pub fn anchor_sighash(setup: &Setup, tx: &Transaction) -> Result<Message, TxErro
         .map_err(|_| TxError::Sighash)
 }
 
-/// The output that a signature on an anchor, an HTLC or a coin spends; for the coins' own sighashes.
+/// The output that input 0 of an anchor's child spends; for the sighashes of its coins.
 #[must_use]
 pub fn anchor_output(setup: &Setup) -> TxOut {
     TxOut {
