@@ -35,6 +35,8 @@ pub struct KnownHtlc {
     pub htlc: Htlc,
     /// It is not over: somebody waits for its end.
     pub live: bool,
+    /// It is in our newest commitment: of two with the same script only one may be.
+    pub in_local: bool,
     /// Of an HTLC that we offered for another: when that one can be taken back from us.
     pub incoming_expiry: Option<BlockHeight>,
 }

@@ -1,6 +1,7 @@
 //! The core: hears the chain, claims what is ours, says how HTLCs end.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use bitcoin::{OutPoint, Transaction, Txid};
 use secp256k1::PublicKey;
@@ -40,6 +41,8 @@ pub struct Onchain {
     /// As in the state, decoded.
     confirmed: Vec<(Transaction, BlockHeight)>,
     feerates: Feerates,
+    /// Worked out from the three above; `None` after one of them has changed.
+    tree: Option<Arc<Tree>>,
     /// What the signer said of points; `None`: it has none to give.
     local: BTreeMap<CommitmentNumber, Option<PublicKey>>,
     revoked: BTreeMap<CommitmentNumber, Option<PublicKey>>,
@@ -66,6 +69,7 @@ impl Onchain {
             state,
             confirmed,
             feerates,
+            tree: None,
             local: BTreeMap::new(),
             revoked: BTreeMap::new(),
             jobs: VecDeque::new(),
@@ -124,6 +128,7 @@ impl Onchain {
         } else {
             return;
         }
+        self.tree = None;
         self.ask_points(actions);
         actions.push(Action::Record(Box::new(self.state.clone())));
         // What it has may be spent in the same block.
@@ -151,6 +156,7 @@ impl Onchain {
     }
 
     fn disconnect(&mut self, from: BlockHeight, actions: &mut Vec<Action>) {
+        self.tree = None;
         self.confirmed.retain(|(_, height)| *height < from);
         self.state
             .confirmed
@@ -168,6 +174,7 @@ impl Onchain {
         {
             return;
         }
+        self.tree = None;
         actions.push(Action::Persist(Box::new(self.state.clone())));
         self.advance(actions);
     }
@@ -178,7 +185,10 @@ impl Onchain {
             self.unconfirmed(actions);
         }
         let Some(tree) = self.tree() else {
-            return self.stand(None, actions);
+            if self.confirmed.is_empty() {
+                self.stand(None, actions);
+            }
+            return;
         };
         self.watch(&tree, actions);
         self.tell_htlcs(&tree, actions);
@@ -187,9 +197,13 @@ impl Onchain {
     }
 
     /// What the chain shows; `None` while nothing spends the funding output, or a point is asked for.
-    fn tree(&self) -> Option<Tree> {
-        let (first, _) = self.confirmed.first()?;
-        self.tree_of(&self.confirmed, self.points(first)?)
+    fn tree(&mut self) -> Option<Arc<Tree>> {
+        if self.tree.is_none() {
+            let (first, _) = self.confirmed.first()?;
+            let tree = self.tree_of(&self.confirmed, self.points(first)?)?;
+            self.tree = Some(Arc::new(tree));
+        }
+        self.tree.clone()
     }
 
     fn tree_of(&self, confirmed: &[(Transaction, BlockHeight)], points: Points) -> Option<Tree> {
@@ -266,6 +280,7 @@ impl Onchain {
             Job::RevokedPoint(n) => drop(self.revoked.insert(n, point)),
             Job::Claim(claim) => return self.signed(claim, reply, actions),
         }
+        self.tree = None;
         self.advance(actions);
     }
 

@@ -256,7 +256,7 @@ struct Recognizer<'a> {
     to_local: Option<bitcoin::ScriptBuf>,
     to_remote: bitcoin::ScriptBuf,
     anchor: bitcoin::ScriptBuf,
-    /// By script and value, those that are not over first, by expiry (BOLT 3, Transaction Output Ordering).
+    /// By script and value, those that belong there first, by expiry (BOLT 3, Transaction Output Ordering).
     htlcs: Vec<(bitcoin::ScriptBuf, Satoshi, KnownHtlc)>,
 }
 
@@ -268,7 +268,10 @@ impl<'a> Recognizer<'a> {
         let other = owner.map_or(Side::Local, Side::other);
         let payment = setup.party(other).basepoints.payment;
         let mut htlcs = commitment.map_or_else(Vec::new, |c| htlc_scripts(facts, c));
-        htlcs.sort_by_key(|(_, _, htlc)| (!htlc.live, htlc.htlc.cltv_expiry));
+        let ours = owner == Some(Side::Local);
+        htlcs.sort_by_key(|(_, _, known)| {
+            (ours && !known.in_local, !known.live, known.htlc.cltv_expiry)
+        });
         Recognizer {
             facts,
             owner,

@@ -20,6 +20,8 @@ pub const PASSWORD: &str = "bulkhead-regtest";
 const RPCAUTH: &str = "bulkhead:0123456789abcdef0123456789abcdef\
                        $fb8b2d171e48e4edab4a63f5041708dc7dee06557d04a47f3167e5553a7219df";
 const WALLET: &str = "miner";
+/// Most blocks in one call.
+const PORTION: usize = 100;
 /// A coinbase can be spent when it is 100 deep. A wallet may set nLockTime to as many as 100 blocks ago,
 /// and Knots relays no transaction with an nLockTime of 21.
 pub const FIRST_BLOCKS: u32 = 125;
@@ -125,8 +127,16 @@ impl Bitcoind {
     /// Those of the calls.
     pub fn mine(&self, blocks: u32) -> Result<Vec<String>> {
         let address = self.rpc("getnewaddress", json!([]))?;
-        let hashes = self.rpc("generatetoaddress", json!([blocks, address]))?;
-        serde_json::from_value(hashes).context("generatetoaddress gives block hashes")
+        let mut hashes = Vec::new();
+        // In portions, each of which is done long before the call would be given up.
+        for first in (0..blocks).step_by(PORTION) {
+            let count = (blocks - first).min(PORTION as u32);
+            let mined = self.rpc("generatetoaddress", json!([count, address]))?;
+            let mined: Vec<String> =
+                serde_json::from_value(mined).context("generatetoaddress gives block hashes")?;
+            hashes.extend(mined);
+        }
+        Ok(hashes)
     }
 
     /// The height of the tip.

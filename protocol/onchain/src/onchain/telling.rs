@@ -40,9 +40,14 @@ impl Onchain {
             // BOLT 5: one without an output is over with the commitment's reasonable depth.
             (_, None) => self.is_reasonable(tree.height),
             // BOLT 5: otherwise when what took its output has that depth.
-            (_, Some(output)) => output
-                .spent
-                .is_some_and(|spent| self.is_reasonable(spent.height)),
+            (_, Some(output)) => match output.spent {
+                Some(spent) => self.is_reasonable(spent.height),
+                // Worth less than its fee to either side: it stays where it is.
+                None => {
+                    self.fate(tree, output) == Fate::Uneconomic
+                        && self.is_reasonable(BlockHeight(known.htlc.cltv_expiry.0))
+                }
+            },
         };
         failed.then_some(HtlcEnd::Failed)
     }
@@ -114,11 +119,14 @@ impl Onchain {
         if let Some(spent) = output.spent {
             return Some(buried(spent.height));
         }
-        match (self.fate(tree, output), tree.spender) {
+        if output.plan == Plan::Leave {
+            return Some(buried(output.height));
+        }
+        match self.fate(tree, output) {
             // A preimage may be learned, and the peer may be late.
-            (Fate::NeedsPreimage { until }, _) => Some(buried(until.max(output.height))),
-            (Fate::Left | Fate::Uneconomic, _) => Some(buried(output.height)),
-            (Fate::Waits { .. } | Fate::Claimed { .. } | Fate::Spent { .. }, _) => None,
+            Fate::NeedsPreimage { until } => Some(buried(until.max(output.height))),
+            Fate::Left | Fate::Uneconomic => Some(buried(output.height)),
+            Fate::Waits { .. } | Fate::Claimed { .. } | Fate::Spent { .. } => None,
         }
     }
 
