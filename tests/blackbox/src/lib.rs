@@ -13,6 +13,7 @@ mod http;
 pub mod kill;
 pub mod network;
 pub mod node;
+pub mod onchain;
 pub mod payments;
 pub mod ports;
 pub mod process;

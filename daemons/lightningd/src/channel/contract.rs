@@ -41,6 +41,7 @@ pub fn facts(
             key: *key,
             htlc: htlc.htlc,
             live: true,
+            in_local: htlc.state.in_local(),
             incoming_expiry: incoming_expiry(db, htlc)?,
         });
     }
@@ -49,6 +50,7 @@ pub fn facts(
         key,
         htlc,
         live: false,
+        in_local: false,
         incoming_expiry: None,
     }));
     Ok(Facts {

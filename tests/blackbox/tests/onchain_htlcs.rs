@@ -1,0 +1,206 @@
+//! HTLCs of a channel that is closed by one side's commitment: timed out, or claimed with a preimage, and
+//! whoever paid hears how it ended. Alice pays Carol through Bob; who is frozen, answers nothing.
+
+use blackbox::node::settled;
+use blackbox::onchain::Paying;
+use blackbox::{Network, Node, until};
+use serde_json::json;
+
+const CHANNEL: u64 = 1_000_000;
+const PAYMENT: u64 = 100_000;
+/// More than all fees at the lowest feerate.
+const FEES: u64 = 20_000;
+
+struct Pending {
+    network: Network,
+    hash: String,
+    ids: [String; 3],
+    paying: Paying,
+}
+
+impl Pending {
+    fn nodes(&self) -> [&Node; 3] {
+        let [alice, bob, carol] = &self.network.nodes[..] else {
+            panic!("three nodes")
+        };
+        [alice, bob, carol]
+    }
+
+    fn attempt_is(&self, wanted: &str) -> anyhow::Result<Option<()>> {
+        let status = self.network.nodes[0].attempt(&self.hash)?;
+        Ok((status == wanted).then_some(()))
+    }
+}
+
+/// An HTLC of Alice's is with Bob, who has offered it to Carol, who does not answer.
+fn pending() -> Pending {
+    let network = Network::start(&["alice", "bob", "carol"]).unwrap();
+    network.open(0, 1, CHANNEL, CHANNEL * 500).unwrap();
+    network.open(1, 2, CHANNEL, CHANNEL * 500).unwrap();
+    network.sync().unwrap();
+    let [alice, bob, carol] = &network.nodes[..] else {
+        panic!("three nodes")
+    };
+    let ids = [alice, bob, carol].map(|node| node.id().unwrap());
+    let hint = carol.channels_with(&ids[1]).unwrap()[0]
+        .short_channel_id
+        .clone()
+        .unwrap();
+    let invoice = carol
+        .rpc(
+            "invoice",
+            json!({
+                "amount_msat": PAYMENT * 1000, "label": "held", "description": "held",
+                "exposeprivatechannels": [hint],
+            }),
+        )
+        .unwrap();
+    carol.freeze();
+    let paying = alice.begin_to_pay(invoice["bolt11"].as_str().unwrap());
+    until("bob has offered it to carol", || {
+        let offered = bob.channels_with(&ids[2])?[0].htlcs == 1;
+        let here = bob.channels_with(&ids[0])?[0].htlcs == 1;
+        Ok((offered && here).then_some(()))
+    })
+    .unwrap();
+    Pending {
+        hash: invoice["payment_hash"].as_str().unwrap().to_owned(),
+        ids,
+        paying,
+        network,
+    }
+}
+
+#[test]
+fn an_htlc_that_the_next_peer_never_settles_is_failed_upstream_in_time() {
+    let pending = pending();
+    let [alice, bob, _] = pending.nodes();
+    let closed = || {
+        let state = bob.state_with(&pending.ids[2])?;
+        Ok((state.as_deref() == Some("AWAITING_UNILATERAL")).then_some(()))
+    };
+    pending
+        .network
+        .mine_until("bob closes with carol", 40, &[alice, bob], closed)
+        .unwrap();
+    pending
+        .network
+        .mine_until("alice hears that it failed", 10, &[alice, bob], || {
+            pending.attempt_is("failed")
+        })
+        .unwrap();
+    // Alice's own channel was not needed for it.
+    let (ours, _) = settled(alice, bob).unwrap();
+    assert_eq!(ours.to_us_msat, CHANNEL * 500);
+    assert!(pending.paying.join().unwrap().is_err());
+}
+
+#[test]
+fn an_htlc_of_ours_is_taken_back_on_chain_after_its_expiry() {
+    let mut pending = pending();
+    let before = pending.network.nodes[0].coins().unwrap();
+    pending.network.nodes[1].kill_all().unwrap();
+    let [alice, _, _] = pending.nodes();
+    let closed = || {
+        let state = alice.state_with(&pending.ids[1])?;
+        Ok((state.as_deref() == Some("AWAITING_UNILATERAL")).then_some(()))
+    };
+    pending
+        .network
+        .mine_until("alice closes with bob", 60, &[alice], closed)
+        .unwrap();
+    let kill = || {
+        let all = alice.processes_in_role("onchaind");
+        all.iter().for_each(blackbox::Process::kill9);
+    };
+    pending
+        .network
+        .mine_until("the payment failed", 20, &[alice], || {
+            let failed = pending.attempt_is("failed")?;
+            if failed.is_none() {
+                kill();
+            }
+            Ok(failed)
+        })
+        .unwrap();
+    let all = before + CHANNEL / 2;
+    pending
+        .network
+        .mine_until("alice has all back", 30, &[alice], || {
+            Ok((alice.coins()? + FEES >= all).then_some(()))
+        })
+        .unwrap();
+    assert!(alice.coins().unwrap() <= all);
+}
+
+#[test]
+fn a_preimage_that_is_learned_late_claims_the_htlc_on_chain_and_proves_the_payment() {
+    let pending = pending();
+    let [alice, bob, carol] = pending.nodes();
+    // Bob pays for the HTLC transaction.
+    bob.fund(&pending.network.bitcoind, 500_000).unwrap();
+    alice
+        .wait_for_height(pending.network.bitcoind.height().unwrap())
+        .unwrap();
+    alice.freeze();
+    let before = bob.coins().unwrap();
+    bob.close_unilaterally(&pending.ids[0]).unwrap();
+    pending.network.bitcoind.wait_for_mempool(1).unwrap();
+    pending.network.bitcoind.mine(1).unwrap();
+    bob.wait_for_state(&pending.ids[0], "ONCHAIN").unwrap();
+    let status = bob.status_with(&pending.ids[0]).unwrap().join("\n");
+    assert!(
+        status.contains("unless its preimage is learned"),
+        "{status}"
+    );
+    carol.thaw();
+    bob.wait_for("carol has settled", |bob| {
+        let htlcs = bob.channels_with(&pending.ids[2])?[0].htlcs;
+        Ok((htlcs == 0).then_some(()))
+    })
+    .unwrap();
+    pending.network.bitcoind.wait_for_mempool(1).unwrap();
+    alice.thaw();
+    pending
+        .network
+        .mine_until("alice sees the preimage", 6, &[alice, bob], || {
+            pending.attempt_is("complete")
+        })
+        .unwrap();
+    // His half, and what Alice paid.
+    let all = before + CHANNEL / 2 + PAYMENT;
+    pending
+        .network
+        .mine_until("bob has all of it", 30, &[alice, bob], || {
+            Ok((bob.coins()? + FEES >= all).then_some(()))
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_preimage_claims_the_htlc_from_the_peers_commitment_too() {
+    let pending = pending();
+    let [alice, bob, carol] = pending.nodes();
+    let before = bob.coins().unwrap();
+    bob.freeze();
+    alice.close_unilaterally(&pending.ids[1]).unwrap();
+    pending.network.bitcoind.wait_for_mempool(1).unwrap();
+    pending.network.bitcoind.mine(1).unwrap();
+    alice.wait_for_state(&pending.ids[1], "ONCHAIN").unwrap();
+    bob.thaw();
+    bob.wait_for_state(&pending.ids[0], "ONCHAIN").unwrap();
+    carol.thaw();
+    pending
+        .network
+        .mine_until("alice sees the preimage", 8, &[alice, bob], || {
+            pending.attempt_is("complete")
+        })
+        .unwrap();
+    let all = before + CHANNEL / 2 + PAYMENT;
+    pending
+        .network
+        .mine_until("bob has all of it", 30, &[alice, bob], || {
+            Ok((bob.coins()? + FEES >= all).then_some(()))
+        })
+        .unwrap();
+}
