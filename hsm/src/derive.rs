@@ -1,6 +1,8 @@
 //! Keys from the seed, exactly as Core Lightning derives them, so that its seeds give the same node
 //! id, the same coins and the same channels (hsmd/libhsmd.c, common/derive_basepoints.c).
 
+mod claims;
+
 use secp256k1::ecdsa::Signature;
 use secp256k1::{PublicKey, SecretKey};
 use tx::error::{KeyError, TxError};

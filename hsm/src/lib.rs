@@ -36,6 +36,7 @@ mod limits;
 pub mod msgs;
 mod node_key;
 pub mod offline;
+mod onchain;
 mod pay;
 mod record;
 mod refused;
@@ -48,6 +49,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod tip;
 mod user;
 mod velocity;
 mod wallet;

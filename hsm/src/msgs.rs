@@ -4,10 +4,10 @@
 //! This table is what hsmd's dispatcher obeys (D4): it answers nothing that has no row here, nothing on
 //! a socket of another role, and nothing in another phase. docs/hsm-boundary.md is written from it.
 //!
-//! A new message: a row here, under its role; and an arm in hsmd's `listed.rs` (for CHAN in
-//! [`Msg::of_chan`]), without which neither compiles. Then `cargo xtask docs` writes the page anew.
+//! A new message: a row here, under its role; and an arm in hsmd's `listed.rs` (for CHAN and
+//! ONCHAIN in [`Msg::of_chan`] and [`Msg::of_onchain`]), without which neither compiles. Then `cargo xtask docs` writes the page anew.
 
-use tx::signer;
+use tx::{onchain, signer};
 use wire::ChannelDbid;
 
 use crate::Hsm;
@@ -28,11 +28,13 @@ pub enum Role {
     Rpc,
     Operator,
     Pay,
+    Onchain,
+    Tip,
 }
 
 impl Role {
     /// As hsmd's page has them.
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 11] = [
         Role::Ctl,
         Role::Noise,
         Role::Chan,
@@ -42,6 +44,8 @@ impl Role {
         Role::Rpc,
         Role::Operator,
         Role::Pay,
+        Role::Onchain,
+        Role::Tip,
     ];
 
     #[must_use]
@@ -56,6 +60,8 @@ impl Role {
             Role::Rpc => "RPC",
             Role::Operator => "OPERATOR",
             Role::Pay => "PAY",
+            Role::Onchain => "ONCHAIN",
+            Role::Tip => "TIP",
         }
     }
 
@@ -74,6 +80,8 @@ impl Role {
             Role::Rpc => "lightningd: what its users ask by name",
             Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
             Role::Pay => "lightningd: what may be paid",
+            Role::Tip => "lightningd: what is on chain, with proofs",
+            Role::Onchain => "a spent channel's onchaind; the socket names the channel",
         }
     }
 }
@@ -238,6 +246,26 @@ msgs! {
         ApproveBolt11 "ApproveBolt11" -> "done", Open,
             key "", rules [A1, A2, I1], journal "hash, payee, limit, what is charged (written; on disk with the HTLC that follows)";
     }
+    Onchain {
+        LocalPoint "LocalPoint" -> "our point", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+            key "revocation seed", rules [C5], journal "";
+        RevokedPoint "RevokedPoint" -> "the peer's point", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+            key "", rules [X3], journal "";
+        Sweep "Sweep" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+            key "delayed, payment, htlc, revocation", rules [C5, X1, X2, X3], journal "";
+        HtlcTxs "HtlcTxs" -> "the transaction, signed", Phases(&[Onchain, Stale]),
+            key "htlc, wallet", rules [W3, X1, X2], journal "coins";
+        Anchor "Anchor" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+            key "funding, wallet", rules [W3, X1, X4], journal "coins";
+    }
+    Tip {
+        Tip "Tip" -> "the newest block that is known", Open,
+            key "", rules [], journal "";
+        Headers "Headers" -> "the newest block", Open,
+            key "", rules [T1], journal "headers (written; on disk with the next record that is waited for)";
+        Spend "Spend" -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+            key "revocation seed", rules [T1], journal "what is spent (written; on disk with the next record that is waited for)";
+    }
 }
 
 impl Msg {
@@ -256,6 +284,18 @@ impl Msg {
             signer::Request::SignClose { .. } => Msg::SignClose,
             signer::Request::CompleteClose { .. } => Msg::CompleteClose,
             signer::Request::EcdhBatch { .. } => Msg::EcdhBatch,
+        }
+    }
+
+    /// The row of a spent channel's request.
+    #[must_use]
+    pub fn of_onchain(request: &onchain::Request) -> Msg {
+        match request {
+            onchain::Request::LocalPoint { .. } => Msg::LocalPoint,
+            onchain::Request::RevokedPoint { .. } => Msg::RevokedPoint,
+            onchain::Request::Sweep { .. } => Msg::Sweep,
+            onchain::Request::HtlcTxs { .. } => Msg::HtlcTxs,
+            onchain::Request::Anchor { .. } => Msg::Anchor,
         }
     }
 

@@ -67,7 +67,8 @@ impl Hsm {
         coins: &[Coin],
     ) -> Result<Vec<Witness>, Refused> {
         let fee = check_amounts(tx, coins)?;
-        let inputs = self.check_coins(tx, coins)?;
+        let outpoints = tx.input.iter().map(|input| input.previous_output);
+        let inputs = self.check_coins(outpoints.zip(coins))?;
         let fundings = self.check_fundings(tx)?;
         let outputs = self.outputs(tx, &fundings)?;
         check_fee(&self.state.spending.limits, tx, coins, fee)?;
@@ -94,15 +95,12 @@ impl Hsm {
     }
 
     /// W3, and that the keys were handed out.
-    fn check_coins(
+    pub(crate) fn check_coins<'a>(
         &self,
-        tx: &Transaction,
-        coins: &[Coin],
+        coins: impl Iterator<Item = (OutPoint, &'a Coin)>,
     ) -> Result<Vec<(OutPoint, Satoshi)>, Refused> {
-        let mut seen = HashSet::with_capacity(coins.len());
-        let mut inputs = Vec::with_capacity(coins.len());
-        for (input, coin) in tx.input.iter().zip(coins) {
-            let outpoint = input.previous_output;
+        let (mut seen, mut inputs) = (HashSet::new(), Vec::new());
+        for (outpoint, coin) in coins {
             if !seen.insert(outpoint) {
                 return Err(Refused::CoinTwice(outpoint));
             }

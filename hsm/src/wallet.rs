@@ -15,6 +15,7 @@ use bitcoin::{
     Amount, CompressedPublicKey, NetworkKind, Script, ScriptBuf, Transaction, TxOut, Witness,
 };
 use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
+pub use tx::claim::CoinKind as AddressKind;
 use tx::error::{KeyError, TxError};
 use wire::Satoshi;
 
@@ -40,12 +41,6 @@ pub struct Address {
 pub struct WalletKey {
     pub index: u32,
     pub kind: AddressKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressKind {
-    P2wpkh,
-    P2tr,
 }
 
 /// What an input spends.
@@ -123,7 +118,17 @@ impl Wallet {
 
     /// Signs all inputs of `tx`, which spend `coins` in this order.
     pub(crate) fn sign(&self, tx: &Transaction, coins: &[Coin]) -> Result<Vec<Witness>, Refused> {
-        let mut spent = Vec::with_capacity(coins.len());
+        self.sign_after(tx, Vec::new(), coins)
+    }
+
+    /// The same for inputs that stand behind those that spend `others`.
+    pub(crate) fn sign_after(
+        &self,
+        tx: &Transaction,
+        others: Vec<TxOut>,
+        coins: &[Coin],
+    ) -> Result<Vec<Witness>, Refused> {
+        let (first, mut spent) = (others.len(), others);
         for coin in coins {
             let address = self.address(coin.key.index)?;
             let script_pubkey = match coin.key.kind {
@@ -138,7 +143,7 @@ impl Wallet {
         }
         let mut hashes = SighashCache::new(tx);
         let mut witnesses = Vec::with_capacity(coins.len());
-        for (at, (coin, output)) in coins.iter().zip(&spent).enumerate() {
+        for (at, (coin, output)) in (first..).zip(coins.iter().zip(spent.iter().skip(first))) {
             let key = self.key(coin.key.index)?;
             let witness = match coin.key.kind {
                 AddressKind::P2wpkh => sign_p2wpkh(&mut hashes, at, output, &key),

@@ -5,7 +5,7 @@ use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use hsm::{Coin, Hsm, Payment, PreimageHolder, Rule, UnixTime, WalletKey};
-use hsm_messages::{Refused, ctl, gossip, invoice, noise, pay, rpc, wallet};
+use hsm_messages::{Refused, ctl, gossip, invoice, noise, onchain, pay, rpc, tip, wallet};
 use secp256k1::ecdsa::Signature;
 use tx::signer;
 use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId, Satoshi};
@@ -48,6 +48,14 @@ pub fn noise(hsm: &mut Hsm, request: noise::Request) -> noise::Reply {
 pub fn chan(hsm: &mut Hsm, channel: ChannelDbid, request: signer::Request) -> signer::Reply {
     let reply = hsm.chan(channel, request);
     if let signer::Reply::Refused { rule, reason } = &reply {
+        tracing::warn!(%channel, "refused by rule {rule}: {reason}");
+    }
+    reply
+}
+
+pub fn onchain(hsm: &mut Hsm, channel: ChannelDbid, request: onchain::Request) -> onchain::Reply {
+    let reply = hsm.onchain(channel, request);
+    if let onchain::Reply::Refused { rule, reason } = &reply {
         tracing::warn!(%channel, "refused by rule {rule}: {reason}");
     }
     reply
@@ -138,6 +146,28 @@ pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> rpc::Reply {
         }
     };
     reply.unwrap_or_else(|error| rpc::Reply::Refused(refused("rpc", &error)))
+}
+
+pub fn tip(hsm: &mut Hsm, request: tip::Request) -> tip::Reply {
+    let done = match request {
+        tip::Request::Tip => Ok(()),
+        tip::Request::Headers { height, headers } => hsm.take_headers(height, headers),
+        tip::Request::Spend {
+            channel,
+            tx,
+            height,
+            index,
+            branch,
+        } => match hsm.see_spend(channel, &tx, height, index, &branch) {
+            Ok(()) => return tip::Reply::Seen,
+            Err(error) => Err(error),
+        },
+    };
+    match (done, hsm.tip()) {
+        (Err(error), _) => tip::Reply::Refused(refused("tip", &error)),
+        (Ok(()), Some((height, hash))) => tip::Reply::Tip { height, hash },
+        (Ok(()), None) => tip::Reply::NoTip,
+    }
 }
 
 /// The invoice is read here, so that what is approved is what its payee has signed.

@@ -5,7 +5,9 @@
 
 use hsm::msgs::{Msg, Role};
 use hsm_files::audit::Decision;
-use hsm_messages::{Refused, chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet};
+use hsm_messages::{
+    Refused, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet,
+};
 use wire::ChannelDbid;
 
 /// What comes from a role's socket.
@@ -14,7 +16,7 @@ pub trait Request {
 
     fn msg(&self) -> Msg;
 
-    /// The channel that the request itself names: only CTL's and GOSSIP's do.
+    /// The channel that the request itself names: only CTL's, GOSSIP's and TIP's do.
     fn channel(&self) -> Option<ChannelDbid> {
         None
     }
@@ -92,6 +94,14 @@ impl Request for chan::Request {
         } else {
             1
         }
+    }
+}
+
+impl Request for onchain::Request {
+    const ROLE: Role = Role::Onchain;
+
+    fn msg(&self) -> Msg {
+        Msg::of_onchain(self)
     }
 }
 
@@ -177,6 +187,25 @@ impl Request for pay::Request {
     }
 }
 
+impl Request for tip::Request {
+    const ROLE: Role = Role::Tip;
+
+    fn msg(&self) -> Msg {
+        match self {
+            tip::Request::Tip => Msg::Tip,
+            tip::Request::Headers { .. } => Msg::Headers,
+            tip::Request::Spend { .. } => Msg::Spend,
+        }
+    }
+
+    fn channel(&self) -> Option<ChannelDbid> {
+        match self {
+            tip::Request::Spend { channel, .. } => Some(*channel),
+            tip::Request::Tip | tip::Request::Headers { .. } => None,
+        }
+    }
+}
+
 /// Replies that say a refusal in the one usual way.
 macro_rules! refuses {
     ($($role:ident)*) => {$(
@@ -196,7 +225,7 @@ macro_rules! refuses {
     )*};
 }
 
-refuses! { ctl wallet gossip invoice rpc pay }
+refuses! { ctl wallet gossip invoice rpc pay tip }
 
 impl Reply for noise::Reply {
     fn refuse(_: Refused) -> Self {
@@ -214,19 +243,26 @@ impl Reply for noise::Reply {
     }
 }
 
-impl Reply for chan::Reply {
-    fn refuse(Refused { rule, reason }: Refused) -> Self {
-        chan::Reply::Refused { rule, reason }
-    }
+/// The same for cores of `protocol`, which do not know [`Refused`].
+macro_rules! refuses_in_words {
+    ($($role:ident)*) => {$(
+        impl Reply for $role::Reply {
+            fn refuse(Refused { rule, reason }: Refused) -> Self {
+                $role::Reply::Refused { rule, reason }
+            }
 
-    fn decision(&self) -> Decision<'_> {
-        if let chan::Reply::Refused { rule, reason } = self {
-            Decision::Refused { rule, reason }
-        } else {
-            Decision::Ok
+            fn decision(&self) -> Decision<'_> {
+                if let $role::Reply::Refused { rule, reason } = self {
+                    Decision::Refused { rule, reason }
+                } else {
+                    Decision::Ok
+                }
+            }
         }
-    }
+    )*};
 }
+
+refuses_in_words! { chan onchain }
 
 impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {

@@ -6,7 +6,8 @@ use hsm::Hsm;
 use hsm_files::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
-    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOperator, HsmPay, HsmRpc, HsmWallet,
+    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc, HsmTip,
+    HsmWallet,
 };
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
@@ -33,10 +34,12 @@ pub const LIMITS: Limits = Limits {
 pub enum Port {
     Noise(LowerConn<HsmNoise>),
     Chan(ChannelDbid, LowerConn<HsmChan>),
+    Onchain(ChannelDbid, LowerConn<HsmOnchain>),
     Wallet(LowerConn<HsmWallet>),
     Gossip(LowerConn<HsmGossip>),
     Invoice(LowerConn<HsmInvoice>),
     Rpc(LowerConn<HsmRpc>),
+    Tip(LowerConn<HsmTip>),
     Operator(LowerConn<HsmOperator>),
     Pay(LowerConn<HsmPay>),
 }
@@ -47,10 +50,12 @@ macro_rules! on_each {
         match $port {
             Port::Noise($conn) => $do,
             Port::Chan(_, $conn) => $do,
+            Port::Onchain(_, $conn) => $do,
             Port::Wallet($conn) => $do,
             Port::Gossip($conn) => $do,
             Port::Invoice($conn) => $do,
             Port::Rpc($conn) => $do,
+            Port::Tip($conn) => $do,
             Port::Operator($conn) => $do,
             Port::Pay($conn) => $do,
         }
@@ -61,7 +66,7 @@ macro_rules! on_each {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seat {
     Node(Role),
-    Channel(ChannelDbid),
+    Channel(Role, ChannelDbid),
     /// One of the owner's connections, by its number.
     Operator(u64),
 }
@@ -69,10 +74,10 @@ pub enum Seat {
 impl Seat {
     /// `None` where a role that needs a channel has none, or the other way round.
     pub fn new(role: Role, channel: Option<ChannelDbid>) -> Option<Seat> {
-        let is_chan = role == Role::Chan;
+        let is_for_one = matches!(role, Role::Chan | Role::Onchain);
         match channel {
-            Some(channel) => is_chan.then_some(Seat::Channel(channel)),
-            None => (!is_chan).then_some(Seat::Node(role)),
+            Some(channel) => is_for_one.then_some(Seat::Channel(role, channel)),
+            None => (!is_for_one).then_some(Seat::Node(role)),
         }
     }
 }
@@ -89,16 +94,20 @@ impl Port {
     /// The other end is closed.
     pub fn new(seat: Seat, fd: OwnedFd) -> Result<Port, Error> {
         Ok(match seat {
-            Seat::Channel(channel) => Port::Chan(channel, conn::<HsmChan>(fd)?),
+            Seat::Channel(Role::Onchain, channel) => {
+                Port::Onchain(channel, conn::<HsmOnchain>(fd)?)
+            }
+            Seat::Channel(_, channel) => Port::Chan(channel, conn::<HsmChan>(fd)?),
             Seat::Node(Role::Noise) => Port::Noise(conn::<HsmNoise>(fd)?),
             Seat::Node(Role::Wallet) => Port::Wallet(conn::<HsmWallet>(fd)?),
             Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
             Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
             Seat::Node(Role::Rpc) => Port::Rpc(conn::<HsmRpc>(fd)?),
+            Seat::Node(Role::Tip) => Port::Tip(conn::<HsmTip>(fd)?),
             Seat::Operator(_) => Port::Operator(conn_within::<HsmOperator>(fd, operator::LIMITS)?),
             Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
             // Seat::new makes none.
-            Seat::Node(Role::Chan) => return Err(Error::Closed),
+            Seat::Node(Role::Chan | Role::Onchain) => return Err(Error::Closed),
         })
     }
 
@@ -121,12 +130,19 @@ impl Port {
                     answer::chan(hsm, dbid, request)
                 })
             }
+            Port::Onchain(channel, conn) => {
+                let dbid = *channel;
+                turn(conn, Some(dbid), hsm, notes, |hsm, request| {
+                    answer::onchain(hsm, dbid, request)
+                })
+            }
             Port::Wallet(conn) => turn(conn, None, hsm, notes, answer::wallet),
             Port::Gossip(conn) => turn(conn, None, hsm, notes, answer::gossip),
             Port::Invoice(conn) => turn(conn, None, hsm, notes, answer::invoice),
             Port::Operator(_) => Ok(Turn::Done),
             Port::Pay(conn) => turn(conn, None, hsm, notes, answer::pay),
             Port::Rpc(conn) => turn(conn, None, hsm, notes, answer::rpc),
+            Port::Tip(conn) => turn(conn, None, hsm, notes, answer::tip),
         }
     }
 

@@ -352,10 +352,11 @@ impl Server {
             }
             (ctl::Request::Forget { channel }, Signer::Open(open)) => {
                 let reply = answer::forget(&mut open.hsm, channel);
-                if let (ctl::Reply::Forgotten, Some(id)) =
-                    (&reply, self.by_seat.get(&Seat::Channel(channel)).copied())
-                {
-                    self.remove(id);
+                for role in [Role::Chan, Role::Onchain] {
+                    let seat = self.by_seat.get(&Seat::Channel(role, channel)).copied();
+                    if let (ctl::Reply::Forgotten, Some(id)) = (&reply, seat) {
+                        self.remove(id);
+                    }
                 }
                 reply
             }
@@ -401,7 +402,7 @@ impl Server {
             ctl::Reply::Refused(refused)
         };
         let Some(seat) = Seat::new(role, channel) else {
-            return wrong("CHAN is for one channel, and no other role is");
+            return wrong("CHAN and ONCHAIN are for one channel, and no other role is");
         };
         let known = channel
             .zip(self.custody.hsm())

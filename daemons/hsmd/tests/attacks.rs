@@ -4,6 +4,8 @@
 
 #[path = "attacks/chain.rs"]
 mod chain;
+#[path = "attacks/claims.rs"]
+mod claims;
 #[path = "attacks/commitments.rs"]
 mod commitments;
 #[path = "attacks/forwards.rs"]
@@ -21,6 +23,8 @@ mod roles;
 mod rollback;
 #[path = "attacks/thefts.rs"]
 mod thefts;
+#[path = "attacks/tip.rs"]
+mod tip;
 #[path = "attacks/withdrawals.rs"]
 mod withdrawals;
 #[path = "attacks/world.rs"]

@@ -115,6 +115,15 @@ impl Channel {
         n: CommitmentNumber,
         keys: &ChannelKeys,
     ) -> Result<Decision, Refused> {
+        let point = self.local_point(n, keys)?;
+        Ok(Decision::unchanged(Reply::Point { point }))
+    }
+
+    pub(crate) fn local_point(
+        &self,
+        n: CommitmentNumber,
+        keys: &ChannelKeys,
+    ) -> Result<PublicKey, Refused> {
         let newest = self.newest_local();
         // Before our commitment 0 is there, the peer needs the points 0 and 1.
         let last = newest.map_or(Some(CommitmentNumber(1)), CommitmentNumber::next);
@@ -122,9 +131,7 @@ impl Channel {
         if n > last {
             return Err(Refused::PointTooFar { got: n, last });
         }
-        Ok(Decision::unchanged(Reply::Point {
-            point: keys.point(n)?,
-        }))
+        Ok(keys.point(n)?)
     }
 
     /// B3: whoever has the secret of a commitment that we have not revoked has seen a later one.

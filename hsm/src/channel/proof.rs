@@ -14,7 +14,7 @@ use tx::signer::Ticket;
 use wire::{CommitmentNumber, Side};
 
 use super::limits::Next;
-use super::{Funded, Newest, Remote, Stage, Step};
+use super::{Funded, Local, Newest, Remote, Stage, Step};
 use crate::derive::ChannelKeys;
 use crate::refused::Refused;
 use crate::tickets::View;
@@ -159,11 +159,7 @@ impl<'a> Publishable<'a> {
             Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
             Stage::Stale => return Err(Refused::Stale),
         }
-        let local = funded.local.as_ref().ok_or(Refused::NothingValidated)?;
-        let (setup, funding, n) = (&funded.setup, &funded.funding, local.newest.n);
-        let (point, ledger) = (keys.point(n)?, &local.newest.ledger);
-        let commitment = Commitment::build(setup, funding, Side::Local, n, &point, ledger)
-            .map_err(Refused::Build)?;
+        let (local, commitment) = funded.our_newest(keys)?;
         Ok(Publishable {
             funded,
             commitment,
@@ -187,6 +183,16 @@ impl<'a> Publishable<'a> {
 }
 
 impl Funded {
+    /// Our newest commitment, as it was verified.
+    pub(crate) fn our_newest(&self, keys: &ChannelKeys) -> Result<(&Local, Commitment), Refused> {
+        let local = self.local.as_ref().ok_or(Refused::NothingValidated)?;
+        let (setup, funding, n) = (&self.setup, &self.funding, local.newest.n);
+        let (point, ledger) = (keys.point(n)?, &local.newest.ledger);
+        Commitment::build(setup, funding, Side::Local, n, &point, ledger)
+            .map(|commitment| (local, commitment))
+            .map_err(Refused::Build)
+    }
+
     /// What a new commitment of either side must keep to.
     fn check_next(&self, n: CommitmentNumber) -> Result<(), Refused> {
         match self.stage {

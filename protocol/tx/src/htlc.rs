@@ -2,7 +2,7 @@
 
 use bitcoin::hashes::Hash;
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
-use bitcoin::{Amount, ScriptBuf, Transaction};
+use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, Witness};
 use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use wire::{Preimage, Satoshi, Side};
@@ -95,16 +95,39 @@ impl HtlcTx {
             .map_err(|_| TxError::BadHtlcSignature(self.key))
     }
 
-    /// The transaction with its witness. HTLC-success takes the preimage, HTLC-timeout none.
+    /// The output that it spends.
+    #[must_use]
+    pub fn output(&self) -> TxOut {
+        TxOut {
+            value: Amount::from_sat(self.amount.0),
+            script_pubkey: self.redeem_script.to_p2wsh(),
+        }
+    }
+
+    /// The transaction with its witness.
     ///
     /// # Errors
-    /// `WrongHtlcKind`, `WrongPreimage`. Signatures are not verified.
+    /// As [`HtlcTx::witness`].
     pub fn signed(
         &self,
         owner: &Signature,
         other: &Signature,
         preimage: Option<&Preimage>,
     ) -> Result<Transaction, TxError> {
+        let witness = self.witness(owner, other, preimage)?;
+        Ok(witness::complete(&self.tx, &witness))
+    }
+
+    /// What its input shows. HTLC-success takes the preimage, HTLC-timeout none.
+    ///
+    /// # Errors
+    /// `WrongHtlcKind`, `WrongPreimage`. Signatures are not verified.
+    pub fn witness(
+        &self,
+        owner: &Signature,
+        other: &Signature,
+        preimage: Option<&Preimage>,
+    ) -> Result<Witness, TxError> {
         let secret: &[u8] = match (self.kind, preimage) {
             (HtlcKind::Timeout, None) => &[],
             (HtlcKind::Success, Some(preimage)) => {
@@ -117,16 +140,12 @@ impl HtlcTx {
                 return Err(TxError::WrongHtlcKind(self.key));
             }
         };
-        let mut tx = self.tx.clone();
-        for input in &mut tx.input {
-            input.witness = witness::htlc_tx(
-                owner,
-                other,
-                self.other_sighash_type,
-                secret,
-                &self.redeem_script,
-            );
-        }
-        Ok(tx)
+        Ok(witness::htlc_tx(
+            owner,
+            other,
+            self.other_sighash_type,
+            secret,
+            &self.redeem_script,
+        ))
     }
 }

@@ -4,6 +4,7 @@
 //! taken have the values that their transaction id commits to: what is signed for a made-up parent
 //! spends nothing.
 
+use bitcoin::Transaction;
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use wire::{CommitmentNumber, Preimage, Satoshi};
@@ -49,6 +50,19 @@ pub enum Request {
 /// A transaction in consensus encoding, of which outputs are spent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParentTx(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
+impl ParentTx {
+    #[must_use]
+    pub fn of(tx: &Transaction) -> ParentTx {
+        ParentTx(bitcoin::consensus::serialize(tx))
+    }
+
+    /// `None` if it is none.
+    #[must_use]
+    pub fn decode(&self) -> Option<Transaction> {
+        bitcoin::consensus::deserialize(&self.0).ok()
+    }
+}
 
 /// Output `vout` of the parent at this place of the request's list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

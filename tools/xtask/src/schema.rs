@@ -21,10 +21,11 @@ use crate::paths;
 use crate::run::say;
 
 /// The crates whose types can be in a message, lowest first; ipc-messages itself is last.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "ipc/transport/src",
     "wire/src",
     "protocol/tx/src",
+    "protocol/headers/src",
     "protocol/onion/src",
     "protocol/invoice/src",
     "protocol/routing/src",

@@ -136,8 +136,12 @@ pub const THEFTS: &[(&str, Shown)] = &[
             &[
                 "fees_are_not_burnt_by_a_withdrawal",
                 "balance_is_not_burnt_by_a_feerate_or_below_the_reserve",
+                "fees_are_not_burnt_by_sweeps_and_anchors",
             ],
-            Some("Fees up to the caps. Of anchors hsmd signs nothing yet."),
+            Some(
+                "Fees up to the caps: of a channel that is closed on chain, half of what is claimed and \
+                 half of what is at stake.",
+            ),
         ),
     ),
     (
@@ -204,12 +208,28 @@ pub const THEFTS: &[(&str, Shown)] = &[
     ),
     (
         "closes hidden and the tip frozen",
-        NotYet("hsmd believes lightningd about the chain until it has the TIP role (T1)."),
+        By(
+            &[
+                "an_htlc_is_not_said_to_have_ended_on_chain_without_a_proof",
+                "blocks_are_not_replaced_by_fewer_to_hide_or_fake_a_close",
+            ],
+            Some(
+                "The first header is taken on lightningd's word; on mainnet it must have the work of \
+                 2022. A close that is not told is not known: hsmd then waits for the peer for good. A \
+                 frozen tip stops outgoing HTLCs on mainnet alone, once headers were told since the start.",
+            ),
+        ),
     ),
     ("sibling processes' fds and memory", In("tests/sandbox")),
     (
         "a penalty or sweep to a foreign script",
-        NotYet("hsmd signs no claims on chain yet (X1 to X4): there is no message for them."),
+        By(
+            &[
+                "a_penalty_or_a_sweep_pays_no_foreign_script",
+                "a_parent_that_is_made_up_gets_nothing_that_spends",
+            ],
+            Some("Withholding: a claim that is not asked for, or not broadcast, comes too late."),
+        ),
     ),
     (
         "a splice or v2 open with a bad split",

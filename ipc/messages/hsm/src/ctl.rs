@@ -24,7 +24,7 @@ pub enum Request {
     Unlocked,
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
-    /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan.
+    /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan or Onchain.
     /// An older socket of the same role and channel is closed.
     /// Refused if: no such channel, or a channel is given for a role that has none.
     Mint {

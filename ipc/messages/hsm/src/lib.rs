@@ -22,10 +22,12 @@ pub mod invoice;
 pub mod limits;
 pub mod mark;
 pub mod noise;
+pub mod onchain;
 pub mod operator;
 pub mod pay;
 pub mod rpc;
 mod schema;
+pub mod tip;
 pub mod wallet;
 
 pub use edges::hello;
@@ -50,6 +52,10 @@ pub enum Role {
     Pay,
     /// What users ask by name: lightningd.
     Rpc,
+    /// One spent channel's onchaind.
+    Onchain,
+    /// What is on chain: lightningd.
+    Tip,
 }
 
 /// A rule was broken: which, and how. Nothing was signed, nothing changed.

@@ -31,8 +31,10 @@ mod tests {
             "hsm_gossip",
             "hsm_invoice",
             "hsm_operator",
+            "hsm_onchain",
             "hsm_pay",
             "hsm_rpc",
+            "hsm_tip",
         ];
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");
@@ -52,6 +54,7 @@ mod tests {
         let ours = |part: &&str| {
             part.starts_with("ipc/messages/hsm/src/")
                 || part.starts_with("protocol/tx/src/signer.rs")
+                || part.starts_with("protocol/tx/src/onchain.rs")
         };
         let parts = SCHEMA_TEXT.split("\n== ").filter(ours);
         let request = |part: &'static str| {
