@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bitcoin::block::Header;
 use bitcoin::consensus::deserialize;
 use bitcoin::{Amount, Block, BlockHash, Denomination};
 use hyper::StatusCode;
@@ -141,6 +142,22 @@ impl Rpc {
                 ..
             }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The header with this hash, which is checked.
+    pub async fn block_header(&mut self, hash: BlockHash) -> Result<Header, RpcError> {
+        const METHOD: &str = "getblockheader";
+        let text: String = self.call(METHOD, json!([hash, false])).await?;
+        let nonsense = |why: &str| RpcError::Nonsense {
+            method: METHOD,
+            why: why.to_owned(),
+        };
+        let bytes = hex::decode(text).map_err(|_| nonsense("not hexadecimal"))?;
+        let header: Header = deserialize(&bytes).map_err(|_| nonsense("not a header"))?;
+        match header.block_hash() == hash {
+            true => Ok(header),
+            false => Err(nonsense("another block's")),
         }
     }
 

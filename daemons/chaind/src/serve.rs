@@ -117,6 +117,7 @@ async fn run(up: Sender<ToLightningd>, mut down: Receiver<ToChaind>) -> Result<(
         | ToChaind::Watch { .. }
         | ToChaind::Search { .. }
         | ToChaind::Unwatch { .. }
+        | ToChaind::Headers { .. }
         | ToChaind::Broadcast { .. } => return Err(ServeError::Start),
     };
     let common = Rc::new(Common::new(up.clone(), &start));
@@ -162,6 +163,9 @@ async fn listen(
                     scripts,
                     since,
                 }));
+            }
+            ToChaind::Headers { request, from } => {
+                let _ = changes.send(Change::Headers { request, from });
             }
             ToChaind::Unwatch { outpoints } => {
                 let _ = changes.send(Change::Unwatch { outpoints });

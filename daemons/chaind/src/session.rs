@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bitcoin::consensus::serialize;
 use ipc_messages::lightningd_chaind::{Start, ToLightningd};
 use ipc_transport::Error as EdgeError;
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ use crate::watch::{Change, Search, Watched};
 const PAUSE: Duration = Duration::from_millis(500);
 /// Headers come before their blocks, and one whose block never comes must not stop us.
 const HEADERS_AHEAD: u32 = 2;
+/// Most headers in one answer.
+const MAX_HEADERS: usize = 2016;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,8 @@ pub struct Follower {
     changes: mpsc::UnboundedReceiver<Change>,
     /// What is still to be found in older blocks.
     searches: Vec<Search>,
+    /// From which height on headers are wanted, and by which name.
+    headers: Option<(u64, BlockHeight)>,
     /// The first Watch has come.
     following: bool,
     fees: Fees,
@@ -89,6 +94,7 @@ impl Follower {
             watched: Watched::default(),
             changes,
             searches: Vec::new(),
+            headers: None,
             following: false,
             fees: Fees::new(),
             told: Told::Nothing,
@@ -141,6 +147,7 @@ impl Follower {
         self.ask_fees().await?;
         self.take_as_ready(&info);
         loop {
+            self.give_headers().await?;
             if self.following {
                 self.catch_up().await?;
             }
@@ -365,6 +372,29 @@ impl Follower {
         Ok(())
     }
 
+    /// What follows on each other: a reorg may come between, and who asked will ask again.
+    async fn give_headers(&mut self) -> Result<(), Trouble> {
+        let Some((request, from)) = self.headers else {
+            return Ok(());
+        };
+        let mut headers = Vec::new();
+        let mut last = None;
+        for height in (from.0..).take(MAX_HEADERS) {
+            let Some(hash) = self.rpc.block_hash(BlockHeight(height)).await? else {
+                break;
+            };
+            let header = self.rpc.block_header(hash).await?;
+            if last.is_some_and(|last| header.prev_blockhash != last) {
+                break;
+            }
+            last = Some(hash);
+            headers.extend(serialize(&header));
+        }
+        self.headers = None;
+        self.say(ToLightningd::Headers { request, headers }).await?;
+        Ok(())
+    }
+
     async fn ask_fees(&mut self) -> Result<(), Trouble> {
         if let Some(feerates) = self.fees.ask(&mut self.rpc).await? {
             self.say(ToLightningd::Feerates(feerates)).await?;
@@ -396,6 +426,7 @@ impl Follower {
                     .add(search.outpoints.clone(), search.scripts.clone());
                 self.searches.push(search);
             }
+            Change::Headers { request, from } => self.headers = Some((request, from)),
             Change::Unwatch { outpoints } => self.watched.remove(&outpoints),
         }
         Ok(())

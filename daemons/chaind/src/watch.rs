@@ -8,6 +8,11 @@ use wire::BlockHeight;
 /// A message of lightningd about what it wants to hear of.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// Headers are wanted from this height on.
+    Headers {
+        request: u64,
+        from: BlockHeight,
+    },
     Watch {
         outpoints: Vec<OutPoint>,
         scripts: Vec<ScriptBuf>,

@@ -326,6 +326,7 @@ async fn start_node(
         invoice: Asker::start(mint(ctl, Role::Invoice, None).await?, gone())?,
         pay: Asker::start(mint(ctl, Role::Pay, None).await?, gone())?,
         rpc: Asker::start(mint(ctl, Role::Rpc, None).await?, gone())?,
+        tip: Asker::start(mint(ctl, Role::Tip, None).await?, gone())?,
     };
     let known = store::chain::known(&db)?;
     let height = known

@@ -20,6 +20,7 @@ use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
 use crate::store;
 use crate::subdaemons::{Restarts, chaind};
+use crate::tip::{Proof, Tip};
 
 /// What everybody may want to know of the chain at any time.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,8 @@ pub struct View {
     pub feerates: Feerates,
     /// The backend's own height and headers while it syncs.
     pub backend: Option<(BlockHeight, BlockHeight)>,
+    /// Up to here hsmd knows what happened to our channels.
+    pub proved: BlockHeight,
 }
 
 /// What a block means for a channel.
@@ -58,6 +61,8 @@ pub enum ChannelNews {
     },
     /// The backend may have been away, and have lost what is in no block.
     Synced,
+    /// hsmd knows more of the chain than before.
+    Proved,
     /// A reorg took out all blocks from this height on.
     Disconnected {
         from: BlockHeight,
@@ -245,6 +250,7 @@ struct Follower {
     next_request: u64,
     restarts: Restarts,
     lookups: Lookups,
+    tip: Tip,
 }
 
 /// Runs until the node stops. chaind is restarted when it dies.
@@ -262,6 +268,7 @@ pub async fn run(node: Arc<Node>, mailbox: Mailbox, link: chaind::Link) {
         next_request: 1,
         restarts: Restarts::default(),
         lookups: Lookups::default(),
+        tip: Tip::new(node.hsm.tip.clone()),
     };
     follower.begin(&mut asks).await;
     loop {
@@ -305,6 +312,8 @@ impl Follower {
                 }
             }
         }
+        // A hsmd that is gone stops the node by itself.
+        let _ = self.tip.begin().await;
         self.watch_all().await;
         self.search_last_blocks().await;
         for ask in later {
@@ -335,6 +344,7 @@ impl Follower {
                 return;
             }
         };
+        self.tip.forgotten();
         self.watch_all().await;
         let searches = self.searches.iter();
         let mut again: Vec<_> = searches.map(|(n, search)| search.message(*n)).collect();
@@ -487,7 +497,16 @@ impl Follower {
             ToLightningd::Unusable { why } => self.node.stop(Stop::Fatal(why)),
             ToLightningd::Block(block) => self.connect(*block).await,
             ToLightningd::Rescanned(block) => drop(self.apply(&block).await),
-            ToLightningd::Searched { request } => self.searched(request),
+            ToLightningd::Searched { request } => {
+                let _ = self.tip.prove().await;
+                self.tell_proved();
+                self.searched(request);
+            }
+            ToLightningd::Headers { request, headers } => {
+                let more = self.tip.filled(request, &headers).await;
+                self.ask_headers(more.unwrap_or_default()).await;
+                self.tell_proved();
+            }
             ToLightningd::Disconnected { height, hash } => {
                 tracing::info!("block {height} {hash} was reorganized out");
                 self.disconnect(height).await;
@@ -505,6 +524,23 @@ impl Follower {
         }
     }
 
+    async fn ask_headers(&mut self, from: Option<BlockHeight>) {
+        let Some(from) = from else { return };
+        let request = self.next_request;
+        self.next_request += 1;
+        self.tip.asked(request, from);
+        self.send(ToChaind::Headers { request, from }).await;
+    }
+
+    fn tell_proved(&self) {
+        let proved = self.tip.proved();
+        if self.view.borrow().proved != proved {
+            self.view.send_modify(|view| view.proved = proved);
+            let news = ChannelNews::Proved;
+            self.node.channels.tell_all(Mail::Chain(news));
+        }
+    }
+
     fn searched(&mut self, request: u64) {
         let search = self.searches.remove(&request);
         if let Some((channel, search)) = search.and_then(|search| search.asker) {
@@ -518,7 +554,14 @@ impl Follower {
             return;
         }
         let height = block.height;
-        self.view.send_modify(|view| view.height = height);
+        // hsmd first: who hears of the block may ask it for what follows from it.
+        let missing = self.tip.block(&block).await;
+        self.ask_headers(missing.unwrap_or_default()).await;
+        let proved = self.tip.proved();
+        self.view.send_modify(|view| {
+            view.height = height;
+            view.proved = proved;
+        });
         self.node
             .channels
             .tell_all(Mail::Chain(ChannelNews::Height(height)));
@@ -530,11 +573,11 @@ impl Follower {
     }
 
     /// What a block's transactions mean for the wallet and the channels. May come again.
-    async fn apply(&self, block: &Block) -> bool {
+    async fn apply(&mut self, block: &Block) -> bool {
         let mut txs = Vec::with_capacity(block.txs.len());
         for tx in &block.txs {
             match deserialize::<Transaction>(&tx.tx) {
-                Ok(parsed) => txs.push((tx.index, parsed)),
+                Ok(parsed) => txs.push((tx.index, parsed, &tx.branch)),
                 Err(error) => {
                     let why = format!("chaind sent a transaction that is none: {error}");
                     self.node.stop(Stop::Fatal(why));
@@ -543,12 +586,41 @@ impl Follower {
             }
         }
         let height = block.height;
-        let all = txs.iter().map(|(_, tx)| tx.clone()).collect();
+        let all = txs.iter().map(|(_, tx, _)| tx.clone()).collect();
         self.node.wallet.block(height, all).await;
-        for (index, tx) in &txs {
+        for (index, tx, branch) in &txs {
+            self.tell_hsmd(height, *index, tx, branch);
             self.tell_channels(height, *index, tx);
         }
         true
+    }
+
+    /// What spends a channel is to be proved to hsmd.
+    fn tell_hsmd(
+        &mut self,
+        height: BlockHeight,
+        index: u32,
+        tx: &Transaction,
+        branch: &[[u8; 32]],
+    ) {
+        let mut told = BTreeSet::new();
+        for input in &tx.input {
+            let spent = &input.previous_output;
+            let funding = self.channels.get(spent).map(|(channel, _)| *channel);
+            let Some(channel) = funding.or_else(|| self.outputs.get(spent).copied()) else {
+                continue;
+            };
+            if told.insert(channel) {
+                let proof = Proof {
+                    channel,
+                    tx: tx.clone(),
+                    height,
+                    index,
+                    branch: branch.to_vec(),
+                };
+                self.tip.spent(proof, funding.is_some());
+            }
+        }
     }
 
     fn tell_channels(&self, height: BlockHeight, tx_index: u32, tx: &Transaction) {
@@ -587,6 +659,7 @@ impl Follower {
     }
 
     async fn disconnect(&mut self, height: BlockHeight) {
+        self.tip.disconnected(height);
         self.node.wallet.disconnect(height).await;
         let news = ChannelNews::Disconnected { from: height };
         self.node.channels.tell_all(Mail::Chain(news));

@@ -1,11 +1,11 @@
-//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE, PAY and RPC.
+//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE, PAY, RPC and TIP.
 //!
 //! hsmd answers each socket in order, so one task per socket matches replies to callers. If
 //! hsmd goes away the node stops: nothing can be signed.
 
 use std::os::fd::OwnedFd;
 
-use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmRpc, HsmWallet};
+use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmRpc, HsmTip, HsmWallet};
 use ipc_messages::hello;
 use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, pay, rpc, wallet};
 use ipc_transport::Edge;
@@ -126,6 +126,7 @@ pub struct Hsm {
     pub invoice: Asker<HsmInvoice>,
     pub pay: Asker<HsmPay>,
     pub rpc: Asker<HsmRpc>,
+    pub tip: Asker<HsmTip>,
 }
 
 /// Asks hsmd to take the other end of a new socketpair for `role`; ours is returned.

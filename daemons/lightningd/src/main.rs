@@ -32,6 +32,7 @@ mod process;
 mod sandbox;
 mod store;
 mod subdaemons;
+mod tip;
 mod verify;
 mod wallet;
 

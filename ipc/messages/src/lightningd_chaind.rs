@@ -36,6 +36,11 @@ pub enum ToChaind {
     Unwatch {
         outpoints: Vec<OutPoint>,
     },
+    /// Effect: none; `Headers` names `request` once the backend answers. A later one replaces it.
+    Headers {
+        request: u64,
+        from: BlockHeight,
+    },
     /// Effect: hands a transaction to the backend, as a package with `parent` where there is one and the
     /// backend takes packages, else one after the other; `Broadcast` names `request`. Safe to repeat.
     Broadcast {
@@ -148,6 +153,12 @@ pub enum ToLightningd {
         error: Option<String>,
     },
     Feerates(Feerates),
+    /// Headers of the backend's chain from the height asked for on, at most 2,016.
+    Headers {
+        request: u64,
+        #[serde(with = "serde_bytes")]
+        headers: Vec<u8>,
+    },
 }
 
 /// A block, reduced to what concerns us.

@@ -33,6 +33,7 @@ impl Channel {
                 self.onchain.tell_block(self.tip).await;
             }
             ChannelNews::Synced => self.broadcast_again(),
+            ChannelNews::Proved => self.settle_failed(),
             ChannelNews::Disconnected { from } => self.disconnected(from).await,
         }
     }
@@ -52,6 +53,7 @@ impl Channel {
     async fn height(&mut self, height: BlockHeight) {
         self.tip = height;
         self.onchain.tell_block(height).await;
+        self.settle_failed();
         let Some(record) = self.record() else {
             return self.command(Command::Block { height }).await;
         };

@@ -247,8 +247,21 @@ impl Channel {
                     return tracing::error!("onchaind says too early that HTLC {} failed", key.id);
                 }
                 tracing::info!("HTLC {} is over on chain without having been paid", key.id);
-                self.timed_out(origin);
+                self.onchain.failed.push((origin, self.tip));
+                self.settle_failed();
             }
+        }
+    }
+
+    /// The incoming half of a forward goes back once hsmd knows that the outgoing one did (H2).
+    pub(super) fn settle_failed(&mut self) {
+        let proved = self.node.chain.view().proved;
+        let failed = std::mem::take(&mut self.onchain.failed);
+        let (now, later) = failed.into_iter().partition(|(_, block)| *block <= proved);
+        self.onchain.failed = later;
+        let now: Vec<(Origin, BlockHeight)> = now;
+        for (origin, _) in now {
+            self.timed_out(origin);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bitcoin::{OutPoint, Transaction};
+use channel::action::Origin;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
@@ -47,6 +48,8 @@ pub struct OnChain {
     missed: Option<BlockHeight>,
     /// Where things stand, as it said last.
     pub standing: Option<Standing>,
+    /// HTLCs of ours that failed, with the block by which hsmd has to know it.
+    pub failed: Vec<(Origin, BlockHeight)>,
     /// What it last broadcast for each output, until a block has it.
     unconfirmed: HashMap<OutPoint, Sent>,
 }

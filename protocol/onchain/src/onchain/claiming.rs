@@ -4,7 +4,7 @@ use super::{
     Action, BTreeSet, Broadcast, Broadcasted, ClaimId, Coins, Encoded, FeeratePerKw, Job, Onchain,
     OutPoint, Reply, Request, Satoshi, Transaction, Tree,
 };
-use crate::claims::{Builder, Group, htlc_list};
+use crate::claims::{Builder, DUST, Group, htlc_list};
 use crate::feerates::{fee, share};
 use crate::tree::Output;
 
@@ -168,8 +168,9 @@ impl Onchain {
                 let Some(weight) = builder.sweep_weight(outputs) else {
                     return;
                 };
-                let fee = fee(&self.feerates, feerate, weight, most, before);
-                let Some(fee) = fee.filter(|fee| leaves_an_output(group.value(), *fee)) else {
+                // What is left is worth an output.
+                let most = most.min(group.value().saturating_sub(DUST));
+                let Some(fee) = fee(&self.feerates, feerate, weight, most, before) else {
                     return;
                 };
                 let Some(request) = builder.sweep(outputs, fee) else {
@@ -337,9 +338,4 @@ impl Group {
             Plan::Leave | Plan::NeedsPreimage { .. } => None,
         }
     }
-}
-
-/// Whether the wallet's output would be worth having.
-fn leaves_an_output(value: Satoshi, fee: Satoshi) -> bool {
-    value.saturating_sub(fee) >= crate::claims::DUST
 }
