@@ -6,7 +6,6 @@
 
 mod close;
 mod commit;
-mod incoming;
 mod limits;
 mod proof;
 mod setup;
@@ -22,7 +21,7 @@ use tx::signer::{Reply, Request};
 use wire::{CommitmentNumber, MilliSatoshi, NodeId, Satoshi, Side};
 
 use crate::derive::ChannelKeys;
-use crate::msgs::Msg;
+use crate::msgs::Asks;
 use crate::record::Change;
 use crate::refused::{Phase, Refused};
 use crate::state::Misfit;
@@ -238,23 +237,9 @@ impl Channel {
 
     /// Our side in our newest commitment, until a close is signed.
     pub(crate) fn our_balance(&self) -> Satoshi {
-        match (self.phase(), self.funded()) {
-            (
-                Phase::Active,
-                Ok(Funded {
-                    local: Some(local), ..
-                }),
-            ) => local.newest.ledger.to_local.to_sat_floor(),
-            (
-                Phase::Stub
-                | Phase::Opening
-                | Phase::Active
-                | Phase::Closing
-                | Phase::Onchain
-                | Phase::Stale,
-                _,
-            ) => Satoshi::ZERO,
-        }
+        let funded = self.funded().ok().filter(|_| self.phase() == Phase::Active);
+        let ledger = funded.and_then(Funded::newest_local);
+        ledger.map_or(Satoshi::ZERO, |ledger| ledger.to_local.to_sat_floor())
     }
 
     pub(crate) fn funded(&self) -> Result<&Funded, Refused> {
@@ -274,7 +259,7 @@ impl Channel {
         ecdh: &dyn Fn(&[PublicKey]) -> Result<Reply, Refused>,
     ) -> Result<Decision, Refused> {
         // D4
-        Msg::of_chan(&request).check_phase(self.phase())?;
+        request.msg().check_phase(self.phase())?;
         match request {
             Request::Setup { setup } => self.fix_setup(setup, keys, ours),
             Request::SetFunding { funding } => self.fix_funding(funding),

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use bitcoin::Transaction;
+use hsm_messages::ctl::{self, Database, Known, NewChannel};
+use hsm_messages::mark::Mark;
+use hsm_messages::operator::SeedFile;
 use secp256k1::PublicKey;
 use tx::error::KeyError;
-use tx::setup::Basepoints;
 use tx::signer::{EcdhSecret, Reply, Request};
 use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
 use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
@@ -15,12 +17,12 @@ use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::journal;
-use crate::journal::{Database, Journal, JournalError, Mark};
+use crate::journal::{Journal, JournalError};
 use crate::node_key::NodeKey;
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
 use crate::secret::{Secret, scrub_stack};
-use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
+use crate::seed::{self, Passphrase, Seed, SeedError, StoredSeed};
 use crate::spend::Refusals;
 use crate::state::State;
 use crate::tickets::View;
@@ -67,28 +69,6 @@ pub enum OpenError {
         seed::FILE
     )]
     JournalWithoutSeed,
-}
-
-/// A channel with a funding output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    pub channel: ChannelDbid,
-    /// Our newest commitment that was verified.
-    pub local: Option<CommitmentNumber>,
-    /// The peer's newest commitment that was signed.
-    pub remote: Option<CommitmentNumber>,
-}
-
-/// The public half of a new channel's keys.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewChannel {
-    pub channel: ChannelDbid,
-    pub funding_pubkey: PublicKey,
-    pub basepoints: Basepoints,
-    /// Per-commitment points 0 and 1.
-    pub first_points: [PublicKey; 2],
-    /// Wallet address that mutual closes pay to.
-    pub shutdown: Address,
 }
 
 /// All of it. What a method returns may leave the process only after [`Hsm::sync`].
@@ -147,9 +127,12 @@ impl Locked {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn seed_file(folder: OwnedFd) -> Result<Option<(SeedFormat, u32)>, SeedError> {
+pub fn seed_file(folder: OwnedFd) -> Result<Option<SeedFile>, SeedError> {
     let stored = StoredSeed::read(&Folder::new(folder))?;
-    Ok(stored.map(|stored| (stored.format(), stored.mode())))
+    Ok(stored.map(|stored| SeedFile {
+        format: stored.format(),
+        mode: stored.mode(),
+    }))
 }
 
 impl Hsm {
@@ -247,6 +230,16 @@ impl Hsm {
         self.now
     }
 
+    /// Who we are.
+    #[must_use]
+    pub fn init(&self) -> ctl::Init {
+        ctl::Init {
+            node_id: self.node_id(),
+            channels: self.channels(),
+            next_address: self.state.next_address,
+        }
+    }
+
     /// All channels with a funding output.
     #[must_use]
     pub fn channels(&self) -> Vec<Known> {
@@ -259,12 +252,6 @@ impl Hsm {
             })
         };
         self.state.channels.iter().filter_map(known).collect()
-    }
-
-    /// The wallet address that is handed out next.
-    #[must_use]
-    pub fn next_address(&self) -> u32 {
-        self.state.next_address
     }
 
     /// # Errors
@@ -360,13 +347,15 @@ impl Hsm {
                 keys.point(CommitmentNumber(0))?,
                 keys.point(CommitmentNumber(1))?,
             ],
-            shutdown,
+            shutdown_p2wpkh: shutdown.p2wpkh,
+            shutdown_p2tr: shutdown.p2tr,
+            shutdown_index: shutdown.index,
         };
         self.channel_keys.insert(channel, keys);
         self.record(Record::NewChannel {
             dbid: channel,
             peer,
-            shutdown_index: new.shutdown.index,
+            shutdown_index: shutdown.index,
         });
         Ok(new)
     }
@@ -409,16 +398,10 @@ impl Hsm {
     }
 
     /// What a channel's own socket asks.
-    #[must_use]
-    pub fn chan(&mut self, dbid: ChannelDbid, request: Request) -> Reply {
-        self.try_chan(dbid, request)
-            .unwrap_or_else(|refused| Reply::Refused {
-                rule: refused.rule().to_string(),
-                reason: refused.to_string(),
-            })
-    }
-
-    fn try_chan(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
+    ///
+    /// # Errors
+    /// What the table says of the request.
+    pub fn chan(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
         self.derive_channel_keys(dbid)?;
         let channel = self.channel(dbid)?;
         let keys = self

@@ -30,6 +30,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
+use hsm_messages::ctl::Database;
+use hsm_messages::mark::Mark;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use wire::ChainHash;
 
@@ -40,7 +42,6 @@ use crate::state::State;
 use hsm_files::folder::Folder;
 
 pub(crate) use self::heads::Heads;
-pub use self::heads::{Database, Mark};
 pub(crate) use self::replay::{Replayed, replay};
 
 pub(crate) const FILE: &str = "hsm-journal";

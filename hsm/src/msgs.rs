@@ -4,10 +4,10 @@
 //! This table is what hsmd's dispatcher obeys (D4): it answers nothing that has no row here, nothing on
 //! a socket of another role, and nothing in another phase. docs/hsm-boundary.md is written from it.
 //!
-//! A new message: a row here, under its role; and an arm in hsmd's `listed.rs` (for CHAN in
-//! [`Msg::of_chan`]), without which neither compiles. Then `cargo xtask docs` writes the page anew.
+//! A new message: a row here, under its role, named as the variant of the role's `Request`. Neither
+//! compiles without the other. Then `cargo xtask docs` writes the page anew.
 
-use tx::signer;
+use hsm_messages::{chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet};
 use wire::ChannelDbid;
 
 use crate::Hsm;
@@ -105,8 +105,16 @@ pub struct Row {
     pub journal: &'static str,
 }
 
+/// What comes from a role's socket. The table makes it of each role's requests: one without a row does
+/// not compile.
+pub trait Asks {
+    const ROLE: Role;
+
+    fn msg(&self) -> Msg;
+}
+
 macro_rules! msgs {
-    ($($role:ident {
+    ($($role:ident $module:ident {
         $($msg:ident $name:literal -> $reply:literal, $when:expr,
             key $key:literal, rules [$($rule:ident),*], journal $journal:literal;)*
     })*) => {
@@ -133,11 +141,21 @@ macro_rules! msgs {
                 }
             }
         }
+
+        $(impl Asks for $module::Request {
+            const ROLE: Role = Role::$role;
+
+            fn msg(&self) -> Msg {
+                match self {
+                    $($module::Request::$msg { .. } => Msg::$msg,)*
+                }
+            }
+        })*
     };
 }
 
 msgs! {
-    Ctl {
+    Ctl ctl {
         Init "Init" -> "node id, channels, the block for marks", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
         Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed", Always,
@@ -153,11 +171,11 @@ msgs! {
         Stop "Stop" -> "", Always,
             key "", rules [], journal "all of it";
     }
-    Noise {
-        NoiseStep "Step" -> "derived keys", Open,
+    Noise noise {
+        Step "Step" -> "derived keys", Open,
             key "node", rules [K1], journal "";
     }
-    Chan {
+    Chan chan {
         Setup "Setup" -> "done", Phases(&[Stub, Opening, Active, Closing]),
             key "", rules [S1, S2, A1, A2], journal "the terms, what is pushed";
         SetFunding "SetFunding" -> "done", Phases(&[Opening, Active, Closing]),
@@ -182,21 +200,21 @@ msgs! {
         EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing, Onchain, Stale]),
             key "node", rules [K2], journal "";
     }
-    Wallet {
+    Wallet wallet {
         GetAddress "GetAddress" -> "index, scripts", Open,
             key "wallet", rules [W3], journal "the index";
-        SignSpend "Sign" -> "witnesses of all inputs", Open,
+        Sign "Sign" -> "witnesses of all inputs", Open,
             key "wallet", rules [W1, W2, W3, W4, W5, W6, W7, A2], journal "coins, what leaves";
-        SeenCoins "Seen" -> "done", Open,
+        Seen "Seen" -> "done", Open,
             key "", rules [W3], journal "amounts of coins seen first";
         CheckShutdown "CheckShutdown" -> "done", Open,
             key "", rules [S2], journal "";
     }
-    Gossip {
+    Gossip gossip {
         SignChannelUpdate "SignChannelUpdate" -> "timestamp, signature", Phases(&[Active, Closing]),
             key "node", rules [G1, G2, G3], journal "timestamp (written; on disk with the next record that is waited for)";
     }
-    Invoice {
+    Invoice invoice {
         NewPreimage "NewPreimage" -> "payment hash", Open,
             key "preimages", rules [H4], journal "its number (written; on disk before an invoice is signed for it)";
         SignBolt11 "SignBolt11" -> "signature", Open,
@@ -204,13 +222,13 @@ msgs! {
         Release "Release" -> "preimage", Open,
             key "preimages", rules [H4], journal "";
     }
-    Rpc {
+    Rpc rpc {
         MakeSecret "MakeSecret" -> "a user's secret", Open,
             key "derived secrets", rules [R2], journal "";
         SignMessage "SignMessage" -> "signature", Open,
             key "node", rules [D2], journal "";
     }
-    Operator {
+    Operator operator {
         Status "Status" -> "locked or not, node id, seed file, program, sandbox", Always,
             key "", rules [], journal "";
         Unlock "Unlock" -> "node id", BeforeInit,
@@ -234,31 +252,13 @@ msgs! {
         AuditTail "AuditTail" -> "lines of the audit log", Always,
             key "", rules [], journal "";
     }
-    Pay {
+    Pay pay {
         ApproveBolt11 "ApproveBolt11" -> "done", Open,
             key "", rules [A1, A2, I1], journal "hash, payee, limit, what is charged (written; on disk with the HTLC that follows)";
     }
 }
 
 impl Msg {
-    /// The row of a channel's request.
-    #[must_use]
-    pub fn of_chan(request: &signer::Request) -> Msg {
-        match request {
-            signer::Request::Setup { .. } => Msg::Setup,
-            signer::Request::SetFunding { .. } => Msg::SetFunding,
-            signer::Request::SignRemote { .. } => Msg::SignRemote,
-            signer::Request::ValidateLocal { .. } => Msg::ValidateLocal,
-            signer::Request::RemoteRevoked { .. } => Msg::RemoteRevoked,
-            signer::Request::Point { .. } => Msg::Point,
-            signer::Request::RevokedSecret { .. } => Msg::RevokedSecret,
-            signer::Request::ReestablishProof { .. } => Msg::ReestablishProof,
-            signer::Request::SignClose { .. } => Msg::SignClose,
-            signer::Request::CompleteClose { .. } => Msg::CompleteClose,
-            signer::Request::EcdhBatch { .. } => Msg::EcdhBatch,
-        }
-    }
-
     /// Whether this may be asked by `role` now, of `channel` if it is about one. `hsm` is `None`
     /// before its keys are open.
     ///

@@ -4,6 +4,7 @@
 //! their fields never change: older journals stay readable.
 
 use bitcoin::{OutPoint, ScriptBuf, Txid};
+use hsm_messages::limits::{Approvable, Limits};
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,6 @@ use crate::coins::Pin;
 use crate::flows::{Budget, Flow};
 use crate::invoices::{PreimageNumber, Registered, Terms};
 use crate::journal::Heads;
-use crate::limits::{Approvable, Limits};
 use crate::spending::{Cause, Grant, Spending};
 
 use hsm_files::UnixTime;
@@ -161,40 +161,17 @@ impl Record {
     /// comes behind it and is waited for. A lost Update's timestamp is behind the clock by then, and
     /// lost DropInvoices are dropped again.
     pub(crate) fn may_wait(&self) -> bool {
-        match self {
-            Record::Channel { change, .. } => match change {
-                Change::Revoked { .. } => true,
-                Change::Setup(_)
-                | Change::Funding(_)
-                | Change::Remote { .. }
-                | Change::Local { .. }
-                | Change::Close { .. }
-                | Change::Onchain
-                | Change::Stale => false,
-            },
-            Record::Approved { .. } | Record::Paid { .. } => true,
-            Record::Address { .. }
-            | Record::NewChannel { .. }
-            | Record::Forget { .. }
-            | Record::Coins { .. }
-            | Record::SnapshotCounters { .. }
-            | Record::Invoice { .. }
-            | Record::SnapshotPreimages { .. }
-            | Record::SnapshotInvoices { .. }
-            | Record::SnapshotChannel { .. }
-            | Record::Start { .. }
-            | Record::SnapshotHeads(_)
-            | Record::SnapshotFlow { .. }
-            | Record::Spent(_)
-            | Record::PaymentEnded { .. }
-            | Record::Limits(_)
-            | Record::Allowed { .. }
-            | Record::Disallowed { .. }
-            | Record::OperatorApproved { .. }
-            | Record::SnapshotCoins { .. }
-            | Record::SnapshotSpending(_) => false,
-            Record::Preimage { .. } | Record::DropInvoices { .. } | Record::Update { .. } => true,
-        }
+        matches!(
+            self,
+            Record::Channel {
+                change: Change::Revoked { .. },
+                ..
+            } | Record::Approved { .. }
+                | Record::Paid { .. }
+                | Record::Preimage { .. }
+                | Record::DropInvoices { .. }
+                | Record::Update { .. }
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bitcoin::{OutPoint, ScriptBuf};
+use hsm_messages::limits::Standing;
 use invoice::BuildError;
 use tx::error::{KeyError, TxError};
 use tx::ledger::{HtlcKey, LedgerError};
@@ -11,7 +12,7 @@ use wire::{
     Satoshi, Side,
 };
 
-use crate::limits::{Allowance, Standing};
+use crate::limits::Allowance;
 
 /// Ids as in docs/policy-rules.md. None can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -367,7 +368,7 @@ impl UpdateFault {
     "{amount} would leave {which}, and {left} is left of the {limit} that may in 24 hours; the \
      operator can allow it: lightning-hsmtool approve {number}",
     limit = standing.limit,
-    left = standing.left()
+    left = standing.left
 )]
 pub struct OverLimit {
     pub rule: Rule,

@@ -14,6 +14,7 @@ use bitcoin::sighash::{EcdsaSighashType, Prevouts, SighashCache, TapSighashType}
 use bitcoin::{
     Amount, CompressedPublicKey, NetworkKind, Script, ScriptBuf, Transaction, TxOut, Witness,
 };
+use hsm_messages::wallet::{AddressKind, WalletKey};
 use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
 use tx::error::{KeyError, TxError};
 use wire::Satoshi;
@@ -33,19 +34,6 @@ pub struct Address {
     pub index: u32,
     pub p2wpkh: ScriptBuf,
     pub p2tr: ScriptBuf,
-}
-
-/// Which address a coin was sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WalletKey {
-    pub index: u32,
-    pub kind: AddressKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressKind {
-    P2wpkh,
-    P2tr,
 }
 
 /// What an input spends.

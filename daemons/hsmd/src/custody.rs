@@ -6,15 +6,14 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, UnixTime};
-use hsm_messages::ctl;
+use hsm_messages::ctl::Database;
 use hsm_messages::operator::SeedFile;
 use ipc_transport::Hardening;
 use sha2::{Digest, Sha256};
 use wire::ChainHash;
 
-use crate::answer;
-use crate::marks::{self, Marks};
-use crate::operator;
+use crate::answer::{self, Answer};
+use crate::marks::Marks;
 
 /// After the first wrong passphrase; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -84,6 +83,12 @@ impl Custody {
         }
     }
 
+    /// # Errors
+    /// D4: the keys are not open.
+    pub fn open_hsm(&mut self) -> Answer<&mut Hsm> {
+        self.hsm().ok_or(hsm::Refused::NotOpen("this"))
+    }
+
     /// Tells the signer what time it is; once a round.
     pub fn set_now(&mut self, now: UnixTime) {
         if let Some(hsm) = self.hsm() {
@@ -100,10 +105,11 @@ impl Custody {
     }
 
     /// From [`Signer::NotStarted`] or [`Signer::Failed`].
-    pub fn open(&mut self, chain_hash: ChainHash, database: ctl::Database) {
+    pub fn open(&mut self, chain_hash: ChainHash, database: Database) {
         let opened = match self.folder.try_clone() {
-            Ok(folder) => Hsm::open(folder, chain_hash, marks::database(database))
-                .map_err(|error| error.to_string()),
+            Ok(folder) => {
+                Hsm::open(folder, chain_hash, database).map_err(|error| error.to_string())
+            }
             Err(error) => Err(format!("cannot use the folder: {error}")),
         };
         self.signer = match opened {
@@ -163,11 +169,7 @@ impl Custody {
             doing: "open the folder of",
             error,
         })?;
-        let file = hsm::seed_file(folder)?;
-        Ok(file.map(|(format, mode)| SeedFile {
-            format: operator::seed_format(format),
-            mode,
-        }))
+        hsm::seed_file(folder)
     }
 
     pub fn program(&mut self) -> io::Result<[u8; 32]> {
