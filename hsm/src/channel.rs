@@ -65,6 +65,8 @@ pub(crate) enum Stage {
     Onchain,
     /// The peer has shown that our newest commitment is not the newest (B3).
     Stale,
+    /// As Signing, but the database was put back: the peer has to show the newest state first (B2).
+    Recovering,
 }
 
 /// One side's newest commitment and the one before it, of which a repetition is made.
@@ -206,6 +208,7 @@ impl Channel {
             Stage::Closing { .. } => Phase::Closing,
             Stage::Onchain => Phase::Onchain,
             Stage::Stale => Phase::Stale,
+            Stage::Recovering => Phase::Recovering,
             Stage::Signing if funded.local.is_some() && funded.remote.is_some() => Phase::Active,
             Stage::Signing => Phase::Opening,
         }
@@ -240,6 +243,20 @@ impl Channel {
         let funded = self.funded().ok().filter(|_| self.phase() == Phase::Active);
         let ledger = funded.and_then(Funded::newest_local);
         ledger.map_or(Satoshi::ZERO, |ledger| ledger.to_local.to_sat_floor())
+    }
+
+    /// B2: the database was put back. What has revoked nothing has no older state, and what is being
+    /// closed signs no new one.
+    pub(crate) fn recover(&mut self) {
+        if let Progress::Funded(funded) = &mut self.progress
+            && funded.stage == Stage::Signing
+            && funded
+                .local
+                .as_ref()
+                .is_some_and(|local| local.newest.n > CommitmentNumber::ZERO)
+        {
+            funded.stage = Stage::Recovering;
+        }
     }
 
     pub(crate) fn funded(&self) -> Result<&Funded, Refused> {
@@ -352,12 +369,14 @@ impl Funded {
             }
             Change::Close { fee } => match self.stage {
                 Stage::Signing | Stage::Closing { .. } => self.stage = Stage::Closing { fee },
-                Stage::Onchain | Stage::Stale => {
+                Stage::Onchain | Stage::Stale | Stage::Recovering => {
                     return Err(Misfit("a mutual close after signing had ended"));
                 }
             },
             Change::Onchain => self.stage = Stage::Onchain,
             Change::Stale => self.stage = Stage::Stale,
+            Change::Shown if self.stage == Stage::Recovering => self.stage = Stage::Signing,
+            Change::Shown => return Err(Misfit("a peer showed what it was not to show")),
         }
         Ok(vec![])
     }

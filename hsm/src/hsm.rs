@@ -18,6 +18,7 @@ use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::journal;
 use crate::journal::{Journal, JournalError};
+use crate::msgs::Msg;
 use crate::node_key::NodeKey;
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
@@ -98,6 +99,32 @@ pub enum Opened {
     Unlocked(Box<Hsm>),
     /// The seed needs its passphrase.
     Locked(Locked),
+    /// The database was put back: the operator has to confirm that.
+    Unconfirmed(Unconfirmed),
+}
+
+/// A signer beside a database that was put back from an older copy. Nothing was created or changed.
+pub struct Unconfirmed {
+    pub node_id: NodeId,
+    folder: Folder,
+    seed: Seed,
+    chain_hash: ChainHash,
+    database: Database,
+}
+
+impl Unconfirmed {
+    /// B2: as [`Hsm::open`], however old the database is. Channels that have revoked anything wait for
+    /// their peers from now on.
+    ///
+    /// # Errors
+    /// Those of [`Hsm::open`]; the journal is the older one.
+    pub fn confirm(&self) -> Result<Hsm, OpenError> {
+        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
+        let mut hsm = Hsm::with_seed(folder, &self.seed, self.chain_hash, self.database)?;
+        hsm.record(Record::Recovery);
+        hsm.sync()?;
+        Ok(hsm)
+    }
 }
 
 /// A signer whose seed needs a passphrase. Nothing was created and nothing but the seed file read.
@@ -113,13 +140,10 @@ impl Locked {
     ///
     /// # Errors
     /// [`SeedError::WrongPassphrase`], and those of [`Hsm::open`].
-    pub fn unlock(&self, passphrase: &Passphrase) -> Result<Hsm, OpenError> {
+    pub fn unlock(&self, passphrase: &Passphrase) -> Result<Opened, OpenError> {
         let origin = self.stored.unlock(passphrase)?;
-        let folder = self.folder.try_clone().map_err(|error| SeedError::Io {
-            doing: "open the folder of",
-            error,
-        })?;
-        Hsm::with_seed(folder, &origin.seed(), self.chain_hash, self.database)
+        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
+        Hsm::opened(folder, origin.seed(), self.chain_hash, self.database)
     }
 }
 
@@ -164,8 +188,28 @@ impl Hsm {
             (None, true) => Seed::create(&folder)?,
             (None, false) => return Err(OpenError::NoSeed),
         };
-        let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
-        Ok(Opened::Unlocked(Box::new(hsm)))
+        Hsm::opened(folder, seed, chain_hash, database)
+    }
+
+    fn opened(
+        folder: Folder,
+        seed: Seed,
+        chain_hash: ChainHash,
+        database: Database,
+    ) -> Result<Opened, OpenError> {
+        Ok(match database {
+            Database::Restored { .. } => Opened::Unconfirmed(Unconfirmed {
+                node_id: NodeKeys::derive(&seed)?.node_id,
+                folder,
+                seed,
+                chain_hash,
+                database,
+            }),
+            Database::Absent | Database::Present { .. } => {
+                let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
+                Opened::Unlocked(Box::new(hsm))
+            }
+        })
     }
 
     fn with_seed(
@@ -388,13 +432,25 @@ impl Hsm {
             .ok_or(Refused::NoChannel(dbid))?;
         let tx = funded.force_close(keys)?;
         match funded.stage {
-            Stage::Onchain | Stage::Stale => {}
+            Stage::Onchain | Stage::Stale | Stage::Recovering => {}
             Stage::Signing | Stage::Closing { .. } => self.record(Record::Channel {
                 dbid,
                 change: Change::Onchain,
             }),
         }
         Ok(tx)
+    }
+
+    /// By the operator: the peer of a channel does not come back after a recovery, so this signer's own
+    /// state of it has to be the newest.
+    ///
+    /// # Errors
+    /// D3; D4: it does not wait for its peer.
+    pub fn end_recovery(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
+        Msg::EndRecovery.check_phase(self.phase(dbid)?)?;
+        let change = Change::Onchain;
+        self.record(Record::Channel { dbid, change });
+        Ok(())
     }
 
     /// What a channel's own socket asks.

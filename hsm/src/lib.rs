@@ -52,7 +52,7 @@ mod user;
 mod velocity;
 mod wallet;
 
-pub use hsm::{Hsm, Locked, OpenError, Opened, seed_file};
+pub use hsm::{Hsm, Locked, OpenError, Opened, Unconfirmed, seed_file};
 pub use hsm_files::UnixTime;
 pub use journal::JournalError;
 pub use limits::{Allowance, DEFAULT, FLOOR};

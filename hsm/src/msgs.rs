@@ -11,7 +11,7 @@ use hsm_messages::{chan, ctl, gossip, invoice, noise, operator, pay, rpc, wallet
 use wire::ChannelDbid;
 
 use crate::Hsm;
-use crate::refused::Phase::{Active, Closing, Onchain, Opening, Stale, Stub};
+use crate::refused::Phase::{Active, Closing, Onchain, Opening, Recovering, Stale, Stub};
 use crate::refused::Rule::*;
 use crate::refused::{Phase, Refused, Rule};
 use When::{Always, BeforeInit, Open, Phases};
@@ -158,7 +158,7 @@ msgs! {
     Ctl ctl {
         Init "Init" -> "node id, channels, the block for marks", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
-        Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed", Always,
+        Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed or confirmed a recovery", Always,
             key "", rules [D4], journal "";
         NewChannel "NewChannel" -> "channel, basepoints, points 0 and 1, closing address", Open,
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
@@ -166,7 +166,7 @@ msgs! {
             key "", rules [D3, D4], journal "";
         ForceClose "ForceClose" -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
             key "funding", rules [B3, C1, C6], journal "phase Onchain";
-        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale]),
+        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "", rules [D4], journal "that the channel is gone";
         Stop "Stop" -> "", Always,
             key "", rules [], journal "all of it";
@@ -185,19 +185,19 @@ msgs! {
             key "funding, htlc", rules [B3, C1, C2, C3, C4, C6, C7, H1, H2, H3], journal "number, point, deltas, tickets";
         ValidateLocal "ValidateLocal" -> "our secret before, our next point", Phases(&[Opening, Active, Closing]),
             key "revocation seed", rules [B3, C1, C2, C3, C4, C5, C6, C7, H1, H2, H3], journal "number, deltas, the peer's signatures";
-        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain, Stale]),
+        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
             key "", rules [C4], journal "the peer's secret (written; on disk with the next record that is waited for)";
-        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale]),
+        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "revocation seed", rules [C5], journal "";
         RevokedSecret "RevokedSecret" -> "our revoked secret", Phases(&[Active, Closing, Onchain, Stale]),
             key "revocation seed", rules [C5], journal "";
-        ReestablishProof "ReestablishProof" -> "whose secret it is", Phases(&[Active, Closing, Onchain, Stale]),
-            key "revocation seed", rules [B3], journal "phase Stale, if the secret is not given yet";
+        ReestablishProof "ReestablishProof" -> "whose secret it is", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
+            key "revocation seed", rules [B2, B3], journal "phase Stale, if the secret is not given yet; the phase from before a recovery, if it shows our newest";
         SignClose "SignClose" -> "signature of the mutual close", Phases(&[Active, Closing]),
             key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
         CompleteClose "CompleteClose" -> "the mutual close, signed by both", Phases(&[Active, Closing]),
             key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
-        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing, Onchain, Stale]),
+        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
             key "node", rules [K2], journal "";
     }
     Wallet wallet {
@@ -251,6 +251,10 @@ msgs! {
             key "", rules [], journal "";
         AuditTail "AuditTail" -> "lines of the audit log", Always,
             key "", rules [], journal "";
+        ConfirmRecovery "ConfirmRecovery" -> "done", BeforeInit,
+            key "", rules [B2, D4], journal "the start; phase Recovering of channels that have revoked anything";
+        EndRecovery "EndRecovery" -> "done", Phases(&[Recovering]),
+            key "", rules [D4], journal "phase Onchain";
     }
     Pay pay {
         ApproveBolt11 "ApproveBolt11" -> "done", Open,
@@ -300,6 +304,7 @@ impl Msg {
             BeforeInit => Err(Refused::AlreadyOpen(row.name)),
             Phases(phases) if phases.contains(&phase) => Ok(()),
             Phases(_) if phase == Stale => Err(Refused::Stale),
+            Phases(_) if phase == Recovering => Err(Refused::NotShown),
             Phases(_) => Err(Refused::Phase {
                 request: row.name,
                 phase,

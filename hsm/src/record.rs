@@ -133,6 +133,8 @@ pub(crate) enum Record {
     SnapshotInvoices {
         invoices: Vec<(PaymentHash, Registered)>,
     },
+    /// By the operator: the database was put back from an older copy (B2).
+    Recovery,
 }
 
 /// A transaction that spends coins of the wallet.
@@ -207,4 +209,6 @@ pub(crate) enum Change {
     Onchain,
     /// The peer has a secret of a commitment of ours that is not revoked here (B3).
     Stale,
+    /// After a recovery the peer has shown the newest state.
+    Shown,
 }

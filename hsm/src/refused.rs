@@ -115,6 +115,8 @@ pub enum Phase {
     Onchain,
     /// The peer has shown that it has a newer state than this signer.
     Stale,
+    /// The database was put back, and the peer has not shown the newest state since.
+    Recovering,
 }
 
 /// Which rule a request breaks, and how.
@@ -231,6 +233,13 @@ pub enum Refused {
     StillClaimable(HtlcId),
     #[error("the peer has shown a newer state: this signer was put back to an old copy")]
     Stale,
+    #[error(
+        "the database was put back: nothing of this channel is signed until its peer has shown its \
+         newest state. If the peer never comes back: lightning-hsmtool confirm-recovery --channel"
+    )]
+    NotShown,
+    #[error("no database waits to be confirmed as put back: start the node with --await-recovery")]
+    NoRecovery,
     #[error("the invoice has expired")]
     InvoiceExpired,
     #[error("another payee was approved for {0}")]
@@ -389,6 +398,7 @@ impl Refused {
             | Refused::HasFunding(_)
             | Refused::OtherRole { .. }
             | Refused::NotOpen(_)
+            | Refused::NoRecovery
             | Refused::AlreadyOpen(_) => Rule::D4,
             Refused::NotOurKey(_)
             | Refused::SetupChanged
@@ -429,6 +439,7 @@ impl Refused {
             | Refused::NotOffered(_) => Rule::H1,
             Refused::HasPaid(_) | Refused::StillClaimable(_) => Rule::H2,
             Refused::Stale => Rule::B3,
+            Refused::NotShown => Rule::B2,
             Refused::InvoiceExpired | Refused::OtherPayee(_) | Refused::TooManyPayments(_) => {
                 Rule::A1
             }

@@ -55,6 +55,15 @@ pub enum SeedError {
     Exists,
 }
 
+impl SeedError {
+    pub fn no_folder(error: io::Error) -> SeedError {
+        SeedError::Io {
+            doing: "open the folder of",
+            error,
+        }
+    }
+}
+
 /// The seed file as it lies on the disk.
 pub struct StoredSeed {
     bytes: Zeroizing<Vec<u8>>,

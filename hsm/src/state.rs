@@ -169,6 +169,10 @@ impl State {
                 self.invoices.restore_numbers(next, unsigned);
                 Ok(())
             }
+            Record::Recovery => {
+                self.channels.values_mut().for_each(Channel::recover);
+                Ok(())
+            }
             Record::SnapshotInvoices { invoices } => {
                 self.invoices.restore(invoices);
                 Ok(())

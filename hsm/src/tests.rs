@@ -12,6 +12,7 @@ mod line;
 mod msgs;
 mod pair;
 mod payments;
+mod recovery;
 mod rules;
 mod spend;
 mod stale;

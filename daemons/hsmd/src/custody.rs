@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, UnixTime};
+use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, Unconfirmed, UnixTime};
 use hsm_messages::ctl::Database;
 use hsm_messages::operator::SeedFile;
 use ipc_transport::Hardening;
 use sha2::{Digest, Sha256};
-use wire::ChainHash;
+use wire::{ChainHash, NodeId};
 
 use crate::answer::{self, Answer};
 use crate::marks::Marks;
@@ -25,6 +25,8 @@ pub enum Signer {
     NotStarted,
     /// Init came, and the seed needs its passphrase.
     Locked(Locked),
+    /// The database was put back, which the operator has to confirm.
+    Unconfirmed(Unconfirmed),
     Open(Box<Open>),
     /// Seed, journal and database do not go together.
     Failed(String),
@@ -37,6 +39,19 @@ pub struct Open {
 }
 
 impl Signer {
+    fn of(opened: Opened) -> Signer {
+        match opened {
+            Opened::Unlocked(hsm) => Signer::open(*hsm),
+            Opened::Locked(locked) => Signer::Locked(locked),
+            Opened::Unconfirmed(unconfirmed) => Signer::Unconfirmed(unconfirmed),
+        }
+    }
+
+    /// Whether the owner has to do something first.
+    pub fn waits(&self) -> bool {
+        matches!(self, Signer::Locked(_) | Signer::Unconfirmed(_))
+    }
+
     fn open(mut hsm: Hsm) -> Signer {
         hsm.set_now(UnixTime::from(SystemTime::now()));
         if hsm.mark().epoch == 1 {
@@ -79,7 +94,9 @@ impl Custody {
     pub fn hsm(&mut self) -> Option<&mut Hsm> {
         match &mut self.signer {
             Signer::Open(open) => Some(&mut open.hsm),
-            Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_) => None,
+            Signer::NotStarted | Signer::Locked(_) | Signer::Unconfirmed(_) | Signer::Failed(_) => {
+                None
+            }
         }
     }
 
@@ -113,10 +130,26 @@ impl Custody {
             Err(error) => Err(format!("cannot use the folder: {error}")),
         };
         self.signer = match opened {
-            Ok(Opened::Unlocked(hsm)) => Signer::open(*hsm),
-            Ok(Opened::Locked(locked)) => Signer::Locked(locked),
+            Ok(opened) => Signer::of(opened),
             Err(why) => Signer::Failed(why),
         };
+    }
+
+    /// Opens beside a database that was put back; says why if it cannot.
+    pub fn confirm_recovery(&mut self) -> Answer<Result<(), String>> {
+        let Signer::Unconfirmed(unconfirmed) = &self.signer else {
+            return Err(hsm::Refused::NoRecovery);
+        };
+        Ok(match unconfirmed.confirm() {
+            Ok(hsm) => {
+                self.signer = Signer::open(hsm);
+                Ok(())
+            }
+            Err(error) => {
+                self.signer = Signer::Failed(error.to_string());
+                Err(error.to_string())
+            }
+        })
     }
 
     /// How far the journal is, where lightningd reads it. Before a reply leaves, so that a batch that
@@ -124,7 +157,9 @@ impl Custody {
     pub fn write_mark(&mut self) -> io::Result<()> {
         match &mut self.signer {
             Signer::Open(open) => open.marks.write(open.hsm.mark()),
-            Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_) => Ok(()),
+            Signer::NotStarted | Signer::Locked(_) | Signer::Unconfirmed(_) | Signer::Failed(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -132,7 +167,7 @@ impl Custody {
     pub fn unlock(
         &mut self,
         read: impl FnOnce() -> io::Result<Option<Passphrase>>,
-    ) -> Result<&Hsm, NotUnlocked> {
+    ) -> Result<NodeId, NotUnlocked> {
         let Signer::Locked(locked) = &self.signer else {
             return Err(NotUnlocked::NotLocked);
         };
@@ -145,11 +180,12 @@ impl Custody {
             None => Err(OpenError::Seed(SeedError::WrongPassphrase)),
         };
         match unlocked {
-            Ok(hsm) => {
-                self.signer = Signer::open(hsm);
+            Ok(opened) => {
+                self.signer = Signer::of(opened);
                 match &self.signer {
-                    Signer::Open(open) => Ok(&open.hsm),
+                    Signer::Open(open) => Ok(open.hsm.node_id()),
                     Signer::Failed(why) => Err(NotUnlocked::Failed(why.clone())),
+                    Signer::Unconfirmed(unconfirmed) => Ok(unconfirmed.node_id),
                     Signer::NotStarted | Signer::Locked(_) => Err(NotUnlocked::NotLocked),
                 }
             }
@@ -165,11 +201,7 @@ impl Custody {
 
     pub fn seed_file(&self) -> Result<Option<SeedFile>, SeedError> {
         let folder = self.folder.try_clone();
-        let folder = folder.map_err(|error| SeedError::Io {
-            doing: "open the folder of",
-            error,
-        })?;
-        hsm::seed_file(folder)
+        hsm::seed_file(folder.map_err(SeedError::no_folder)?)
     }
 
     pub fn program(&mut self) -> io::Result<[u8; 32]> {

@@ -8,7 +8,7 @@ use wire::ChannelDbid;
 
 /// What comes from a role's socket.
 pub trait Request: Asks {
-    /// The channel that the request itself names: only CTL's and GOSSIP's do.
+    /// The channel that the request itself names: CTL's, GOSSIP's and OPERATOR's may.
     fn channel(&self) -> Option<ChannelDbid> {
         None
     }
@@ -59,11 +59,20 @@ impl Request for gossip::Request {
     }
 }
 
+impl Request for operator::Request {
+    fn channel(&self) -> Option<ChannelDbid> {
+        if let operator::Request::EndRecovery { channel } = self {
+            Some(*channel)
+        } else {
+            None
+        }
+    }
+}
+
 impl Request for noise::Request {}
 impl Request for wallet::Request {}
 impl Request for invoice::Request {}
 impl Request for rpc::Request {}
-impl Request for operator::Request {}
 impl Request for pay::Request {}
 
 fn broke(refused: &Refused) -> Decision<'_> {

@@ -171,6 +171,17 @@ pub fn answer(
         }
         Request::AuditHead => audit_head(notes),
         Request::AuditTail { from } => audit_tail(notes, from),
+        Request::ConfirmRecovery => {
+            tracing::warn!("the owner confirms that the database was put back");
+            match custody.confirm_recovery()? {
+                Ok(()) => Reply::Done,
+                Err(why) => refused(Rule::B2, why),
+            }
+        }
+        Request::EndRecovery { channel } => {
+            custody.open_hsm()?.end_recovery(channel)?;
+            Reply::Done
+        }
     })
 }
 
@@ -193,6 +204,7 @@ fn status(custody: &mut Custody) -> Reply {
     let lock = match &custody.signer {
         Signer::NotStarted | Signer::Failed(_) => Lock::NotStarted,
         Signer::Locked(_) => Lock::Locked,
+        Signer::Unconfirmed(_) => Lock::Unconfirmed,
         Signer::Open(open) => Lock::Unlocked {
             node_id: open.hsm.node_id(),
             channels: open.hsm.channels().len() as u64,
@@ -221,11 +233,9 @@ fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {
         Err(error) => Err(io::Error::other(error.to_string())),
     });
     match unlocked {
-        Ok(hsm) => {
+        Ok(node_id) => {
             tracing::info!("the seed is unlocked");
-            Reply::Unlocked {
-                node_id: hsm.node_id(),
-            }
+            Reply::Unlocked { node_id }
         }
         Err(NotUnlocked::Wrong(next)) => {
             tracing::warn!("a wrong passphrase for the seed");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -84,8 +85,8 @@ struct Server {
     ctl: LowerConn<HsmCtl>,
     listener: Listener,
     custody: Custody,
-    /// lightningd has asked to be told when the seed is unlocked.
-    asked_unlocked: Option<Asked>,
+    /// lightningd has asked to be told when the owner has done what the signer waits for.
+    asked_unlocked: Option<(Asked, Discriminant<Signer>)>,
     ports: HashMap<u64, Seated>,
     by_seat: HashMap<Seat, u64>,
     last: u64,
@@ -268,11 +269,11 @@ impl Server {
             };
             let channel = request.channel();
             let asked = Asked::new(&request, channel, bytes);
-            let waits = matches!(request, ctl::Request::Unlocked)
-                && matches!(self.custody.signer, Signer::Locked(_));
+            let waits = matches!(request, ctl::Request::Unlocked) && self.custody.signer.waits();
             match self.answer_ctl(request) {
-                // The reply waits for the owner's passphrase.
-                Ok(_) if waits => self.asked_unlocked = Some(asked),
+                Ok(_) if waits => {
+                    self.asked_unlocked = Some((asked, discriminant(&self.custody.signer)));
+                }
                 Ok(Some(reply)) => self.reply_ctl(asked, &reply)?,
                 Ok(None) => {
                     self.notes.note(asked, Decision::Ok, [0; 32]);
@@ -328,7 +329,7 @@ impl Server {
                 chain_hash,
                 database,
             } => {
-                if matches!(self.custody.signer, Signer::Locked(_)) {
+                if self.custody.signer.waits() {
                     return Err(hsm::Refused::AlreadyOpen("Init"));
                 }
                 let folder = self.custody.folder().map_err(AuditError::from);
@@ -357,10 +358,8 @@ impl Server {
 
     /// Answers the request Unlocked as soon as it can be. Says whether it did.
     fn tell_unlocked(&mut self) -> Result<bool, ServeError> {
-        if matches!(self.custody.signer, Signer::Locked(_)) {
-            return Ok(false);
-        }
-        let Some(asked) = self.asked_unlocked.take() else {
+        let now = discriminant(&self.custody.signer);
+        let Some((asked, _)) = self.asked_unlocked.take_if(|(_, then)| *then != now) else {
             return Ok(false);
         };
         self.reply_ctl(asked, &init_reply(&self.custody.signer))?;
@@ -428,6 +427,7 @@ fn init_reply(signer: &Signer) -> ctl::Reply {
     match signer {
         Signer::NotStarted => ctl::Reply::Refused(refused(Rule::D4, "no Init")),
         Signer::Locked(_) => ctl::Reply::Locked,
+        Signer::Unconfirmed(_) => ctl::Reply::Unconfirmed,
         Signer::Open(open) => ctl::Reply::Init(open.hsm.init()),
         Signer::Failed(why) => ctl::Reply::Refused(refused(Rule::B2, why)),
     }

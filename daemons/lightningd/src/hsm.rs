@@ -144,6 +144,7 @@ pub async fn mint(
         ctl::Reply::Refused(refused) => Err(refused.into()),
         ctl::Reply::Init(_)
         | ctl::Reply::Locked
+        | ctl::Reply::Unconfirmed
         | ctl::Reply::NewChannel(_)
         | ctl::Reply::ForceClose { .. }
         | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -161,6 +162,7 @@ impl Hsm {
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
+            | ctl::Reply::Unconfirmed
             | ctl::Reply::Minted
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -177,6 +179,7 @@ impl Hsm {
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
+            | ctl::Reply::Unconfirmed
             | ctl::Reply::NewChannel(_)
             | ctl::Reply::Minted
             | ctl::Reply::Forgotten => Err(HsmError::Confused),

@@ -158,6 +158,7 @@ impl<'a> Publishable<'a> {
         match funded.stage {
             Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
             Stage::Stale => return Err(Refused::Stale),
+            Stage::Recovering => return Err(Refused::NotShown),
         }
         let local = funded.local.as_ref().ok_or(Refused::NothingValidated)?;
         let (setup, funding, n) = (&funded.setup, &funded.funding, local.newest.n);
@@ -192,6 +193,7 @@ impl Funded {
         match self.stage {
             Stage::Signing => {}
             Stage::Stale => return Err(Refused::Stale),
+            Stage::Recovering => return Err(Refused::NotShown),
             // C6: what was agreed at the close would no longer be the newest.
             Stage::Closing { .. } | Stage::Onchain => return Err(Refused::ClosingStays),
         }

@@ -101,7 +101,7 @@ impl Heads {
     /// B2: whether this journal and that database are of the same moment.
     pub(super) fn check(&self, database: Database, channels: usize) -> Result<(), JournalError> {
         let mark = match database {
-            Database::Present { mark } => mark,
+            Database::Present { mark } | Database::Restored { mark } => mark,
             Database::Absent => None,
         };
         let (epoch, sequence) = mark.map_or((0, 0), |mark| (mark.epoch, mark.sequence));
@@ -117,24 +117,25 @@ impl Heads {
         }
         let behind = match database {
             Database::Absent => JournalError::NoDatabase { journal },
-            Database::Present { .. } => JournalError::DatabaseOlder {
+            Database::Present { .. } | Database::Restored { .. } => JournalError::DatabaseOlder {
                 epoch,
                 sequence,
                 journal_epoch: newest.epoch,
                 journal,
             },
         };
+        let restored = matches!(database, Database::Restored { .. });
         let at = usize::try_from(sequence.wrapping_sub(self.first)).unwrap_or(usize::MAX);
         let Some(head) = self.heads.get(at) else {
-            return Err(behind);
+            return if restored { Ok(()) } else { Err(behind) };
         };
         if mark.is_some_and(|mark| mark.head != *head) {
             return Err(older);
         }
         let lag = journal.saturating_sub(sequence);
         match sequence < self.used || lag > in_flight(channels) {
-            true => Err(behind),
-            false => Ok(()),
+            true if !restored => Err(behind),
+            true | false => Ok(()),
         }
     }
 }

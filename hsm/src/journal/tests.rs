@@ -129,6 +129,7 @@ fn kind(record: &Record) -> &'static str {
             Change::Close { .. } => "Close",
             Change::Onchain => "Onchain",
             Change::Stale => "Stale",
+            Change::Shown => "Shown",
         },
         Record::Forget { .. } => "Forget",
         Record::Coins { .. } => "Coins",
@@ -153,11 +154,12 @@ fn kind(record: &Record) -> &'static str {
         Record::Update { .. } => "Update",
         Record::SnapshotPreimages { .. } => "SnapshotPreimages",
         Record::SnapshotInvoices { .. } => "SnapshotInvoices",
+        Record::Recovery => "Recovery",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 33] = [
+const KINDS: [&str; 35] = [
     "Address",
     "Allowed",
     "Approved",
@@ -176,9 +178,11 @@ const KINDS: [&str; 33] = [
     "Paid",
     "PaymentEnded",
     "Preimage",
+    "Recovery",
     "Remote",
     "Revoked",
     "Setup",
+    "Shown",
     "SnapshotChannel",
     "SnapshotCoins",
     "SnapshotCounters",
@@ -217,9 +221,18 @@ fn life() -> Vec<Record> {
         pair.commit(Side::Remote, std::slice::from_ref(&delta));
         pair.commit(Side::Local, &[delta]);
     }
+    let channel = pair.a.new.channel;
+    pair.a.node.hsm().record(Record::Recovery);
+    let last = pair
+        .a
+        .next
+        .prev()
+        .and_then(wire::CommitmentNumber::prev)
+        .unwrap();
+    let secret = pair.a.node.hsm().channel_keys[&channel].any_secret(last);
+    pair.a.ask(Request::ReestablishProof { n: last, secret });
     let close = pair.sign_close(CLOSE_FEE);
     pair.a.ask(close);
-    let channel = pair.a.new.channel;
     pair.a.node.hsm().force_close(channel).unwrap();
     let newest = pair.a.next.prev().unwrap();
     let secret = pair.a.node.hsm().channel_keys[&channel].any_secret(newest);

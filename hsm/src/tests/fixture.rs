@@ -54,7 +54,7 @@ pub fn open(path: &Path, new_node: bool) -> Result<Hsm, OpenError> {
 pub fn open_with(path: &Path, database: Database) -> Result<Hsm, OpenError> {
     match Hsm::open(folder(path), CHAIN, database)? {
         Opened::Unlocked(hsm) => Ok(*hsm),
-        Opened::Locked(_) => panic!("the seed is locked"),
+        Opened::Locked(_) | Opened::Unconfirmed(_) => panic!("it waits for its owner"),
     }
 }
 
@@ -104,6 +104,18 @@ impl Node {
         let again = open(self.dir.path(), false).unwrap();
         assert_eq!(again.state, before, "the journal gives another state");
         self.hsm = Some(again);
+    }
+
+    /// Ends it, and gives its folder.
+    pub fn stop(&mut self) -> &Path {
+        if let Some(mut hsm) = self.hsm.take() {
+            hsm.sync().unwrap();
+        }
+        self.dir.path()
+    }
+
+    pub fn go_on(&mut self, hsm: Hsm) {
+        self.hsm = Some(hsm);
     }
 
     pub fn journal(&self) -> std::path::PathBuf {
