@@ -6,7 +6,6 @@
 
 mod close;
 mod commit;
-mod incoming;
 mod limits;
 mod proof;
 mod setup;
@@ -22,7 +21,7 @@ use tx::signer::{Reply, Request};
 use wire::{CommitmentNumber, MilliSatoshi, NodeId, Satoshi, Side};
 
 use crate::derive::ChannelKeys;
-use crate::msgs::Msg;
+use crate::msgs::Asks;
 use crate::record::Change;
 use crate::refused::{Phase, Refused};
 use crate::state::Misfit;
@@ -66,6 +65,8 @@ pub(crate) enum Stage {
     Onchain,
     /// The peer has shown that our newest commitment is not the newest (B3).
     Stale,
+    /// As Signing, but the database was put back: the peer has to show the newest state first (B2).
+    Recovering,
 }
 
 /// One side's newest commitment and the one before it, of which a repetition is made.
@@ -207,6 +208,7 @@ impl Channel {
             Stage::Closing { .. } => Phase::Closing,
             Stage::Onchain => Phase::Onchain,
             Stage::Stale => Phase::Stale,
+            Stage::Recovering => Phase::Recovering,
             Stage::Signing if funded.local.is_some() && funded.remote.is_some() => Phase::Active,
             Stage::Signing => Phase::Opening,
         }
@@ -238,22 +240,22 @@ impl Channel {
 
     /// Our side in our newest commitment, until a close is signed.
     pub(crate) fn our_balance(&self) -> Satoshi {
-        match (self.phase(), self.funded()) {
-            (
-                Phase::Active,
-                Ok(Funded {
-                    local: Some(local), ..
-                }),
-            ) => local.newest.ledger.to_local.to_sat_floor(),
-            (
-                Phase::Stub
-                | Phase::Opening
-                | Phase::Active
-                | Phase::Closing
-                | Phase::Onchain
-                | Phase::Stale,
-                _,
-            ) => Satoshi::ZERO,
+        let funded = self.funded().ok().filter(|_| self.phase() == Phase::Active);
+        let ledger = funded.and_then(Funded::newest_local);
+        ledger.map_or(Satoshi::ZERO, |ledger| ledger.to_local.to_sat_floor())
+    }
+
+    /// B2: the database was put back. What has revoked nothing has no older state, and what is being
+    /// closed signs no new one.
+    pub(crate) fn recover(&mut self) {
+        if let Progress::Funded(funded) = &mut self.progress
+            && funded.stage == Stage::Signing
+            && funded
+                .local
+                .as_ref()
+                .is_some_and(|local| local.newest.n > CommitmentNumber::ZERO)
+        {
+            funded.stage = Stage::Recovering;
         }
     }
 
@@ -274,7 +276,7 @@ impl Channel {
         ecdh: &dyn Fn(&[PublicKey]) -> Result<Reply, Refused>,
     ) -> Result<Decision, Refused> {
         // D4
-        Msg::of_chan(&request).check_phase(self.phase())?;
+        request.msg().check_phase(self.phase())?;
         match request {
             Request::Setup { setup } => self.fix_setup(setup, keys, ours),
             Request::SetFunding { funding } => self.fix_funding(funding),
@@ -367,12 +369,14 @@ impl Funded {
             }
             Change::Close { fee } => match self.stage {
                 Stage::Signing | Stage::Closing { .. } => self.stage = Stage::Closing { fee },
-                Stage::Onchain | Stage::Stale => {
+                Stage::Onchain | Stage::Stale | Stage::Recovering => {
                     return Err(Misfit("a mutual close after signing had ended"));
                 }
             },
             Change::Onchain => self.stage = Stage::Onchain,
             Change::Stale => self.stage = Stage::Stale,
+            Change::Shown if self.stage == Stage::Recovering => self.stage = Stage::Signing,
+            Change::Shown => return Err(Misfit("a peer showed what it was not to show")),
         }
         Ok(vec![])
     }

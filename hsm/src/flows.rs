@@ -109,20 +109,11 @@ impl Flows {
     /// Preimages of HTLCs of ours in a commitment of either side.
     pub(crate) fn note_preimages(&mut self, channel: ChannelDbid, deltas: &[Delta]) {
         for delta in deltas {
-            match delta {
-                Delta::Fulfil { key, preimage } if key.offerer == Side::Local => {
-                    self.note_preimage(
-                        HtlcAt {
-                            channel,
-                            id: key.id,
-                        },
-                        preimage,
-                    );
-                }
-                Delta::Fulfil { .. }
-                | Delta::Add { .. }
-                | Delta::Fail { .. }
-                | Delta::Fee { .. } => {}
+            if let Delta::Fulfil { key, preimage } = delta
+                && key.offerer == Side::Local
+            {
+                let id = key.id;
+                self.note_preimage(HtlcAt { channel, id }, preimage);
             }
         }
     }

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use bitcoin::Transaction;
+use hsm_messages::ctl::{self, Database, Known, NewChannel};
+use hsm_messages::mark::Mark;
+use hsm_messages::operator::SeedFile;
 use secp256k1::PublicKey;
 use tx::error::KeyError;
-use tx::setup::Basepoints;
 use tx::signer::{EcdhSecret, Reply, Request};
 use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
 use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
@@ -15,12 +17,13 @@ use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 use crate::channel::{Channel, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::journal;
-use crate::journal::{Database, Journal, JournalError, Mark};
+use crate::journal::{Journal, JournalError};
+use crate::msgs::Msg;
 use crate::node_key::NodeKey;
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
 use crate::secret::{Secret, scrub_stack};
-use crate::seed::{self, Passphrase, Seed, SeedError, SeedFormat, StoredSeed};
+use crate::seed::{self, Passphrase, Seed, SeedError, StoredSeed};
 use crate::spend::Refusals;
 use crate::state::State;
 use crate::tickets::View;
@@ -69,28 +72,6 @@ pub enum OpenError {
     JournalWithoutSeed,
 }
 
-/// A channel with a funding output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    pub channel: ChannelDbid,
-    /// Our newest commitment that was verified.
-    pub local: Option<CommitmentNumber>,
-    /// The peer's newest commitment that was signed.
-    pub remote: Option<CommitmentNumber>,
-}
-
-/// The public half of a new channel's keys.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewChannel {
-    pub channel: ChannelDbid,
-    pub funding_pubkey: PublicKey,
-    pub basepoints: Basepoints,
-    /// Per-commitment points 0 and 1.
-    pub first_points: [PublicKey; 2],
-    /// Wallet address that mutual closes pay to.
-    pub shutdown: Address,
-}
-
 /// All of it. What a method returns may leave the process only after [`Hsm::sync`].
 pub struct Hsm {
     folder: Folder,
@@ -120,6 +101,32 @@ pub enum Opened {
     Unlocked(Box<Hsm>),
     /// The seed needs its passphrase.
     Locked(Locked),
+    /// The database was put back: the operator has to confirm that.
+    Unconfirmed(Unconfirmed),
+}
+
+/// A signer beside a database that was put back from an older copy. Nothing was created or changed.
+pub struct Unconfirmed {
+    pub node_id: NodeId,
+    folder: Folder,
+    seed: Seed,
+    chain_hash: ChainHash,
+    database: Database,
+}
+
+impl Unconfirmed {
+    /// B2: as [`Hsm::open`], however old the database is. Channels that have revoked anything wait for
+    /// their peers from now on.
+    ///
+    /// # Errors
+    /// Those of [`Hsm::open`]; the journal is the older one.
+    pub fn confirm(&self) -> Result<Hsm, OpenError> {
+        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
+        let mut hsm = Hsm::with_seed(folder, &self.seed, self.chain_hash, self.database)?;
+        hsm.record(Record::Recovery);
+        hsm.sync()?;
+        Ok(hsm)
+    }
 }
 
 /// A signer whose seed needs a passphrase. Nothing was created and nothing but the seed file read.
@@ -135,13 +142,10 @@ impl Locked {
     ///
     /// # Errors
     /// [`SeedError::WrongPassphrase`], and those of [`Hsm::open`].
-    pub fn unlock(&self, passphrase: &Passphrase) -> Result<Hsm, OpenError> {
+    pub fn unlock(&self, passphrase: &Passphrase) -> Result<Opened, OpenError> {
         let origin = self.stored.unlock(passphrase)?;
-        let folder = self.folder.try_clone().map_err(|error| SeedError::Io {
-            doing: "open the folder of",
-            error,
-        })?;
-        Hsm::with_seed(folder, &origin.seed(), self.chain_hash, self.database)
+        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
+        Hsm::opened(folder, origin.seed(), self.chain_hash, self.database)
     }
 }
 
@@ -149,9 +153,12 @@ impl Locked {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn seed_file(folder: OwnedFd) -> Result<Option<(SeedFormat, u32)>, SeedError> {
+pub fn seed_file(folder: OwnedFd) -> Result<Option<SeedFile>, SeedError> {
     let stored = StoredSeed::read(&Folder::new(folder))?;
-    Ok(stored.map(|stored| (stored.format(), stored.mode())))
+    Ok(stored.map(|stored| SeedFile {
+        format: stored.format(),
+        mode: stored.mode(),
+    }))
 }
 
 impl Hsm {
@@ -183,8 +190,28 @@ impl Hsm {
             (None, true) => Seed::create(&folder)?,
             (None, false) => return Err(OpenError::NoSeed),
         };
-        let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
-        Ok(Opened::Unlocked(Box::new(hsm)))
+        Hsm::opened(folder, seed, chain_hash, database)
+    }
+
+    fn opened(
+        folder: Folder,
+        seed: Seed,
+        chain_hash: ChainHash,
+        database: Database,
+    ) -> Result<Opened, OpenError> {
+        Ok(match database {
+            Database::Restored { .. } => Opened::Unconfirmed(Unconfirmed {
+                node_id: NodeKeys::derive(&seed)?.node_id,
+                folder,
+                seed,
+                chain_hash,
+                database,
+            }),
+            Database::Absent | Database::Present { .. } => {
+                let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
+                Opened::Unlocked(Box::new(hsm))
+            }
+        })
     }
 
     fn with_seed(
@@ -250,6 +277,16 @@ impl Hsm {
         self.now
     }
 
+    /// Who we are.
+    #[must_use]
+    pub fn init(&self) -> ctl::Init {
+        ctl::Init {
+            node_id: self.node_id(),
+            channels: self.channels(),
+            next_address: self.state.next_address,
+        }
+    }
+
     /// All channels with a funding output.
     #[must_use]
     pub fn channels(&self) -> Vec<Known> {
@@ -262,12 +299,6 @@ impl Hsm {
             })
         };
         self.state.channels.iter().filter_map(known).collect()
-    }
-
-    /// The wallet address that is handed out next.
-    #[must_use]
-    pub fn next_address(&self) -> u32 {
-        self.state.next_address
     }
 
     /// # Errors
@@ -363,13 +394,15 @@ impl Hsm {
                 keys.point(CommitmentNumber(0))?,
                 keys.point(CommitmentNumber(1))?,
             ],
-            shutdown,
+            shutdown_p2wpkh: shutdown.p2wpkh,
+            shutdown_p2tr: shutdown.p2tr,
+            shutdown_index: shutdown.index,
         };
         self.channel_keys.insert(channel, keys);
         self.record(Record::NewChannel {
             dbid: channel,
             peer,
-            shutdown_index: new.shutdown.index,
+            shutdown_index: shutdown.index,
         });
         Ok(new)
     }
@@ -402,7 +435,7 @@ impl Hsm {
             .ok_or(Refused::NoChannel(dbid))?;
         let tx = funded.force_close(keys)?;
         match funded.stage {
-            Stage::Onchain | Stage::Stale => {}
+            Stage::Onchain | Stage::Stale | Stage::Recovering => {}
             Stage::Signing | Stage::Closing { .. } => self.record(Record::Channel {
                 dbid,
                 change: Change::Onchain,
@@ -411,17 +444,23 @@ impl Hsm {
         Ok(tx)
     }
 
-    /// What a channel's own socket asks.
-    #[must_use]
-    pub fn chan(&mut self, dbid: ChannelDbid, request: Request) -> Reply {
-        self.try_chan(dbid, request)
-            .unwrap_or_else(|refused| Reply::Refused {
-                rule: refused.rule().to_string(),
-                reason: refused.to_string(),
-            })
+    /// By the operator: the peer of a channel does not come back after a recovery, so this signer's own
+    /// state of it has to be the newest.
+    ///
+    /// # Errors
+    /// D3; D4: it does not wait for its peer.
+    pub fn end_recovery(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
+        Msg::EndRecovery.check_phase(self.phase(dbid)?)?;
+        let change = Change::Onchain;
+        self.record(Record::Channel { dbid, change });
+        Ok(())
     }
 
-    fn try_chan(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
+    /// What a channel's own socket asks.
+    ///
+    /// # Errors
+    /// What the table says of the request.
+    pub fn chan(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
         self.derive_channel_keys(dbid)?;
         let channel = self.channel(dbid)?;
         let keys = self

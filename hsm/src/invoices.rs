@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hsm_messages::invoice::PreimageHolder;
 use invoice::Bolt11Fields;
 use serde::{Deserialize, Serialize};
-use tx::ledger::{Delta, Htlc};
+use tx::ledger::{Delta, Htlc, HtlcKey};
 use wire::{ChainHash, ChannelDbid, HtlcId, MilliSatoshi, PaymentHash, Preimage, Side};
 
 use crate::channel::Channel;
@@ -32,15 +33,6 @@ const CHUNK: usize = 5000;
 /// Counts the preimages that were derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub(crate) struct PreimageNumber(pub(crate) u64);
-
-/// Who has an invoice's preimage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PreimageHolder {
-    /// hsmd: its hash was given out before.
-    Hsmd,
-    /// Whoever asks.
-    Lightningd,
-}
 
 /// Where an invoice's preimage comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,41 +191,32 @@ impl Invoices {
     /// What a change, before it is made, says about registered invoices.
     pub(crate) fn touched(&self, change: &Change) -> Vec<Touched> {
         let is_registered = |hash: &PaymentHash| self.registered.contains_key(hash);
-        match change {
-            // A peer's HTLC is in our commitment first.
-            Change::Local { deltas, .. } => {
-                let offered = deltas.iter().filter_map(|delta| match delta {
-                    Delta::Add { key, htlc } if key.offerer == Side::Remote => {
-                        let hash = htlc.payment_hash;
-                        is_registered(&hash).then_some(Touched::Offered(hash, key.id))
-                    }
-                    Delta::Add { .. }
-                    | Delta::Fulfil { .. }
-                    | Delta::Fail { .. }
-                    | Delta::Fee { .. } => None,
-                });
-                offered.collect()
+        // A peer's HTLC is in our commitment first.
+        let offered = |delta: &Delta| match delta {
+            Delta::Add { key, htlc } if key.offerer == Side::Remote => {
+                let hash = Some(htlc.payment_hash).filter(is_registered)?;
+                Some(Touched::Offered(hash, key.id))
             }
-            // And what we fulfil leaves the peer's first.
-            Change::Remote { deltas, .. } => {
-                let fulfilled = deltas.iter().filter_map(|delta| match delta {
-                    Delta::Fulfil { key, preimage } if key.offerer == Side::Remote => {
-                        let hash = preimage.payment_hash();
-                        is_registered(&hash).then_some(Touched::Fulfilled(hash))
-                    }
-                    Delta::Add { .. }
-                    | Delta::Fulfil { .. }
-                    | Delta::Fail { .. }
-                    | Delta::Fee { .. } => None,
-                });
-                fulfilled.collect()
+            Delta::Add { .. } | Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => {
+                None
             }
-            Change::Setup(_)
-            | Change::Funding(_)
-            | Change::Revoked { .. }
-            | Change::Close { .. }
-            | Change::Onchain
-            | Change::Stale => Vec::new(),
+        };
+        // And what we fulfil leaves the peer's first.
+        let fulfilled = |delta: &Delta| match delta {
+            Delta::Fulfil { key, preimage } if key.offerer == Side::Remote => {
+                let hash = Some(preimage.payment_hash()).filter(is_registered)?;
+                Some(Touched::Fulfilled(hash))
+            }
+            Delta::Add { .. } | Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => {
+                None
+            }
+        };
+        if let Change::Local { deltas, .. } = change {
+            deltas.iter().filter_map(offered).collect()
+        } else if let Change::Remote { deltas, .. } = change {
+            deltas.iter().filter_map(fulfilled).collect()
+        } else {
+            Vec::new()
         }
     }
 
@@ -291,7 +274,7 @@ impl Registered {
     fn committed(&self, payment_hash: PaymentHash, channels: &Channels) -> MilliSatoshi {
         let htlcs = self.parts.iter().filter_map(|(dbid, id)| {
             let funded = channels.get(dbid)?.funded().ok()?;
-            let htlc: &Htlc = funded.locked_in(*id)?;
+            let htlc: &Htlc = funded.locked_in(&incoming(*id))?;
             (htlc.payment_hash == payment_hash).then_some(htlc.amount)
         });
         htlcs.fold(MilliSatoshi(0), MilliSatoshi::saturating_add)
@@ -306,10 +289,17 @@ impl Registered {
     }
 }
 
+fn incoming(id: HtlcId) -> HtlcKey {
+    HtlcKey {
+        offerer: Side::Remote,
+        id,
+    }
+}
+
 /// Whether an HTLC is in any commitment that may still count.
 fn pending((dbid, id): (ChannelDbid, HtlcId), channels: &Channels) -> bool {
     let funded = channels.get(&dbid).map(Channel::funded);
-    matches!(funded, Some(Ok(funded)) if funded.has_incoming(id))
+    matches!(funded, Some(Ok(funded)) if funded.holds(&incoming(id)))
 }
 
 impl Hsm {

@@ -30,6 +30,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
+use hsm_messages::ctl::Database;
+use hsm_messages::mark::Mark;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use wire::ChainHash;
 
@@ -40,7 +42,6 @@ use crate::state::State;
 use hsm_files::folder::Folder;
 
 pub(crate) use self::heads::Heads;
-pub use self::heads::{Database, Mark};
 pub(crate) use self::replay::{Replayed, replay};
 
 pub(crate) const FILE: &str = "hsm-journal";
@@ -96,7 +97,9 @@ pub enum JournalError {
         "the database is an older copy: it has seen record {sequence} of start {epoch}, but {FILE} \
          has come to record {journal} of start {journal_epoch}. Its channels could be at states that \
          are revoked, so nothing is signed and nothing was changed. Put back the newest folder db, \
-         the one of the same moment as {FILE}"
+         the one of the same moment as {FILE}. If that is lost, start the node with \
+         --await-recovery and run lightning-hsmtool confirm-recovery: most channels will have to be \
+         closed"
     )]
     DatabaseOlder {
         epoch: u64,

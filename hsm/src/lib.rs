@@ -54,13 +54,12 @@ mod user;
 mod velocity;
 mod wallet;
 
-pub use hsm::{Hsm, Known, Locked, NewChannel, OpenError, Opened, seed_file};
+pub use hsm::{Hsm, Locked, OpenError, Opened, Unconfirmed, seed_file};
 pub use hsm_files::UnixTime;
-pub use invoices::PreimageHolder;
-pub use journal::{Database, JournalError, Mark};
-pub use limits::{Allowance, Approvable, FLOOR, Limit, Limits, Payout, Refusal, Standing};
+pub use journal::JournalError;
+pub use limits::{Allowance, DEFAULT, FLOOR};
 pub use pay::Payment;
 pub use refused::{OverLimit, Phase, Refused, Rule, UpdateFault};
 pub use secret::{Memory, memory, scrub_stack};
-pub use seed::{Origin, Passphrase, SeedError, SeedFormat, StoredSeed};
-pub use wallet::{Address, AddressKind, Coin, WalletKey};
+pub use seed::{Origin, Passphrase, SeedError, StoredSeed};
+pub use wallet::{Address, Coin};

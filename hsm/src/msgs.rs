@@ -4,14 +4,14 @@
 //! This table is what hsmd's dispatcher obeys (D4): it answers nothing that has no row here, nothing on
 //! a socket of another role, and nothing in another phase. docs/hsm-boundary.md is written from it.
 //!
-//! A new message: a row here, under its role; and an arm in hsmd's `listed.rs` (for CHAN and
-//! ONCHAIN in [`Msg::of_chan`] and [`Msg::of_onchain`]), without which neither compiles. Then `cargo xtask docs` writes the page anew.
+//! A new message: a row here, under its role, named as the variant of the role's `Request`. Neither
+//! compiles without the other. Then `cargo xtask docs` writes the page anew.
 
-use tx::{onchain, signer};
+use hsm_messages::{chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet};
 use wire::ChannelDbid;
 
 use crate::Hsm;
-use crate::refused::Phase::{Active, Closing, Onchain, Opening, Stale, Stub};
+use crate::refused::Phase::{Active, Closing, Onchain, Opening, Recovering, Stale, Stub};
 use crate::refused::Rule::*;
 use crate::refused::{Phase, Refused, Rule};
 use When::{Always, BeforeInit, Open, Phases};
@@ -113,8 +113,16 @@ pub struct Row {
     pub journal: &'static str,
 }
 
+/// What comes from a role's socket. The table makes it of each role's requests: one without a row does
+/// not compile.
+pub trait Asks {
+    const ROLE: Role;
+
+    fn msg(&self) -> Msg;
+}
+
 macro_rules! msgs {
-    ($($role:ident {
+    ($($role:ident $module:ident {
         $($msg:ident $name:literal -> $reply:literal, $when:expr,
             key $key:literal, rules [$($rule:ident),*], journal $journal:literal;)*
     })*) => {
@@ -141,14 +149,24 @@ macro_rules! msgs {
                 }
             }
         }
+
+        $(impl Asks for $module::Request {
+            const ROLE: Role = Role::$role;
+
+            fn msg(&self) -> Msg {
+                match self {
+                    $($module::Request::$msg { .. } => Msg::$msg,)*
+                }
+            }
+        })*
     };
 }
 
 msgs! {
-    Ctl {
+    Ctl ctl {
         Init "Init" -> "node id, channels, the block for marks", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
-        Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed", Always,
+        Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed or confirmed a recovery", Always,
             key "", rules [D4], journal "";
         NewChannel "NewChannel" -> "channel, basepoints, points 0 and 1, closing address", Open,
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
@@ -156,16 +174,16 @@ msgs! {
             key "", rules [D3, D4], journal "";
         ForceClose "ForceClose" -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
             key "funding", rules [B3, C1, C6], journal "phase Onchain";
-        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale]),
+        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "", rules [D4], journal "that the channel is gone";
         Stop "Stop" -> "", Always,
             key "", rules [], journal "all of it";
     }
-    Noise {
-        NoiseStep "Step" -> "derived keys", Open,
+    Noise noise {
+        Step "Step" -> "derived keys", Open,
             key "node", rules [K1], journal "";
     }
-    Chan {
+    Chan chan {
         Setup "Setup" -> "done", Phases(&[Stub, Opening, Active, Closing]),
             key "", rules [S1, S2, A1, A2], journal "the terms, what is pushed";
         SetFunding "SetFunding" -> "done", Phases(&[Opening, Active, Closing]),
@@ -175,36 +193,36 @@ msgs! {
             key "funding, htlc", rules [B3, C1, C2, C3, C4, C6, C7, H1, H2, H3], journal "number, point, deltas, tickets";
         ValidateLocal "ValidateLocal" -> "our secret before, our next point", Phases(&[Opening, Active, Closing]),
             key "revocation seed", rules [B3, C1, C2, C3, C4, C5, C6, C7, H1, H2, H3], journal "number, deltas, the peer's signatures";
-        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain, Stale]),
+        RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
             key "", rules [C4], journal "the peer's secret (written; on disk with the next record that is waited for)";
-        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale]),
+        Point "Point" -> "our point", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "revocation seed", rules [C5], journal "";
         RevokedSecret "RevokedSecret" -> "our revoked secret", Phases(&[Active, Closing, Onchain, Stale]),
             key "revocation seed", rules [C5], journal "";
-        ReestablishProof "ReestablishProof" -> "whose secret it is", Phases(&[Active, Closing, Onchain, Stale]),
-            key "revocation seed", rules [B3], journal "phase Stale, if the secret is not given yet";
+        ReestablishProof "ReestablishProof" -> "whose secret it is", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
+            key "revocation seed", rules [B2, B3], journal "phase Stale, if the secret is not given yet; the phase from before a recovery, if it shows our newest";
         SignClose "SignClose" -> "signature of the mutual close", Phases(&[Active, Closing]),
             key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
         CompleteClose "CompleteClose" -> "the mutual close, signed by both", Phases(&[Active, Closing]),
             key "funding", rules [C1, M1, S2], journal "phase Closing, fee";
-        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing, Onchain, Stale]),
+        EcdhBatch "EcdhBatch" -> "shared secrets of onions", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
             key "node", rules [K2], journal "";
     }
-    Wallet {
+    Wallet wallet {
         GetAddress "GetAddress" -> "index, scripts", Open,
             key "wallet", rules [W3], journal "the index";
-        SignSpend "Sign" -> "witnesses of all inputs", Open,
+        Sign "Sign" -> "witnesses of all inputs", Open,
             key "wallet", rules [W1, W2, W3, W4, W5, W6, W7, A2], journal "coins, what leaves";
-        SeenCoins "Seen" -> "done", Open,
+        Seen "Seen" -> "done", Open,
             key "", rules [W3], journal "amounts of coins seen first";
         CheckShutdown "CheckShutdown" -> "done", Open,
             key "", rules [S2], journal "";
     }
-    Gossip {
+    Gossip gossip {
         SignChannelUpdate "SignChannelUpdate" -> "timestamp, signature", Phases(&[Active, Closing]),
             key "node", rules [G1, G2, G3], journal "timestamp (written; on disk with the next record that is waited for)";
     }
-    Invoice {
+    Invoice invoice {
         NewPreimage "NewPreimage" -> "payment hash", Open,
             key "preimages", rules [H4], journal "its number (written; on disk before an invoice is signed for it)";
         SignBolt11 "SignBolt11" -> "signature", Open,
@@ -212,13 +230,13 @@ msgs! {
         Release "Release" -> "preimage", Open,
             key "preimages", rules [H4], journal "";
     }
-    Rpc {
+    Rpc rpc {
         MakeSecret "MakeSecret" -> "a user's secret", Open,
             key "derived secrets", rules [R2], journal "";
         SignMessage "SignMessage" -> "signature", Open,
             key "node", rules [D2], journal "";
     }
-    Operator {
+    Operator operator {
         Status "Status" -> "locked or not, node id, seed file, program, sandbox", Always,
             key "", rules [], journal "";
         Unlock "Unlock" -> "node id", BeforeInit,
@@ -241,64 +259,38 @@ msgs! {
             key "", rules [], journal "";
         AuditTail "AuditTail" -> "lines of the audit log", Always,
             key "", rules [], journal "";
+        ConfirmRecovery "ConfirmRecovery" -> "done", BeforeInit,
+            key "", rules [B2, D4], journal "the start; phase Recovering of channels that have revoked anything";
+        EndRecovery "EndRecovery" -> "done", Phases(&[Recovering]),
+            key "", rules [D4], journal "phase Onchain";
     }
-    Pay {
+    Pay pay {
         ApproveBolt11 "ApproveBolt11" -> "done", Open,
             key "", rules [A1, A2, I1], journal "hash, payee, limit, what is charged (written; on disk with the HTLC that follows)";
     }
-    Onchain {
-        LocalPoint "LocalPoint" -> "our point", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+    Onchain onchain {
+        LocalPoint "LocalPoint" -> "our point", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "revocation seed", rules [C5], journal "";
-        RevokedPoint "RevokedPoint" -> "the peer's point", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+        RevokedPoint "RevokedPoint" -> "the peer's point", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "", rules [X3], journal "";
-        Sweep "Sweep" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+        Sweep "Sweep" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "delayed, payment, htlc, revocation", rules [C5, X1, X2, X3], journal "";
         HtlcTxs "HtlcTxs" -> "the transaction, signed", Phases(&[Onchain, Stale]),
             key "htlc, wallet", rules [W3, X1, X2], journal "coins";
-        Anchor "Anchor" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+        Anchor "Anchor" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "funding, wallet", rules [W3, X1, X4], journal "coins";
     }
-    Tip {
+    Tip tip {
         Tip "Tip" -> "the newest block that is known", Open,
             key "", rules [], journal "";
         Headers "Headers" -> "the newest block", Open,
             key "", rules [T1], journal "headers (written; on disk with the next record that is waited for)";
-        Spend "Spend" -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+        Spend "Spend" -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "revocation seed", rules [T1], journal "what is spent (written; on disk with the next record that is waited for)";
     }
 }
 
 impl Msg {
-    /// The row of a channel's request.
-    #[must_use]
-    pub fn of_chan(request: &signer::Request) -> Msg {
-        match request {
-            signer::Request::Setup { .. } => Msg::Setup,
-            signer::Request::SetFunding { .. } => Msg::SetFunding,
-            signer::Request::SignRemote { .. } => Msg::SignRemote,
-            signer::Request::ValidateLocal { .. } => Msg::ValidateLocal,
-            signer::Request::RemoteRevoked { .. } => Msg::RemoteRevoked,
-            signer::Request::Point { .. } => Msg::Point,
-            signer::Request::RevokedSecret { .. } => Msg::RevokedSecret,
-            signer::Request::ReestablishProof { .. } => Msg::ReestablishProof,
-            signer::Request::SignClose { .. } => Msg::SignClose,
-            signer::Request::CompleteClose { .. } => Msg::CompleteClose,
-            signer::Request::EcdhBatch { .. } => Msg::EcdhBatch,
-        }
-    }
-
-    /// The row of a spent channel's request.
-    #[must_use]
-    pub fn of_onchain(request: &onchain::Request) -> Msg {
-        match request {
-            onchain::Request::LocalPoint { .. } => Msg::LocalPoint,
-            onchain::Request::RevokedPoint { .. } => Msg::RevokedPoint,
-            onchain::Request::Sweep { .. } => Msg::Sweep,
-            onchain::Request::HtlcTxs { .. } => Msg::HtlcTxs,
-            onchain::Request::Anchor { .. } => Msg::Anchor,
-        }
-    }
-
     /// Whether this may be asked by `role` now, of `channel` if it is about one. `hsm` is `None`
     /// before its keys are open.
     ///
@@ -340,6 +332,7 @@ impl Msg {
             BeforeInit => Err(Refused::AlreadyOpen(row.name)),
             Phases(phases) if phases.contains(&phase) => Ok(()),
             Phases(_) if phase == Stale => Err(Refused::Stale),
+            Phases(_) if phase == Recovering => Err(Refused::NotShown),
             Phases(_) => Err(Refused::Phase {
                 request: row.name,
                 phase,

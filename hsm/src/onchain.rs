@@ -4,36 +4,31 @@
 mod proof;
 
 use bitcoin::{OutPoint, Transaction, TxOut};
+use hsm_messages::wallet::WalletKey;
 use tx::claim::{FeeCoin, anchor_output};
 use tx::onchain::{Reply, Request};
 use wire::{ChannelDbid, MilliSatoshi, Satoshi};
 
 use crate::hsm::Hsm;
-use crate::msgs::Msg;
+use crate::msgs::Asks;
 use crate::record::{Record, Spent};
 use crate::refused::Refused;
 use crate::spending::Grant;
-use crate::wallet::{Coin, WalletKey};
+use crate::wallet::Coin;
 
 use proof::Claimant;
 pub(crate) use proof::{AnchorChild, ClaimKey, OwnHtlcs, Revealed, Taking};
 
 impl Hsm {
     /// What a spent channel's own socket asks.
-    #[must_use]
-    pub fn onchain(&mut self, dbid: ChannelDbid, request: Request) -> Reply {
-        self.try_onchain(dbid, request)
-            .unwrap_or_else(|refused| Reply::Refused {
-                rule: refused.rule().to_string(),
-                reason: refused.to_string(),
-            })
-    }
-
-    fn try_onchain(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
+    ///
+    /// # Errors
+    /// D3, D4, C5, X1 to X4, W3.
+    pub fn onchain(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
         self.derive_channel_keys(dbid)?;
         let channel = self.channel(dbid)?;
         // D4
-        Msg::of_onchain(&request).check_phase(channel.phase())?;
+        request.msg().check_phase(channel.phase())?;
         let keys = self.channel_keys.get(&dbid);
         let keys = keys.ok_or(Refused::NoChannel(dbid))?;
         let claimant = Claimant {

@@ -4,6 +4,7 @@
 //! their fields never change: older journals stay readable.
 
 use bitcoin::{OutPoint, ScriptBuf, Txid};
+use hsm_messages::limits::{Approvable, Limits};
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,6 @@ use crate::coins::Pin;
 use crate::flows::{Budget, Flow};
 use crate::invoices::{PreimageNumber, Registered, Terms};
 use crate::journal::Heads;
-use crate::limits::{Approvable, Limits};
 use crate::spending::{Cause, Grant, Spending};
 use crate::tip::{Tip, Told};
 
@@ -139,6 +139,8 @@ pub(crate) enum Record {
     Told(BlockHeight, Told),
     /// What is known of the chain, in a compacted journal.
     SnapshotTip(Box<Tip>),
+    /// By the operator: the database was put back from an older copy (B2).
+    Recovery,
 }
 
 /// A transaction that spends coins of the wallet.
@@ -168,44 +170,18 @@ impl Record {
     /// lost DropInvoices are dropped again. Of the chain lightningd tells again; what is signed for
     /// what it has told stands behind it.
     pub(crate) fn may_wait(&self) -> bool {
-        match self {
-            Record::Channel { change, .. } => match change {
-                Change::Revoked { .. } => true,
-                Change::Setup(_)
-                | Change::Funding(_)
-                | Change::Remote { .. }
-                | Change::Local { .. }
-                | Change::Close { .. }
-                | Change::Onchain
-                | Change::Stale => false,
-            },
-            Record::Approved { .. } | Record::Paid { .. } => true,
-            Record::Address { .. }
-            | Record::NewChannel { .. }
-            | Record::Forget { .. }
-            | Record::Coins { .. }
-            | Record::SnapshotCounters { .. }
-            | Record::Invoice { .. }
-            | Record::SnapshotPreimages { .. }
-            | Record::SnapshotInvoices { .. }
-            | Record::SnapshotChannel { .. }
-            | Record::Start { .. }
-            | Record::SnapshotHeads(_)
-            | Record::SnapshotFlow { .. }
-            | Record::Spent(_)
-            | Record::PaymentEnded { .. }
-            | Record::Limits(_)
-            | Record::Allowed { .. }
-            | Record::Disallowed { .. }
-            | Record::OperatorApproved { .. }
-            | Record::SnapshotCoins { .. }
-            | Record::SnapshotSpending(_)
-            | Record::SnapshotTip(_) => false,
-            Record::Preimage { .. }
-            | Record::DropInvoices { .. }
-            | Record::Update { .. }
-            | Record::Told(..) => true,
-        }
+        matches!(
+            self,
+            Record::Channel {
+                change: Change::Revoked { .. },
+                ..
+            } | Record::Approved { .. }
+                | Record::Paid { .. }
+                | Record::Preimage { .. }
+                | Record::DropInvoices { .. }
+                | Record::Update { .. }
+                | Record::Told(..)
+        )
     }
 }
 
@@ -241,4 +217,6 @@ pub(crate) enum Change {
     Onchain,
     /// The peer has a secret of a commitment of ours that is not revoked here (B3).
     Stale,
+    /// After a recovery the peer has shown the newest state.
+    Shown,
 }

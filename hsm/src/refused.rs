@@ -4,6 +4,7 @@ use std::fmt;
 
 use bitcoin::{OutPoint, ScriptBuf};
 use headers::HeaderError;
+use hsm_messages::limits::Standing;
 use invoice::BuildError;
 use tx::error::{KeyError, TxError};
 use tx::ledger::{HtlcKey, LedgerError};
@@ -12,7 +13,7 @@ use wire::{
     PaymentHash, Satoshi, Side,
 };
 
-use crate::limits::{Allowance, Standing};
+use crate::limits::Allowance;
 
 /// Ids as in docs/policy-rules.md. None can be turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +126,8 @@ pub enum Phase {
     Onchain,
     /// The peer has shown that it has a newer state than this signer.
     Stale,
+    /// The database was put back, and the peer has not shown the newest state since.
+    Recovering,
 }
 
 /// Which rule a request breaks, and how.
@@ -244,6 +247,13 @@ pub enum Refused {
     StillClaimable(HtlcId),
     #[error("the peer has shown a newer state: this signer was put back to an old copy")]
     Stale,
+    #[error(
+        "the database was put back: nothing of this channel is signed until its peer has shown its \
+         newest state. If the peer never comes back: lightning-hsmtool confirm-recovery --channel"
+    )]
+    NotShown,
+    #[error("no database waits to be confirmed as put back: start the node with --await-recovery")]
+    NoRecovery,
     #[error("the invoice has expired")]
     InvoiceExpired,
     #[error("another payee was approved for {0}")]
@@ -411,7 +421,7 @@ impl UpdateFault {
     "{amount} would leave {which}, and {left} is left of the {limit} that may in 24 hours; the \
      operator can allow it: lightning-hsmtool approve {number}",
     limit = standing.limit,
-    left = standing.left()
+    left = standing.left
 )]
 pub struct OverLimit {
     pub rule: Rule,
@@ -432,6 +442,7 @@ impl Refused {
             | Refused::HasFunding(_)
             | Refused::OtherRole { .. }
             | Refused::NotOpen(_)
+            | Refused::NoRecovery
             | Refused::AlreadyOpen(_) => Rule::D4,
             Refused::NotOurKey(_)
             | Refused::SetupChanged
@@ -473,6 +484,7 @@ impl Refused {
             | Refused::NotOffered(_) => Rule::H1,
             Refused::HasPaid(_) | Refused::StillClaimable(_) => Rule::H2,
             Refused::Stale => Rule::B3,
+            Refused::NotShown => Rule::B2,
             Refused::InvoiceExpired | Refused::OtherPayee(_) | Refused::TooManyPayments(_) => {
                 Rule::A1
             }

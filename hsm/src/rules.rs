@@ -37,7 +37,7 @@ rules! {
         in "hsm/src/velocity.rs";
     B1: "What was decided is in the journal and on the disk before anybody hears of it; a crash at any byte loses nothing of that, and a byte changed anywhere is refused. After an error of the disk nothing is written or answered any more.",
         in "hsm/src/journal.rs";
-    B2: "Seed, journal and database belong together, to this chain and to one moment: an older copy of the journal or of the database is refused; nothing is created beside something old.",
+    B2: "Seed, journal and database belong together, to this chain and to one moment: an older copy of the journal or of the database is refused; nothing is created beside something old. If the operator confirms that the database was put back, nothing is signed of a channel that has revoked anything, until its peer shows the newest state.",
         in "hsm/src/journal/heads.rs";
     B3: "Once the peer has shown a secret of ours that was not given here, nothing of the channel is signed any more.",
         in "hsm/src/channel/commit.rs";

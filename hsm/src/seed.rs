@@ -12,6 +12,7 @@ mod sealed;
 use std::io;
 
 use bip39::Mnemonic;
+use hsm_messages::operator::SeedFormat;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -54,21 +55,13 @@ pub enum SeedError {
     Exists,
 }
 
-/// What the seed file is, by its length and first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SeedFormat {
-    /// 32 bytes as they are.
-    Plain,
-    /// Words without a passphrase.
-    Mnemonic,
-    /// Words that need their BIP 39 passphrase.
-    MnemonicWithPassphrase,
-    /// Core Lightning's 73 bytes.
-    Encrypted,
-    /// Ours: any seed under a passphrase.
-    Sealed,
-    /// None of these.
-    Unknown,
+impl SeedError {
+    pub fn no_folder(error: io::Error) -> SeedError {
+        SeedError::Io {
+            doing: "open the folder of",
+            error,
+        }
+    }
 }
 
 /// The seed file as it lies on the disk.

@@ -8,17 +8,19 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Witness};
+use hsm_messages::limits::{Approvable, Limit, Limits, Overview, Payout, Refusal, Standing};
+use hsm_messages::wallet::AddressKind;
 use wire::units::MAX_SATOSHI;
 use wire::{ChannelDbid, FeeratePerKw, MilliSatoshi, PaymentHash, Satoshi, Side};
 
 use crate::channel::ShutdownScripts;
 use crate::hsm::Hsm;
-use crate::limits::{Allowance, Approvable, Limit, Limits, Payout, Refusal, Standing};
+use crate::limits::{self, Allowance};
 use crate::record::{Change, Record, Spent};
 use crate::refused::{OverLimit, Refused, Rule};
 use crate::spending::{Cause, Grant, Leaving, MAX_ALLOWED, Over};
 use crate::state::State;
-use crate::wallet::{AddressKind, Coin, WalletScripts};
+use crate::wallet::{Coin, WalletScripts};
 
 /// Weight of marker and flag.
 const SEGWIT_WEIGHT: u64 = 2;
@@ -215,7 +217,7 @@ impl Hsm {
     }
 
     /// What was charged for payments that are over and was not paid flows back.
-    pub fn end_payments(&mut self) {
+    pub(crate) fn end_payments(&mut self) {
         let (flows, now) = (&self.state.flows, self.now);
         let over = |(hash, charged): (PaymentHash, MilliSatoshi)| {
             let paid = match flows.get(hash) {
@@ -287,10 +289,7 @@ impl Hsm {
         what: Approvable,
     ) -> Refused {
         let refusals = &mut self.refusals;
-        let before = refusals
-            .list
-            .iter()
-            .position(|refusal| refusal.what == what);
+        let before = refusals.list.iter().position(|one| one.what == what);
         let again = before.and_then(|at| refusals.list.remove(at));
         let number = again.map_or(refusals.last.saturating_add(1), |refusal| refusal.number);
         refusals.last = refusals.last.max(number);
@@ -299,7 +298,7 @@ impl Hsm {
         }
         refusals.list.push_back(Refusal {
             number,
-            at: self.now,
+            at: self.now.0,
             what,
         });
         Refused::OverLimit(Box::new(OverLimit {
@@ -359,31 +358,37 @@ impl Hsm {
         self.state.spending.limits
     }
 
-    #[must_use]
-    pub fn standing(&self, which: Allowance) -> Standing {
-        let holds = || self.holds();
+    pub(crate) fn standing(&self, which: Allowance) -> Standing {
+        let holds = || self.state.holds();
         self.state.spending.standing(which, self.now(), holds)
     }
 
-    /// What the node holds, as this signer knows it: our side of the channels that are open, and the
-    /// wallet's coins that it has been told of and has not spent.
-    #[must_use]
-    pub fn holds(&self) -> Satoshi {
-        self.state.holds()
+    /// The limits, and where they stand; what the node holds is our side of the channels that are open,
+    /// and the wallet's coins that this signer has been told of and has not spent.
+    pub fn overview(&mut self) -> Overview {
+        self.end_payments();
+        Overview {
+            chain_hash: self.chain_hash(),
+            limits: self.limits(),
+            holds: self.state.holds(),
+            withdrawals: self.standing(Allowance::Withdrawals),
+            payments: self.standing(Allowance::Payments),
+        }
     }
 
     /// # Errors
     /// W2: a cap is out of bounds.
     pub fn set_limits(&mut self, limits: Limits) -> Result<(), Refused> {
-        limits.check()?;
+        limits::check(&limits)?;
         if limits != self.limits() {
             self.record(Record::Limits(limits));
         }
         Ok(())
     }
 
-    pub fn allowlist(&self) -> impl Iterator<Item = &ScriptBuf> {
-        self.state.spending.allowlist.iter()
+    #[must_use]
+    pub fn allowlist(&self) -> &BTreeSet<ScriptBuf> {
+        &self.state.spending.allowlist
     }
 
     /// # Errors
@@ -403,13 +408,11 @@ impl Hsm {
         Ok(())
     }
 
-    /// Says whether it was there.
-    pub fn disallow(&mut self, script: ScriptBuf) -> bool {
-        let there = self.state.spending.allowlist.contains(&script);
-        if there {
+    /// As far as it is there.
+    pub fn disallow(&mut self, script: ScriptBuf) {
+        if self.state.spending.allowlist.contains(&script) {
             self.record(Record::Disallowed { script });
         }
-        there
     }
 
     /// What was refused for a limit since the start, oldest first.

@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::{OutPoint, ScriptBuf};
+use hsm_messages::limits::{Approvable, Limit, Limits, Payout, Standing};
 use serde::{Deserialize, Serialize};
 use wire::{ChannelDbid, MilliSatoshi, PaymentHash, Satoshi};
 
 use crate::coins::Coins;
-use crate::limits::{Allowance, Approvable, Limit, Limits, Payout, Standing};
+use crate::limits::{self, Allowance};
 use crate::state::Misfit;
 use crate::velocity::Window;
 use hsm_files::UnixTime;
@@ -21,7 +22,7 @@ const MAX_APPROVALS: usize = 64;
 /// Most scripts on the allowlist.
 pub(crate) const MAX_ALLOWED: usize = 1_000;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spending {
     pub(crate) limits: Limits,
     /// Scripts that everything may be paid to (W1, S2).
@@ -31,6 +32,19 @@ pub(crate) struct Spending {
     payments: Window,
     /// Of what may be paid: what is charged for whom, as long as it counts.
     charges: BTreeMap<Cause, Charge>,
+}
+
+impl Default for Spending {
+    fn default() -> Spending {
+        Spending {
+            limits: limits::DEFAULT,
+            allowlist: BTreeSet::new(),
+            approvals: Vec::new(),
+            withdrawals: Window::default(),
+            payments: Window::default(),
+            charges: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a sum that is paid over channels is for.
@@ -120,10 +134,7 @@ impl Spending {
         holds: impl FnOnce() -> Satoshi,
     ) -> Standing {
         let (limit, window) = self.allowance(which);
-        Standing {
-            limit: limit.sum(holds),
-            used: window.used(now),
-        }
+        limits::standing(limits::sum(limit, holds), window.used(now))
     }
 
     fn allowance(&self, which: Allowance) -> (Limit, &Window) {
@@ -145,11 +156,11 @@ impl Spending {
         let more = amount.saturating_sub(charged);
         // What the node holds is looked up only where the floor is not enough.
         let least = self.standing(which, now, || Satoshi::ZERO);
-        if more <= least.left() {
+        if more <= least.left {
             return Ok(more);
         }
         let standing = self.standing(which, now, holds);
-        match more <= standing.left() {
+        match more <= standing.left {
             true => Ok(more),
             false => Err(Over(standing)),
         }
@@ -192,8 +203,7 @@ impl Spending {
             Approvable::Payment { amount, .. } | Approvable::Push { amount, .. } => *amount,
             Approvable::Spend { .. } => MilliSatoshi::ZERO,
         };
-        let charged = self.charges.get(&cause);
-        let charged = charged.map_or(MilliSatoshi::ZERO, |charge| charge.amount);
+        let charged = self.charged(cause);
         let within = self.within(Allowance::Payments, amount, charged, now, holds);
         within.map(Grant::Charge).or_else(|over| {
             self.approval(now, |approval| match (&approval.what, wanted) {

@@ -173,6 +173,10 @@ impl State {
                 self.invoices.restore_numbers(next, unsigned);
                 Ok(())
             }
+            Record::Recovery => {
+                self.channels.values_mut().for_each(Channel::recover);
+                Ok(())
+            }
             Record::SnapshotInvoices { invoices } => {
                 self.invoices.restore(invoices);
                 Ok(())
@@ -186,20 +190,14 @@ impl State {
     }
 
     fn change(&mut self, dbid: ChannelDbid, change: Change) -> Result<(), Misfit> {
-        match &change {
-            Change::Remote {
-                deltas, tickets, ..
-            } => {
-                self.flows.note_offers(dbid, deltas, tickets)?;
-                self.flows.note_preimages(dbid, deltas);
-            }
-            Change::Local { deltas, .. } => self.flows.note_preimages(dbid, deltas),
-            Change::Setup(_)
-            | Change::Funding(_)
-            | Change::Revoked { .. }
-            | Change::Close { .. }
-            | Change::Onchain
-            | Change::Stale => {}
+        if let Change::Remote {
+            deltas, tickets, ..
+        } = &change
+        {
+            self.flows.note_offers(dbid, deltas, tickets)?;
+        }
+        if let Change::Remote { deltas, .. } | Change::Local { deltas, .. } = &change {
+            self.flows.note_preimages(dbid, deltas);
         }
         let touched = self.invoices.touched(&change);
         let channel = self.channels.get_mut(&dbid);
@@ -207,10 +205,8 @@ impl State {
             .ok_or(Misfit("a change of no channel"))?
             .apply(change)?;
         for (key, htlc) in gone {
-            let at = HtlcAt {
-                channel: dbid,
-                id: key.id,
-            };
+            let (channel, id) = (dbid, key.id);
+            let at = HtlcAt { channel, id };
             self.flows.settle(at, key.offerer, htlc.payment_hash);
         }
         self.invoices.note(dbid, touched, &self.channels);

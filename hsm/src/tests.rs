@@ -13,6 +13,7 @@ mod msgs;
 mod onchain;
 mod pair;
 mod payments;
+mod recovery;
 mod rules;
 mod spend;
 mod stale;

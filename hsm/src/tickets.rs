@@ -83,7 +83,7 @@ impl View<'_> {
             offerer: Side::Remote,
             id,
         };
-        let committed = self.funded(channel).and_then(|other| other.committed(key));
+        let committed = self.funded(channel).and_then(|other| other.committed(&key));
         // On the same channel it must not leave with this very commitment.
         let stays = |htlc: &&Htlc| channel != self.dbid || next.htlcs.get(&key) == Some(*htlc);
         let htlc = committed
@@ -156,17 +156,12 @@ impl View<'_> {
     /// leaves.
     pub(crate) fn check_failures(&self, before: &Ledger, deltas: &[Delta]) -> Result<(), Refused> {
         for delta in deltas {
-            match delta {
-                Delta::Fail { key } if key.offerer == Side::Remote => {
-                    // One that was added in this commitment has paid for nothing.
-                    if let Some(htlc) = before.htlcs.get(key) {
-                        self.check_failure(*key, htlc)?;
-                    }
-                }
-                Delta::Fail { .. }
-                | Delta::Add { .. }
-                | Delta::Fulfil { .. }
-                | Delta::Fee { .. } => {}
+            // One that was added in this commitment has paid for nothing.
+            if let Delta::Fail { key } = delta
+                && key.offerer == Side::Remote
+                && let Some(htlc) = before.htlcs.get(key)
+            {
+                self.check_failure(*key, htlc)?;
             }
         }
         Ok(())

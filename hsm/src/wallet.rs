@@ -14,8 +14,8 @@ use bitcoin::sighash::{EcdsaSighashType, Prevouts, SighashCache, TapSighashType}
 use bitcoin::{
     Amount, CompressedPublicKey, NetworkKind, Script, ScriptBuf, Transaction, TxOut, Witness,
 };
+use hsm_messages::wallet::{AddressKind, WalletKey};
 use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
-pub use tx::claim::CoinKind as AddressKind;
 use tx::error::{KeyError, TxError};
 use wire::Satoshi;
 
@@ -34,13 +34,6 @@ pub struct Address {
     pub index: u32,
     pub p2wpkh: ScriptBuf,
     pub p2tr: ScriptBuf,
-}
-
-/// Which address a coin was sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WalletKey {
-    pub index: u32,
-    pub kind: AddressKind,
 }
 
 /// What an input spends.

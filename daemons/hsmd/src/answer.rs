@@ -4,14 +4,18 @@ use bitcoin::absolute::LockTime;
 use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
-use hsm::{Coin, Hsm, Payment, PreimageHolder, Rule, UnixTime, WalletKey};
-use hsm_messages::{Refused, ctl, gossip, invoice, noise, onchain, pay, rpc, tip, wallet};
+use hsm::{Coin, Hsm, Payment, Rule, UnixTime};
+use hsm_messages::wallet::Spend;
+use hsm_messages::{Refused, gossip, invoice, noise, pay, rpc, tip, wallet};
 use secp256k1::ecdsa::Signature;
-use tx::signer;
-use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId, Satoshi};
+use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi};
+
+/// What becomes of a request.
+pub type Answer<T> = Result<T, hsm::Refused>;
 
 /// What goes back to who broke a rule, and to the log.
-pub fn refused(who: &str, refused: &hsm::Refused) -> Refused {
+pub fn refused(who: &str, channel: Option<ChannelDbid>, refused: &hsm::Refused) -> Refused {
+    let _channel = channel.map(|channel| tracing::warn_span!("of", %channel).entered());
     refused_by(who, refused.rule(), refused.to_string())
 }
 
@@ -37,152 +41,128 @@ pub fn say_limits(hsm: &Hsm) {
     );
 }
 
-pub fn noise(hsm: &mut Hsm, request: noise::Request) -> noise::Reply {
+pub fn noise(hsm: &mut Hsm, request: noise::Request) -> Answer<noise::Reply> {
     let noise::Request::Step { step } = request;
-    match hsm.noise_step(&step) {
+    Ok(match hsm.noise_step(&step) {
         Ok(keys) => noise::Reply::Step { keys },
         Err(_) => noise::Reply::BadAct,
-    }
+    })
 }
 
-pub fn chan(hsm: &mut Hsm, channel: ChannelDbid, request: signer::Request) -> signer::Reply {
-    let reply = hsm.chan(channel, request);
-    if let signer::Reply::Refused { rule, reason } = &reply {
-        tracing::warn!(%channel, "refused by rule {rule}: {reason}");
-    }
-    reply
-}
-
-pub fn onchain(hsm: &mut Hsm, channel: ChannelDbid, request: onchain::Request) -> onchain::Reply {
-    let reply = hsm.onchain(channel, request);
-    if let onchain::Reply::Refused { rule, reason } = &reply {
-        tracing::warn!(%channel, "refused by rule {rule}: {reason}");
-    }
-    reply
-}
-
-pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> wallet::Reply {
-    match request {
-        wallet::Request::GetAddress => match hsm.get_address() {
-            Ok(address) => wallet::Reply::Address {
+pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> Answer<wallet::Reply> {
+    Ok(match request {
+        wallet::Request::GetAddress => {
+            let address = hsm.get_address()?;
+            wallet::Reply::Address {
                 index: address.index,
                 p2wpkh: address.p2wpkh,
                 p2tr: address.p2tr,
-            },
-            Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
-        },
-        wallet::Request::Seen { coins } => {
-            let coins: Vec<_> = coins.iter().map(seen_coin).collect();
-            match hsm.see_coins(&coins) {
-                Ok(()) => wallet::Reply::Seen,
-                Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
             }
         }
-        wallet::Request::CheckShutdown { script } => match hsm.check_shutdown(&script) {
-            Ok(()) => wallet::Reply::ShutdownAllowed,
-            Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
-        },
+        wallet::Request::Seen { coins } => {
+            let coins = coins.iter().map(|seen| {
+                let (value, key) = (seen.value, seen.key);
+                (seen.outpoint, Coin { value, key })
+            });
+            hsm.see_coins(&coins.collect::<Vec<(OutPoint, Coin)>>())?;
+            wallet::Reply::Seen
+        }
+        wallet::Request::CheckShutdown { script } => {
+            hsm.check_shutdown(&script)?;
+            wallet::Reply::ShutdownAllowed
+        }
         wallet::Request::Sign { spend } => {
             let (tx, coins) = transaction(spend);
-            match hsm.sign_spend(&tx, &coins) {
-                Ok(witnesses) => wallet::Reply::Signed {
-                    witnesses: witnesses.iter().map(Witness::to_vec).collect(),
-                },
-                Err(error) => wallet::Reply::Refused(refused("wallet", &error)),
+            let witnesses = hsm.sign_spend(&tx, &coins)?;
+            wallet::Reply::Signed {
+                witnesses: witnesses.iter().map(Witness::to_vec).collect(),
             }
         }
-    }
+    })
 }
 
-pub fn gossip(hsm: &mut Hsm, request: gossip::Request) -> gossip::Reply {
+pub fn gossip(hsm: &mut Hsm, request: gossip::Request) -> Answer<gossip::Reply> {
     let gossip::Request::SignChannelUpdate { channel, update } = request;
     let Some(update) = channel_update(&update) else {
         let reason = "fee_base does not fit into a channel_update".to_owned();
-        return gossip::Reply::Refused(refused_by("gossip", Rule::G3, reason));
+        return Ok(gossip::Reply::Refused(refused_by(
+            "GOSSIP",
+            Rule::G3,
+            reason,
+        )));
     };
-    match hsm.sign_channel_update(channel, update) {
-        Ok(update) => gossip::Reply::Signed {
-            timestamp: update.timestamp,
-            signature: update.signature,
+    let update = hsm.sign_channel_update(channel, update)?;
+    Ok(gossip::Reply::Signed {
+        timestamp: update.timestamp,
+        signature: update.signature,
+    })
+}
+
+pub fn invoice(hsm: &mut Hsm, request: invoice::Request) -> Answer<invoice::Reply> {
+    Ok(match request {
+        invoice::Request::NewPreimage => invoice::Reply::NewPreimage {
+            payment_hash: hsm.new_preimage()?,
         },
-        Err(error) => gossip::Reply::Refused(refused("gossip", &error)),
-    }
-}
-
-pub fn invoice(hsm: &mut Hsm, request: invoice::Request) -> invoice::Reply {
-    let reply = match request {
-        invoice::Request::NewPreimage => hsm
-            .new_preimage()
-            .map(|payment_hash| invoice::Reply::NewPreimage { payment_hash }),
         invoice::Request::SignBolt11 { fields, holder } => {
-            let holder = match holder {
-                invoice::PreimageHolder::Hsmd => PreimageHolder::Hsmd,
-                invoice::PreimageHolder::Lightningd => PreimageHolder::Lightningd,
-            };
-            hsm.sign_bolt11(&fields, holder)
-                .map(|(signature, recovery_id)| invoice::Reply::Signed {
-                    signature,
-                    recovery_id,
-                })
+            let (signature, recovery_id) = hsm.sign_bolt11(&fields, holder)?;
+            invoice::Reply::Signed {
+                signature,
+                recovery_id,
+            }
         }
-        invoice::Request::Release { payment_hash } => hsm
-            .release(payment_hash)
-            .map(|preimage| invoice::Reply::Released { preimage }),
-    };
-    reply.unwrap_or_else(|error| invoice::Reply::Refused(refused("invoice", &error)))
+        invoice::Request::Release { payment_hash } => invoice::Reply::Released {
+            preimage: hsm.release(payment_hash)?,
+        },
+    })
 }
 
-pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> rpc::Reply {
-    let reply = match request {
-        rpc::Request::MakeSecret { name } => hsm
-            .make_secret(&name.0)
-            .map(|secret| rpc::Reply::Secret { secret }),
+pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> Answer<rpc::Reply> {
+    Ok(match request {
+        rpc::Request::MakeSecret { name } => rpc::Reply::Secret {
+            secret: hsm.make_secret(&name.0)?,
+        },
         rpc::Request::SignMessage { message } => {
-            hsm.sign_message(&message)
-                .map(|(signature, recovery_id)| rpc::Reply::Signed {
-                    signature,
-                    recovery_id,
-                })
+            let (signature, recovery_id) = hsm.sign_message(&message)?;
+            rpc::Reply::Signed {
+                signature,
+                recovery_id,
+            }
         }
-    };
-    reply.unwrap_or_else(|error| rpc::Reply::Refused(refused("rpc", &error)))
+    })
 }
 
-pub fn tip(hsm: &mut Hsm, request: tip::Request) -> tip::Reply {
-    let done = match request {
-        tip::Request::Tip => Ok(()),
-        tip::Request::Headers { height, headers } => hsm.take_headers(height, headers),
+pub fn tip(hsm: &mut Hsm, request: tip::Request) -> Answer<tip::Reply> {
+    match request {
+        tip::Request::Tip => {}
+        tip::Request::Headers { height, headers } => hsm.take_headers(height, headers)?,
         tip::Request::Spend {
             channel,
             tx,
             height,
             index,
             branch,
-        } => match hsm.see_spend(channel, &tx, height, index, &branch) {
-            Ok(()) => return tip::Reply::Seen,
-            Err(error) => Err(error),
-        },
-    };
-    match (done, hsm.tip()) {
-        (Err(error), _) => tip::Reply::Refused(refused("tip", &error)),
-        (Ok(()), Some((height, hash))) => tip::Reply::Tip { height, hash },
-        (Ok(()), None) => tip::Reply::NoTip,
+        } => {
+            hsm.see_spend(channel, &tx, height, index, &branch)?;
+            return Ok(tip::Reply::Seen);
+        }
     }
+    Ok(match hsm.tip() {
+        Some((height, hash)) => tip::Reply::Tip { height, hash },
+        None => tip::Reply::NoTip,
+    })
 }
 
 /// The invoice is read here, so that what is approved is what its payee has signed.
-pub fn pay(hsm: &mut Hsm, request: pay::Request) -> pay::Reply {
+pub fn pay(hsm: &mut Hsm, request: pay::Request) -> Answer<pay::Reply> {
     let pay::Request::ApproveBolt11 {
         invoice,
         amount,
         max_fee,
     } = request;
-    let approved = payment(&invoice, amount, max_fee).map(|payment| hsm.approve(&payment));
-    pay::Reply::Refused(match approved {
-        Ok(Ok(())) => return pay::Reply::Approved,
-        Ok(Err(error)) => refused("pay", &error),
-        Err(reason) => refused_by("pay", Rule::A1, reason),
-    })
+    match payment(&invoice, amount, max_fee) {
+        Ok(payment) => hsm.approve(&payment).map(|()| pay::Reply::Approved),
+        Err(reason) => Ok(pay::Reply::Refused(refused_by("PAY", Rule::A1, reason))),
+    }
 }
 
 fn payment(
@@ -207,59 +187,12 @@ fn payment(
     })
 }
 
-pub fn new_channel(hsm: &mut Hsm, peer: NodeId) -> ctl::Reply {
-    match hsm.new_channel(peer) {
-        Ok(new) => ctl::Reply::NewChannel(ctl::NewChannel {
-            channel: new.channel,
-            funding_pubkey: new.funding_pubkey,
-            basepoints: new.basepoints,
-            first_points: new.first_points,
-            shutdown_p2wpkh: new.shutdown.p2wpkh,
-            shutdown_p2tr: new.shutdown.p2tr,
-            shutdown_index: new.shutdown.index,
-        }),
-        Err(error) => ctl::Reply::Refused(refused("lightningd", &error)),
-    }
-}
-
-pub fn force_close(hsm: &mut Hsm, channel: ChannelDbid) -> ctl::Reply {
-    match hsm.force_close(channel) {
-        Ok(tx) => ctl::Reply::ForceClose {
-            tx: bitcoin::consensus::serialize(&tx),
-        },
-        Err(error) => ctl::Reply::Refused(refused("lightningd", &error)),
-    }
-}
-
-pub fn forget(hsm: &mut Hsm, channel: ChannelDbid) -> ctl::Reply {
-    match hsm.forget(channel) {
-        Ok(()) => ctl::Reply::Forgotten,
-        Err(error) => ctl::Reply::Refused(refused("lightningd", &error)),
-    }
-}
-
-fn seen_coin(seen: &wallet::SeenCoin) -> (OutPoint, Coin) {
-    (seen.outpoint, coin(seen.value, seen.key))
-}
-
-fn coin(value: Satoshi, key: wallet::WalletKey) -> Coin {
-    let kind = match key.kind {
-        wallet::AddressKind::P2wpkh => hsm::AddressKind::P2wpkh,
-        wallet::AddressKind::P2tr => hsm::AddressKind::P2tr,
-    };
-    let index = key.index;
-    Coin {
-        value,
-        key: WalletKey { index, kind },
-    }
-}
-
 /// D1: the transaction is rebuilt from typed facts.
-fn transaction(spend: wallet::Spend) -> (Transaction, Vec<Coin>) {
-    let coins = spend
-        .inputs
-        .iter()
-        .map(|input| coin(input.value, input.key));
+fn transaction(spend: Spend) -> (Transaction, Vec<Coin>) {
+    let coins = spend.inputs.iter().map(|input| Coin {
+        value: input.value,
+        key: input.key,
+    });
     let coins = coins.collect();
     let inputs = spend.inputs.iter().map(|input| TxIn {
         previous_output: input.outpoint,

@@ -5,16 +5,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, UnixTime};
-use hsm_messages::ctl;
+use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, Unconfirmed, UnixTime};
+use hsm_messages::ctl::Database;
 use hsm_messages::operator::SeedFile;
 use ipc_transport::Hardening;
 use sha2::{Digest, Sha256};
-use wire::ChainHash;
+use wire::{ChainHash, NodeId};
 
-use crate::answer;
-use crate::marks::{self, Marks};
-use crate::operator;
+use crate::answer::{self, Answer};
+use crate::marks::Marks;
 
 /// After the first wrong passphrase; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -26,6 +25,8 @@ pub enum Signer {
     NotStarted,
     /// Init came, and the seed needs its passphrase.
     Locked(Locked),
+    /// The database was put back, which the operator has to confirm.
+    Unconfirmed(Unconfirmed),
     Open(Box<Open>),
     /// Seed, journal and database do not go together.
     Failed(String),
@@ -38,6 +39,19 @@ pub struct Open {
 }
 
 impl Signer {
+    fn of(opened: Opened) -> Signer {
+        match opened {
+            Opened::Unlocked(hsm) => Signer::open(*hsm),
+            Opened::Locked(locked) => Signer::Locked(locked),
+            Opened::Unconfirmed(unconfirmed) => Signer::Unconfirmed(unconfirmed),
+        }
+    }
+
+    /// Whether the owner has to do something first.
+    pub fn waits(&self) -> bool {
+        matches!(self, Signer::Locked(_) | Signer::Unconfirmed(_))
+    }
+
     fn open(mut hsm: Hsm) -> Signer {
         hsm.set_now(UnixTime::from(SystemTime::now()));
         if hsm.mark().epoch == 1 {
@@ -80,8 +94,16 @@ impl Custody {
     pub fn hsm(&mut self) -> Option<&mut Hsm> {
         match &mut self.signer {
             Signer::Open(open) => Some(&mut open.hsm),
-            Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_) => None,
+            Signer::NotStarted | Signer::Locked(_) | Signer::Unconfirmed(_) | Signer::Failed(_) => {
+                None
+            }
         }
+    }
+
+    /// # Errors
+    /// D4: the keys are not open.
+    pub fn open_hsm(&mut self) -> Answer<&mut Hsm> {
+        self.hsm().ok_or(hsm::Refused::NotOpen("this"))
     }
 
     /// Tells the signer what time it is; once a round.
@@ -100,17 +122,34 @@ impl Custody {
     }
 
     /// From [`Signer::NotStarted`] or [`Signer::Failed`].
-    pub fn open(&mut self, chain_hash: ChainHash, database: ctl::Database) {
+    pub fn open(&mut self, chain_hash: ChainHash, database: Database) {
         let opened = match self.folder.try_clone() {
-            Ok(folder) => Hsm::open(folder, chain_hash, marks::database(database))
-                .map_err(|error| error.to_string()),
+            Ok(folder) => {
+                Hsm::open(folder, chain_hash, database).map_err(|error| error.to_string())
+            }
             Err(error) => Err(format!("cannot use the folder: {error}")),
         };
         self.signer = match opened {
-            Ok(Opened::Unlocked(hsm)) => Signer::open(*hsm),
-            Ok(Opened::Locked(locked)) => Signer::Locked(locked),
+            Ok(opened) => Signer::of(opened),
             Err(why) => Signer::Failed(why),
         };
+    }
+
+    /// Opens beside a database that was put back; says why if it cannot.
+    pub fn confirm_recovery(&mut self) -> Answer<Result<(), String>> {
+        let Signer::Unconfirmed(unconfirmed) = &self.signer else {
+            return Err(hsm::Refused::NoRecovery);
+        };
+        Ok(match unconfirmed.confirm() {
+            Ok(hsm) => {
+                self.signer = Signer::open(hsm);
+                Ok(())
+            }
+            Err(error) => {
+                self.signer = Signer::Failed(error.to_string());
+                Err(error.to_string())
+            }
+        })
     }
 
     /// How far the journal is, where lightningd reads it. Before a reply leaves, so that a batch that
@@ -118,7 +157,9 @@ impl Custody {
     pub fn write_mark(&mut self) -> io::Result<()> {
         match &mut self.signer {
             Signer::Open(open) => open.marks.write(open.hsm.mark()),
-            Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_) => Ok(()),
+            Signer::NotStarted | Signer::Locked(_) | Signer::Unconfirmed(_) | Signer::Failed(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -126,7 +167,7 @@ impl Custody {
     pub fn unlock(
         &mut self,
         read: impl FnOnce() -> io::Result<Option<Passphrase>>,
-    ) -> Result<&Hsm, NotUnlocked> {
+    ) -> Result<NodeId, NotUnlocked> {
         let Signer::Locked(locked) = &self.signer else {
             return Err(NotUnlocked::NotLocked);
         };
@@ -139,11 +180,12 @@ impl Custody {
             None => Err(OpenError::Seed(SeedError::WrongPassphrase)),
         };
         match unlocked {
-            Ok(hsm) => {
-                self.signer = Signer::open(hsm);
+            Ok(opened) => {
+                self.signer = Signer::of(opened);
                 match &self.signer {
-                    Signer::Open(open) => Ok(&open.hsm),
+                    Signer::Open(open) => Ok(open.hsm.node_id()),
                     Signer::Failed(why) => Err(NotUnlocked::Failed(why.clone())),
+                    Signer::Unconfirmed(unconfirmed) => Ok(unconfirmed.node_id),
                     Signer::NotStarted | Signer::Locked(_) => Err(NotUnlocked::NotLocked),
                 }
             }
@@ -159,15 +201,7 @@ impl Custody {
 
     pub fn seed_file(&self) -> Result<Option<SeedFile>, SeedError> {
         let folder = self.folder.try_clone();
-        let folder = folder.map_err(|error| SeedError::Io {
-            doing: "open the folder of",
-            error,
-        })?;
-        let file = hsm::seed_file(folder)?;
-        Ok(file.map(|(format, mode)| SeedFile {
-            format: operator::seed_format(format),
-            mode,
-        }))
+        hsm::seed_file(folder.map_err(SeedError::no_folder)?)
     }
 
     pub fn program(&mut self) -> io::Result<[u8; 32]> {

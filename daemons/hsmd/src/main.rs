@@ -20,7 +20,6 @@ use std::process::ExitCode;
 
 mod answer;
 mod custody;
-mod limits;
 mod listed;
 mod marks;
 mod notes;

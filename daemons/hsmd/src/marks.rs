@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use hsm_messages::mark;
+use hsm_messages::mark::Mark;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// The block of [`hsm_messages::mark`].
 pub struct Marks {
     block: File,
-    written: hsm::Mark,
+    written: Mark,
 }
 
 impl Marks {
@@ -19,10 +19,10 @@ impl Marks {
     ///
     /// # Errors
     /// No memory or descriptors are left.
-    pub fn new(first: hsm::Mark) -> io::Result<Marks> {
+    pub fn new(first: Mark) -> io::Result<Marks> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let block = File::from(memfd_create("hsm-marks", flags)?);
-        to_message(first).write(&block)?;
+        first.write(&block)?;
         // Whoever else has it cannot make our writes fail.
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&block, FcntlArg::F_ADD_SEALS(seals))?;
@@ -36,9 +36,9 @@ impl Marks {
     ///
     /// # Errors
     /// As [`Marks::new`].
-    pub fn write(&mut self, mark: hsm::Mark) -> io::Result<()> {
+    pub fn write(&mut self, mark: Mark) -> io::Result<()> {
         if mark != self.written {
-            to_message(mark).write(&self.block)?;
+            mark.write(&self.block)?;
             self.written = mark;
         }
         Ok(())
@@ -50,27 +50,5 @@ impl Marks {
     /// As [`Marks::new`].
     pub fn share(&self) -> io::Result<OwnedFd> {
         Ok(self.block.try_clone()?.into())
-    }
-}
-
-fn to_message(mark: hsm::Mark) -> mark::Mark {
-    mark::Mark {
-        epoch: mark.epoch,
-        sequence: mark.sequence,
-        head: mark.head,
-    }
-}
-
-/// What lightningd says of its database.
-pub fn database(database: hsm_messages::ctl::Database) -> hsm::Database {
-    match database {
-        hsm_messages::ctl::Database::Absent => hsm::Database::Absent,
-        hsm_messages::ctl::Database::Present { mark } => {
-            hsm::Database::Present(mark.map(|mark| hsm::Mark {
-                epoch: mark.epoch,
-                sequence: mark.sequence,
-                head: mark.head,
-            }))
-        }
     }
 }

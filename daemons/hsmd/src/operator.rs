@@ -8,11 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hsm::{Hsm, Passphrase, Rule, SeedFormat};
-use hsm_files::audit::digest;
-use hsm_messages::edges::HsmOperator;
-use hsm_messages::operator::{self, LineNumber, Lock, Reply, Request, SOCKET, Seconds, Status};
-use ipc_transport::blocking::LowerConn;
+use hsm::{Passphrase, Rule};
+use hsm_messages::operator::{LineNumber, Lock, Reply, Request, SOCKET, Seconds, Status};
 use ipc_transport::{Error, Limits};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl};
@@ -23,12 +20,9 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::answer::{self, refused_by};
+use crate::answer::{Answer, refused_by};
 use crate::custody::{Custody, NotUnlocked, Signer};
-use crate::limits;
-use crate::listed::{Reply as _, Request as _};
-use crate::notes::{Asked, Notes};
-use crate::port::{TURN, Turn};
+use crate::notes::Notes;
 
 /// Most connections at a time.
 pub const CONNECTIONS: usize = 4;
@@ -142,72 +136,53 @@ fn new_socket() -> Result<OwnedFd, ListenError> {
     socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(doing("make"))
 }
 
-/// Answers one connection's requests, as [`crate::port::Port::turn`].
-pub fn turn(
-    conn: &mut LowerConn<HsmOperator>,
+/// Answers a request that the table lets through. `pipe`: what came along with it.
+pub fn answer(
     custody: &mut Custody,
-    notes: &mut Notes,
-) -> Result<Turn, Error> {
-    conn.fill()?;
-    for _ in 0..TURN {
-        let mut bytes = [0; 32];
-        let Some(request) = conn.recv_buffered_seen(|request| bytes = digest(request))? else {
-            return Ok(Turn::Done);
-        };
-        let asked = Asked::new(&request, None, bytes);
-        let hsm = custody.hsm();
-        let reply = match request.msg().check(Request::ROLE, hsm.as_deref(), None) {
-            Err(refused) => Reply::refuse(answer::refused("operator", &refused)),
-            Ok(()) => match request {
-                Request::Status => status(custody),
-                Request::Unlock => unlock(custody, conn.take_fd()),
-                Request::Limits => of(custody, |hsm| {
-                    hsm.end_payments();
-                    Reply::Limits(limits::overview(hsm))
-                }),
-                Request::SetLimits { limits } => of(custody, |hsm| {
-                    done(hsm.set_limits(limits::settings(limits)))
-                }),
-                Request::Allowlist => of(custody, |hsm| Reply::Allowlist {
-                    scripts: hsm.allowlist().cloned().collect(),
-                }),
-                Request::AllowlistAdd { script } => of(custody, |hsm| done(hsm.allow(script))),
-                Request::AllowlistRemove { script } => of(custody, |hsm| {
-                    hsm.disallow(script);
-                    Reply::Done
-                }),
-                Request::Refusals => of(custody, |hsm| Reply::Refusals {
-                    refusals: limits::refusals(hsm),
-                }),
-                Request::Approve { what } => of(custody, |hsm| {
-                    hsm.allow_once(limits::approvable(what));
-                    Reply::Done
-                }),
-                Request::AuditHead => audit_head(notes),
-                Request::AuditTail { from } => audit_tail(notes, from),
-            },
-        };
-        let mut bytes = [0; 32];
-        let queued = conn.queue_seen(&reply, Vec::new(), |reply| bytes = digest(reply));
-        notes.note(asked, reply.decision(), bytes);
-        queued?;
-    }
-    Ok(Turn::More)
-}
-
-/// What needs the keys open; the table lets nothing else come here.
-fn of(custody: &mut Custody, answer: impl FnOnce(&mut Hsm) -> Reply) -> Reply {
-    match custody.hsm() {
-        Some(hsm) => answer(hsm),
-        None => refused(Rule::D4, "the keys are not open".to_owned()),
-    }
-}
-
-fn done(outcome: Result<(), hsm::Refused>) -> Reply {
-    match outcome {
-        Ok(()) => Reply::Done,
-        Err(error) => Reply::refuse(answer::refused("operator", &error)),
-    }
+    notes: &Notes,
+    request: Request,
+    pipe: impl FnOnce() -> Result<OwnedFd, Error>,
+) -> Answer<Reply> {
+    Ok(match request {
+        Request::Status => status(custody),
+        Request::Unlock => unlock(custody, pipe()),
+        Request::Limits => Reply::Limits(custody.open_hsm()?.overview()),
+        Request::SetLimits { limits } => {
+            custody.open_hsm()?.set_limits(limits)?;
+            Reply::Done
+        }
+        Request::Allowlist => Reply::Allowlist {
+            scripts: custody.open_hsm()?.allowlist().iter().cloned().collect(),
+        },
+        Request::AllowlistAdd { script } => {
+            custody.open_hsm()?.allow(script)?;
+            Reply::Done
+        }
+        Request::AllowlistRemove { script } => {
+            custody.open_hsm()?.disallow(script);
+            Reply::Done
+        }
+        Request::Refusals => Reply::Refusals {
+            refusals: custody.open_hsm()?.refusals().cloned().collect(),
+        },
+        Request::Approve { what } => {
+            custody.open_hsm()?.allow_once(what);
+            Reply::Done
+        }
+        Request::AuditHead => audit_head(notes),
+        Request::AuditTail { from } => audit_tail(notes, from),
+        Request::ConfirmRecovery => {
+            tracing::warn!("the owner confirms that the database was put back");
+            match custody.confirm_recovery()? {
+                Ok(()) => Reply::Done,
+                Err(why) => refused(Rule::B2, why),
+            }
+        }
+        Request::EndRecovery { channel } => {
+            custody.open_hsm()?.end_recovery(channel)?;
+            Reply::Done
+        }
+    })
 }
 
 fn audit_head(notes: &Notes) -> Reply {
@@ -229,6 +204,7 @@ fn status(custody: &mut Custody) -> Reply {
     let lock = match &custody.signer {
         Signer::NotStarted | Signer::Failed(_) => Lock::NotStarted,
         Signer::Locked(_) => Lock::Locked,
+        Signer::Unconfirmed(_) => Lock::Unconfirmed,
         Signer::Open(open) => Lock::Unlocked {
             node_id: open.hsm.node_id(),
             channels: open.hsm.channels().len() as u64,
@@ -257,11 +233,9 @@ fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {
         Err(error) => Err(io::Error::other(error.to_string())),
     });
     match unlocked {
-        Ok(hsm) => {
+        Ok(node_id) => {
             tracing::info!("the seed is unlocked");
-            Reply::Unlocked {
-                node_id: hsm.node_id(),
-            }
+            Reply::Unlocked { node_id }
         }
         Err(NotUnlocked::Wrong(next)) => {
             tracing::warn!("a wrong passphrase for the seed");
@@ -283,16 +257,5 @@ fn read_passphrase(pipe: OwnedFd) -> io::Result<Option<Passphrase>> {
 }
 
 fn refused(rule: Rule, why: String) -> Reply {
-    Reply::Refused(refused_by("operator", rule, why))
-}
-
-pub fn seed_format(format: SeedFormat) -> operator::SeedFormat {
-    match format {
-        SeedFormat::Plain => operator::SeedFormat::Plain,
-        SeedFormat::Mnemonic => operator::SeedFormat::Mnemonic,
-        SeedFormat::MnemonicWithPassphrase => operator::SeedFormat::MnemonicWithPassphrase,
-        SeedFormat::Encrypted => operator::SeedFormat::Encrypted,
-        SeedFormat::Sealed => operator::SeedFormat::Sealed,
-        SeedFormat::Unknown => operator::SeedFormat::Unknown,
-    }
+    Reply::Refused(refused_by("OPERATOR", rule, why))
 }

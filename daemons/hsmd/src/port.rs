@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::ChannelDbid;
 
+use crate::answer::Answer;
 use crate::custody::Custody;
 use crate::listed::{Reply, Request};
 use crate::notes::{Asked, Notes};
@@ -117,32 +118,27 @@ impl Port {
     /// # Errors
     /// The end is closed, at fault, or does not read.
     pub fn turn(&mut self, custody: &mut Custody, notes: &mut Notes) -> Result<Turn, Error> {
-        if let Port::Operator(conn) = self {
-            return operator::turn(conn, custody, notes);
-        }
-        // The others are minted by CTL, which mints none before there are keys.
-        let hsm = custody.hsm().ok_or(Error::Closed)?;
         match self {
-            Port::Noise(conn) => turn(conn, None, hsm, notes, answer::noise),
+            Port::Noise(conn) => turn(conn, None, custody, notes, with_keys(answer::noise)),
             Port::Chan(channel, conn) => {
                 let dbid = *channel;
-                turn(conn, Some(dbid), hsm, notes, |hsm, request| {
-                    answer::chan(hsm, dbid, request)
-                })
+                let answer = with_keys(|hsm, request| hsm.chan(dbid, request));
+                turn(conn, Some(dbid), custody, notes, answer)
             }
             Port::Onchain(channel, conn) => {
                 let dbid = *channel;
-                turn(conn, Some(dbid), hsm, notes, |hsm, request| {
-                    answer::onchain(hsm, dbid, request)
-                })
+                let answer = with_keys(|hsm, request| hsm.onchain(dbid, request));
+                turn(conn, Some(dbid), custody, notes, answer)
             }
-            Port::Wallet(conn) => turn(conn, None, hsm, notes, answer::wallet),
-            Port::Gossip(conn) => turn(conn, None, hsm, notes, answer::gossip),
-            Port::Invoice(conn) => turn(conn, None, hsm, notes, answer::invoice),
-            Port::Operator(_) => Ok(Turn::Done),
-            Port::Pay(conn) => turn(conn, None, hsm, notes, answer::pay),
-            Port::Rpc(conn) => turn(conn, None, hsm, notes, answer::rpc),
-            Port::Tip(conn) => turn(conn, None, hsm, notes, answer::tip),
+            Port::Wallet(conn) => turn(conn, None, custody, notes, with_keys(answer::wallet)),
+            Port::Gossip(conn) => turn(conn, None, custody, notes, with_keys(answer::gossip)),
+            Port::Invoice(conn) => turn(conn, None, custody, notes, with_keys(answer::invoice)),
+            Port::Operator(conn) => turn(conn, None, custody, notes, |asking, request| {
+                operator::answer(asking.custody, asking.notes, request, asking.fd)
+            }),
+            Port::Pay(conn) => turn(conn, None, custody, notes, with_keys(answer::pay)),
+            Port::Rpc(conn) => turn(conn, None, custody, notes, with_keys(answer::rpc)),
+            Port::Tip(conn) => turn(conn, None, custody, notes, with_keys(answer::tip)),
         }
     }
 
@@ -169,12 +165,27 @@ fn conn_within<E: Edge>(fd: OwnedFd, limits: Limits) -> Result<LowerConn<E>, Err
     Conn::with_limits(fd, hello::<E>(), limits)
 }
 
+/// What a request is answered with.
+struct Asking<'a> {
+    custody: &'a mut Custody,
+    notes: &'a Notes,
+    /// A descriptor that came along.
+    fd: &'a mut dyn FnMut() -> Result<OwnedFd, Error>,
+}
+
+/// Of a role that asks of the keys alone.
+fn with_keys<Rx, Tx>(
+    answer: impl Fn(&mut Hsm, Rx) -> Answer<Tx>,
+) -> impl Fn(Asking<'_>, Rx) -> Answer<Tx> {
+    move |asking, request| answer(asking.custody.open_hsm()?, request)
+}
+
 fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(
     conn: &mut Conn<Tx, Rx>,
     channel: Option<ChannelDbid>,
-    hsm: &mut Hsm,
+    custody: &mut Custody,
     notes: &mut Notes,
-    answer: impl Fn(&mut Hsm, Rx) -> Tx,
+    answer: impl Fn(Asking<'_>, Rx) -> Answer<Tx>,
 ) -> Result<Turn, Error> {
     conn.fill()?;
     for _ in 0..TURN {
@@ -184,9 +195,15 @@ fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(
         };
         let channel = channel.or_else(|| request.channel());
         let asked = Asked::new(&request, channel, bytes);
-        let reply = match asked.msg.check(Rx::ROLE, Some(hsm), channel) {
-            Ok(()) => answer(hsm, request),
-            Err(refused) => Tx::refuse(answer::refused(Rx::ROLE.name(), &refused)),
+        let allowed = asked.msg.check(Rx::ROLE, custody.hsm().as_deref(), channel);
+        let asking = Asking {
+            custody,
+            notes,
+            fd: &mut || conn.take_fd(),
+        };
+        let reply = match allowed.and_then(|()| answer(asking, request)) {
+            Ok(reply) => reply,
+            Err(refused) => Tx::refuse(answer::refused(Rx::ROLE.name(), channel, &refused)),
         };
         let mut bytes = [0; 32];
         let queued = conn.queue_seen(&reply, Vec::new(), |reply| bytes = digest(reply));

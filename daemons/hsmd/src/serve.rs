@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
+use hsm::msgs::Asks;
 use hsm::{JournalError, Rule, UnixTime};
 use hsm_files::audit::{AuditError, Decision, digest};
 use hsm_messages::edges::HsmCtl;
@@ -16,7 +18,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use wire::ChannelDbid;
 
-use crate::answer;
+use crate::answer::{self, Answer};
 use crate::custody::{Custody, Signer};
 use crate::listed::{Reply, Request};
 use crate::notes::{Asked, Notes};
@@ -78,22 +80,13 @@ enum Then {
     End,
 }
 
-/// What becomes of a request of CTL.
-#[allow(clippy::large_enum_variant)] // short-lived: made, matched, taken apart
-enum Answer {
-    Now(ctl::Reply),
-    /// The reply waits for the owner's passphrase.
-    Unlocked,
-    Stop,
-}
-
 struct Server {
     epoll: Epoll,
     ctl: LowerConn<HsmCtl>,
     listener: Listener,
     custody: Custody,
-    /// lightningd has asked to be told when the seed is unlocked.
-    asked_unlocked: Option<Asked>,
+    /// lightningd has asked to be told when the owner has done what the signer waits for.
+    asked_unlocked: Option<(Asked, Discriminant<Signer>)>,
     ports: HashMap<u64, Seated>,
     by_seat: HashMap<Seat, u64>,
     last: u64,
@@ -274,13 +267,21 @@ impl Server {
                 Err(error) if error.is_closed() => return Ok(Then::End),
                 Err(error) => return Err(error.into()),
             };
-            let asked = Asked::new(&request, request.channel(), bytes);
+            let channel = request.channel();
+            let asked = Asked::new(&request, channel, bytes);
+            let waits = matches!(request, ctl::Request::Unlocked) && self.custody.signer.waits();
             match self.answer_ctl(request) {
-                Answer::Now(reply) => self.reply_ctl(asked, &reply)?,
-                Answer::Unlocked => self.asked_unlocked = Some(asked),
-                Answer::Stop => {
+                Ok(_) if waits => {
+                    self.asked_unlocked = Some((asked, discriminant(&self.custody.signer)));
+                }
+                Ok(Some(reply)) => self.reply_ctl(asked, &reply)?,
+                Ok(None) => {
                     self.notes.note(asked, Decision::Ok, [0; 32]);
                     return Ok(Then::End);
+                }
+                Err(error) => {
+                    let refused = answer::refused("CTL", channel, &error);
+                    self.reply_ctl(asked, &ctl::Reply::Refused(refused))?;
                 }
             }
         }
@@ -315,24 +316,22 @@ impl Server {
             .modify(&self.ctl, &mut EpollEvent::new(interest, CTL))?)
     }
 
-    fn answer_ctl(&mut self, request: ctl::Request) -> Answer {
+    /// `None`: there is none to come.
+    fn answer_ctl(&mut self, request: ctl::Request) -> Answer<Option<ctl::Reply>> {
         let (hsm, channel) = (self.custody.hsm(), request.channel());
-        if let Err(refused) = request
+        request
             .msg()
-            .check(ctl::Request::ROLE, hsm.as_deref(), channel)
-        {
-            return Answer::Now(ctl::Reply::refuse(answer::refused("lightningd", &refused)));
-        }
-        let signer = &mut self.custody.signer;
-        Answer::Now(match (request, signer) {
-            (ctl::Request::Stop, _) => return Answer::Stop,
-            (
-                ctl::Request::Init {
-                    chain_hash,
-                    database,
-                },
-                Signer::NotStarted | Signer::Failed(_),
-            ) => {
+            .check(ctl::Request::ROLE, hsm.as_deref(), channel)?;
+        Ok(Some(match request {
+            ctl::Request::Stop => return Ok(None),
+            ctl::Request::Unlocked => init_reply(&self.custody.signer),
+            ctl::Request::Init {
+                chain_hash,
+                database,
+            } => {
+                if self.custody.signer.waits() {
+                    return Err(hsm::Refused::AlreadyOpen("Init"));
+                }
                 let folder = self.custody.folder().map_err(AuditError::from);
                 match folder.and_then(|folder| self.notes.open(folder)) {
                     Ok(()) => self.custody.open(chain_hash, database),
@@ -340,42 +339,30 @@ impl Server {
                 }
                 init_reply(&self.custody.signer)
             }
-            (ctl::Request::Init { .. }, _) => out_of_order("a second Init"),
-            (ctl::Request::Unlocked, Signer::Locked(_)) => return Answer::Unlocked,
-            (ctl::Request::Unlocked, signer) => init_reply(signer),
-            (ctl::Request::NewChannel { peer }, Signer::Open(open)) => {
-                answer::new_channel(&mut open.hsm, peer)
+            ctl::Request::NewChannel { peer } => {
+                ctl::Reply::NewChannel(self.custody.open_hsm()?.new_channel(peer)?)
             }
-            (ctl::Request::Mint { role, channel }, Signer::Open(_)) => self.mint(role, channel),
-            (ctl::Request::ForceClose { channel }, Signer::Open(open)) => {
-                answer::force_close(&mut open.hsm, channel)
-            }
-            (ctl::Request::Forget { channel }, Signer::Open(open)) => {
-                let reply = answer::forget(&mut open.hsm, channel);
+            ctl::Request::Mint { role, channel } => self.mint(role, channel)?,
+            ctl::Request::ForceClose { channel } => ctl::Reply::ForceClose {
+                tx: bitcoin::consensus::serialize(&self.custody.open_hsm()?.force_close(channel)?),
+            },
+            ctl::Request::Forget { channel } => {
+                self.custody.open_hsm()?.forget(channel)?;
                 for role in [Role::Chan, Role::Onchain] {
                     let seat = self.by_seat.get(&Seat::Channel(role, channel)).copied();
-                    if let (ctl::Reply::Forgotten, Some(id)) = (&reply, seat) {
+                    if let Some(id) = seat {
                         self.remove(id);
                     }
                 }
-                reply
+                ctl::Reply::Forgotten
             }
-            (
-                ctl::Request::NewChannel { .. }
-                | ctl::Request::Mint { .. }
-                | ctl::Request::ForceClose { .. }
-                | ctl::Request::Forget { .. },
-                Signer::NotStarted | Signer::Locked(_) | Signer::Failed(_),
-            ) => out_of_order("a request before the seed is open"),
-        })
+        }))
     }
 
     /// Answers the request Unlocked as soon as it can be. Says whether it did.
     fn tell_unlocked(&mut self) -> Result<bool, ServeError> {
-        if matches!(self.custody.signer, Signer::Locked(_)) {
-            return Ok(false);
-        }
-        let Some(asked) = self.asked_unlocked.take() else {
+        let now = discriminant(&self.custody.signer);
+        let Some((asked, _)) = self.asked_unlocked.take_if(|(_, then)| *then != now) else {
             return Ok(false);
         };
         self.reply_ctl(asked, &init_reply(&self.custody.signer))?;
@@ -396,19 +383,16 @@ impl Server {
         }
     }
 
-    fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> ctl::Reply {
+    fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> Answer<ctl::Reply> {
         let wrong = |reason: &str| {
-            let refused = answer::refused_by("lightningd", Rule::D3, reason.to_owned());
-            ctl::Reply::Refused(refused)
+            let refused = answer::refused_by("CTL", Rule::D3, reason.to_owned());
+            Ok(ctl::Reply::Refused(refused))
         };
         let Some(seat) = Seat::new(role, channel) else {
             return wrong("CHAN and ONCHAIN are for one channel, and no other role is");
         };
-        let known = channel
-            .zip(self.custody.hsm())
-            .map(|(dbid, hsm)| hsm.check_channel(dbid));
-        if let Some(Err(error)) = known {
-            return ctl::Reply::Refused(answer::refused("lightningd", &error));
+        if let Some(dbid) = channel {
+            self.custody.open_hsm()?.check_channel(dbid)?;
         }
         let Ok(fd) = self.ctl.take_fd() else {
             return wrong("no socket came with Mint");
@@ -418,7 +402,7 @@ impl Server {
             self.remove(old);
         }
         match self.seat(seat, fd) {
-            Ok(()) => ctl::Reply::Minted,
+            Ok(()) => Ok(ctl::Reply::Minted),
             Err(error) => wrong(&format!("the socket cannot be used: {error}")),
         }
     }
@@ -442,27 +426,12 @@ impl Server {
 }
 
 fn init_reply(signer: &Signer) -> ctl::Reply {
+    let refused = |rule, why: &str| answer::refused_by("CTL", rule, why.to_owned());
     match signer {
-        Signer::NotStarted => out_of_order("no Init"),
+        Signer::NotStarted => ctl::Reply::Refused(refused(Rule::D4, "no Init")),
         Signer::Locked(_) => ctl::Reply::Locked,
-        Signer::Open(open) => {
-            let known = |known: hsm::Known| ctl::Known {
-                channel: known.channel,
-                local: known.local,
-                remote: known.remote,
-            };
-            ctl::Reply::Init(ctl::Init {
-                node_id: open.hsm.node_id(),
-                channels: open.hsm.channels().into_iter().map(known).collect(),
-                next_address: open.hsm.next_address(),
-            })
-        }
-        Signer::Failed(why) => {
-            ctl::Reply::Refused(answer::refused_by("lightningd", Rule::B2, why.clone()))
-        }
+        Signer::Unconfirmed(_) => ctl::Reply::Unconfirmed,
+        Signer::Open(open) => ctl::Reply::Init(open.hsm.init()),
+        Signer::Failed(why) => ctl::Reply::Refused(refused(Rule::B2, why)),
     }
-}
-
-fn out_of_order(what: &str) -> ctl::Reply {
-    ctl::Reply::Refused(answer::refused_by("lightningd", Rule::D4, what.to_owned()))
 }

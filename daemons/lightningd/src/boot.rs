@@ -118,7 +118,7 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
     let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
-    let stored = load_channels(&db, &signer).await?;
+    let stored = load_channels(&db, &signer, options.await_recovery).await?;
     let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
     // Who can ask can connect: getinfo says where we listen.
     tokio::select! {
@@ -176,7 +176,10 @@ async fn start_hsmd(
         });
     })?;
     let chain_hash = chain_hash(options.network.bitcoin());
-    let database = moment::database(found)?;
+    let database = match (moment::database(found)?, options.await_recovery) {
+        (ctl::Database::Present { mark }, true) => ctl::Database::Restored { mark },
+        (database, _) => database,
+    };
     let request = ctl::Request::Init {
         chain_hash,
         database,
@@ -186,6 +189,15 @@ async fn start_hsmd(
         tracing::warn!(
             "the seed is locked: to unlock it, run `lightning-hsmtool unlock {}`; nothing else \
              starts before",
+            options.network_dir.display()
+        );
+        reply = ctl.ask_with_fds(ctl::Request::Unlocked, Vec::new()).await;
+    }
+    if let Ok((ctl::Reply::Unconfirmed, _)) = reply {
+        tracing::warn!(
+            "waiting for the owner to confirm that the database was put back from an older copy: run \
+             `lightning-hsmtool confirm-recovery {}`; nothing else starts before. Without \
+             --await-recovery nothing waits",
             options.network_dir.display()
         );
         reply = ctl.ask_with_fds(ctl::Request::Unlocked, Vec::new()).await;
@@ -246,6 +258,15 @@ fn open_db(path: &Path, options: &Options, found: Option<Found>, id: NodeId) -> 
         schema: SCHEMA,
     };
     match found {
+        // The owner has confirmed: what is left of it is taken, and no channel's state believed.
+        Some(found) if options.await_recovery => {
+            drop(found);
+            let (db, loss) = Db::open_after_loss(path, &identity)?;
+            if loss.is_some() {
+                tracing::warn!("the database lacks commits that were confirmed");
+            }
+            Ok(db)
+        }
         Some(found) => Ok(found.open(&identity)?),
         None => {
             tracing::info!("creating a new database for node {id}");
@@ -254,12 +275,25 @@ fn open_db(path: &Path, options: &Options, found: Option<Found>, id: NodeId) -> 
     }
 }
 
-/// Every channel of ours must be known to hsmd, or its journal is an older copy.
-async fn load_channels(db: &Db, signer: &Signer) -> anyhow::Result<Vec<Stored>> {
+/// Every channel of ours must be known to hsmd, or its journal is an older copy. After a recovery that
+/// the owner has confirmed, a channel whose state here is older is marked: it is never gone on with.
+async fn load_channels(db: &Db, signer: &Signer, recovered: bool) -> anyhow::Result<Vec<Stored>> {
     let mut stored = store::channels::all(db)?;
-    for (record, _) in &stored {
-        moment::compare(&record.live, &signer.init.channels)?;
+    let (known, mut marked) = (&signer.init.channels, Batch::new());
+    for (record, _) in &mut stored {
+        if recovered && moment::is_older(&record.live, known) {
+            let dbid = record.live.dbid;
+            tracing::warn!(
+                "channel {dbid} is older here than it was: its peer is asked to close it"
+            );
+            record.facts.stale = true;
+            store::channels::put(&mut marked, record);
+        }
+        if !record.facts.stale {
+            moment::compare(&record.live, known)?;
+        }
     }
+    db.commit(marked).await?;
     moment::stamp(db, signer.marks.clone()).await?;
     forget_openings(db, signer, &mut stored).await?;
     let orphans = payments::settle_orphans(db, &stored)?;

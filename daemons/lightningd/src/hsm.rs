@@ -145,6 +145,7 @@ pub async fn mint(
         ctl::Reply::Refused(refused) => Err(refused.into()),
         ctl::Reply::Init(_)
         | ctl::Reply::Locked
+        | ctl::Reply::Unconfirmed
         | ctl::Reply::NewChannel(_)
         | ctl::Reply::ForceClose { .. }
         | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -162,6 +163,7 @@ impl Hsm {
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
+            | ctl::Reply::Unconfirmed
             | ctl::Reply::Minted
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -178,6 +180,7 @@ impl Hsm {
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
+            | ctl::Reply::Unconfirmed
             | ctl::Reply::NewChannel(_)
             | ctl::Reply::Minted
             | ctl::Reply::Forgotten => Err(HsmError::Confused),

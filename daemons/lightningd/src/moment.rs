@@ -69,7 +69,8 @@ pub fn compare(live: &Live, known: &[ctl::Known]) -> anyhow::Result<()> {
             "the database has commitments {local} and {remote} of channel {dbid} next, but \
              hsm-journal {hsm_local} and {hsm_remote}: the database is an older copy, and its state \
              of the channel is revoked. Put back the newest folder db, the one of the same moment as \
-             hsm-journal; do not go on with this one"
+             hsm-journal; do not go on with this one. If that is lost, start the node with \
+             --await-recovery and run lightning-hsmtool confirm-recovery"
         ),
         Fits::JournalOlder => bail!(
             "the database has commitments {local} and {remote} of channel {dbid} next, but \
@@ -77,6 +78,14 @@ pub fn compare(live: &Live, known: &[ctl::Known]) -> anyhow::Result<()> {
              the newest hsm-journal from a backup; do not go on with this one"
         ),
     }
+}
+
+/// Whether hsmd has gone on with the channel since this state of it.
+#[must_use]
+pub fn is_older(live: &Live, known: &[ctl::Known]) -> bool {
+    let known = known.iter().find(|known| known.channel == live.dbid);
+    known
+        .is_some_and(|known| fits(live.local_next, live.remote_next, *known) == Fits::DatabaseOlder)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

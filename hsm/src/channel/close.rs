@@ -188,9 +188,11 @@ impl Funded {
     fn close_change(&self, fee: Satoshi) -> Option<Change> {
         match self.stage {
             Stage::Closing { fee: last } if last == fee => None,
-            Stage::Closing { .. } | Stage::Signing | Stage::Onchain | Stage::Stale => {
-                Some(Change::Close { fee })
-            }
+            Stage::Closing { .. }
+            | Stage::Signing
+            | Stage::Onchain
+            | Stage::Stale
+            | Stage::Recovering => Some(Change::Close { fee }),
         }
     }
 }

@@ -134,7 +134,8 @@ impl Channel {
         Ok(keys.point(n)?)
     }
 
-    /// B3: whoever has the secret of a commitment that we have not revoked has seen a later one.
+    /// B3: whoever has the secret of a commitment that we have not revoked has seen a later one. B2: who
+    /// has that of the last one that we revoked, or of the one before if it lacks the last, has seen none.
     pub(super) fn reestablish_proof(
         &self,
         n: CommitmentNumber,
@@ -143,13 +144,14 @@ impl Channel {
     ) -> Result<Decision, Refused> {
         let funded = self.funded()?;
         let revoked = self.newest_local().is_some_and(|newest| n < newest);
+        let last = self.newest_local().and_then(CommitmentNumber::prev);
+        let shows = last == Some(n) || last.and_then(CommitmentNumber::prev) == Some(n);
         let (proof, change) = match (keys.is_secret(n, &secret)?, revoked, funded.stage) {
             (false, _, _) => (Proof::Wrong, None),
+            (true, true, Stage::Recovering) if shows => (Proof::Revoked, Some(Change::Shown)),
             (true, true, _) => (Proof::Revoked, None),
             (true, false, Stage::Stale) => (Proof::Stale, None),
-            (true, false, Stage::Signing | Stage::Closing { .. } | Stage::Onchain) => {
-                (Proof::Stale, Some(Change::Stale))
-            }
+            (true, false, _) => (Proof::Stale, Some(Change::Stale)),
         };
         let reply = Reply::Proof { proof };
         Ok(Decision { reply, change })

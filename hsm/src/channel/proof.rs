@@ -158,6 +158,7 @@ impl<'a> Publishable<'a> {
         match funded.stage {
             Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
             Stage::Stale => return Err(Refused::Stale),
+            Stage::Recovering => return Err(Refused::NotShown),
         }
         let (local, commitment) = funded.our_newest(keys)?;
         Ok(Publishable {
@@ -198,6 +199,7 @@ impl Funded {
         match self.stage {
             Stage::Signing => {}
             Stage::Stale => return Err(Refused::Stale),
+            Stage::Recovering => return Err(Refused::NotShown),
             // C6: what was agreed at the close would no longer be the newest.
             Stage::Closing { .. } | Stage::Onchain => return Err(Refused::ClosingStays),
         }

@@ -57,15 +57,21 @@ impl Funded {
             .any(|ledger| ledger.htlcs.contains_key(key))
     }
 
-    /// The HTLC, if it is the same in all of them. Of a stale channel nothing is known for certain.
-    pub(crate) fn committed(&self, key: HtlcKey) -> Option<&Htlc> {
+    /// The HTLC, if it is the same in all of them. Of a stale channel, or one
+    /// whose peer has shown nothing since a recovery, nothing is known for certain.
+    pub(crate) fn committed(&self, key: &HtlcKey) -> Option<&Htlc> {
         match self.stage {
             Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
-            Stage::Stale => return None,
+            Stage::Stale | Stage::Recovering => return None,
         }
+        self.locked_in(key)
+    }
+
+    /// The same, whatever the stage: an HTLC that is irrevocable (BOLT 2, Forwarding HTLCs).
+    pub(crate) fn locked_in(&self, key: &HtlcKey) -> Option<&Htlc> {
         self.newest_remote()?;
-        let htlc = self.newest_local()?.htlcs.get(&key)?;
-        let same = |ledger: &Ledger| ledger.htlcs.get(&key) == Some(htlc);
+        let htlc = self.newest_local()?.htlcs.get(key)?;
+        let same = |ledger: &Ledger| ledger.htlcs.get(key) == Some(htlc);
         self.unrevoked().all(same).then_some(htlc)
     }
 

@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 
+use hsm_messages::ctl::Database;
+use hsm_messages::mark::Mark;
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
@@ -25,26 +27,6 @@ const PER_CHANNEL: u64 = 4;
 /// The same of lightningd's own sockets and the operator's: each has at most 256 requests under way, and
 /// what lightningd then writes without waiting may be a second late.
 const OF_THE_NODE: u64 = 2048;
-
-/// The journal after one of its records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Number of the start that it was made in, from 1 on.
-    pub epoch: u64,
-    /// Number of the record.
-    pub sequence: u64,
-    /// Head of the chain of hashes after it.
-    pub head: [u8; 32],
-}
-
-/// What lightningd has of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Database {
-    /// None: this is a node's first start.
-    Absent,
-    /// One with this mark; without one it was made and never written to.
-    Present(Option<Mark>),
-}
 
 /// The newest heads, and the starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,46 +100,42 @@ impl Heads {
 
     /// B2: whether this journal and that database are of the same moment.
     pub(super) fn check(&self, database: Database, channels: usize) -> Result<(), JournalError> {
-        let (epoch, sequence) = match database {
-            Database::Present(Some(mark)) => (mark.epoch, mark.sequence),
-            Database::Absent | Database::Present(None) => (0, 0),
+        let mark = match database {
+            Database::Present { mark } | Database::Restored { mark } => mark,
+            Database::Absent => None,
         };
-        let journal = self.newest();
-        if sequence > journal.sequence {
-            return Err(JournalError::Older {
-                epoch,
-                sequence,
-                journal: journal.sequence,
-            });
+        let (epoch, sequence) = mark.map_or((0, 0), |mark| (mark.epoch, mark.sequence));
+        let newest = self.newest();
+        let journal = newest.sequence;
+        let older = JournalError::Older {
+            epoch,
+            sequence,
+            journal,
+        };
+        if sequence > journal {
+            return Err(older);
         }
         let behind = match database {
-            Database::Absent => JournalError::NoDatabase {
-                journal: journal.sequence,
-            },
-            Database::Present(_) => JournalError::DatabaseOlder {
+            Database::Absent => JournalError::NoDatabase { journal },
+            Database::Present { .. } | Database::Restored { .. } => JournalError::DatabaseOlder {
                 epoch,
                 sequence,
-                journal_epoch: journal.epoch,
-                journal: journal.sequence,
+                journal_epoch: newest.epoch,
+                journal,
             },
         };
-        let lag = journal.sequence.saturating_sub(sequence);
+        let restored = matches!(database, Database::Restored { .. });
         let at = usize::try_from(sequence.wrapping_sub(self.first)).unwrap_or(usize::MAX);
         let Some(head) = self.heads.get(at) else {
-            return Err(behind);
+            return if restored { Ok(()) } else { Err(behind) };
         };
-        match database {
-            Database::Present(Some(mark)) if mark.head != *head => Err(JournalError::Older {
-                epoch,
-                sequence,
-                journal: journal.sequence,
-            }),
-            Database::Absent | Database::Present(_)
-                if sequence < self.used || lag > in_flight(channels) =>
-            {
-                Err(behind)
-            }
-            Database::Absent | Database::Present(_) => Ok(()),
+        if mark.is_some_and(|mark| mark.head != *head) {
+            return Err(older);
+        }
+        let lag = journal.saturating_sub(sequence);
+        match sequence < self.used || lag > in_flight(channels) {
+            true if !restored => Err(behind),
+            true | false => Ok(()),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, ScriptBuf, Txid};
 use headers::RawHeader;
+use hsm_messages::limits::Approvable;
 use tempfile::TempDir;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::CommitmentFormat;
@@ -21,8 +22,8 @@ use wire::{
 
 use super::format::{self, HEADER, Parsed};
 use super::*;
+use crate::DEFAULT;
 use crate::invoices::{PreimageNumber, Source, Terms};
-use crate::limits::{Approvable, Limits};
 use crate::record::{Change, Spent};
 use crate::spending::{Cause, Grant};
 use crate::tests::fixture::{CHAIN, CLOSE_FEE, Pair, folder};
@@ -131,6 +132,7 @@ fn kind(record: &Record) -> &'static str {
             Change::Close { .. } => "Close",
             Change::Onchain => "Onchain",
             Change::Stale => "Stale",
+            Change::Shown => "Shown",
         },
         Record::Forget { .. } => "Forget",
         Record::Coins { .. } => "Coins",
@@ -161,11 +163,12 @@ fn kind(record: &Record) -> &'static str {
             Told::Ended(..) => "Ended",
         },
         Record::SnapshotTip(_) => "SnapshotTip",
+        Record::Recovery => "Recovery",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 37] = [
+const KINDS: [&str; 39] = [
     "Address",
     "Allowed",
     "Approved",
@@ -187,9 +190,11 @@ const KINDS: [&str; 37] = [
     "Paid",
     "PaymentEnded",
     "Preimage",
+    "Recovery",
     "Remote",
     "Revoked",
     "Setup",
+    "Shown",
     "SnapshotChannel",
     "SnapshotCoins",
     "SnapshotCounters",
@@ -229,9 +234,18 @@ fn life() -> Vec<Record> {
         pair.commit(Side::Remote, std::slice::from_ref(&delta));
         pair.commit(Side::Local, &[delta]);
     }
+    let channel = pair.a.new.channel;
+    pair.a.node.hsm().record(Record::Recovery);
+    let last = pair
+        .a
+        .next
+        .prev()
+        .and_then(wire::CommitmentNumber::prev)
+        .unwrap();
+    let secret = pair.a.node.hsm().channel_keys[&channel].any_secret(last);
+    pair.a.ask(Request::ReestablishProof { n: last, secret });
     let close = pair.sign_close(CLOSE_FEE);
     pair.a.ask(close);
-    let channel = pair.a.new.channel;
     pair.a.node.hsm().force_close(channel).unwrap();
     let newest = pair.a.next.prev().unwrap();
     let secret = pair.a.node.hsm().channel_keys[&channel].any_secret(newest);
@@ -330,7 +344,7 @@ fn spending(coin: OutPoint, peer: NodeId) -> [Record; 8] {
     };
     [
         Record::Spent(Box::new(spent)),
-        Record::Limits(Limits::default()),
+        Record::Limits(DEFAULT),
         Record::Allowed {
             script: script.clone(),
         },
@@ -370,7 +384,11 @@ fn replayed(bytes: &[u8]) -> Result<Replayed, JournalError> {
 fn assert_is(replayed: &Replayed, point: &Point, newest: &Point, what: &str) {
     assert_eq!(replayed.state, point.state, "{what}");
     assert_eq!(replayed.heads.newest(), point.mark, "{what}");
-    let check = |mark| replayed.heads.check(Database::Present(Some(mark)), 1);
+    let check = |mark| {
+        replayed
+            .heads
+            .check(Database::Present { mark: Some(mark) }, 1)
+    };
     assert!(check(point.mark).is_ok(), "{what}");
     if newest.mark != point.mark {
         let refused = check(newest.mark);
@@ -465,10 +483,18 @@ fn b1_a_torn_tail_is_cut_and_what_is_refused_is_left_alone() {
     let dir = written.dir;
     let file = dir.path().join(FILE);
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-    let newest = Database::Present(Some(written.points.last().unwrap().mark));
+    let newest = Database::Present {
+        mark: Some(written.points.last().unwrap().mark),
+    };
     assert!(open(dir.path(), newest).is_err());
     assert_eq!(fs::read(&file).unwrap(), &bytes[..bytes.len() - 1]);
-    let (_, state) = open(dir.path(), Database::Present(Some(before.mark))).unwrap();
+    let (_, state) = open(
+        dir.path(),
+        Database::Present {
+            mark: Some(before.mark),
+        },
+    )
+    .unwrap();
     assert_eq!(state, before.state);
     assert_eq!(fs::read(&file).unwrap(), &bytes[..before.len]);
 }
@@ -482,7 +508,9 @@ fn b1_a_crash_at_any_step_of_a_compaction_loses_nothing() {
     drop(written.journal);
     let dir = written.dir;
     let (file, temporary) = (dir.path().join(FILE), dir.path().join(TEMPORARY));
-    let database = Database::Present(Some(newest.mark));
+    let database = Database::Present {
+        mark: Some(newest.mark),
+    };
     let comes_to_it = |what: &str| {
         let (journal, state) = open(dir.path(), database).unwrap();
         assert_eq!(
@@ -524,7 +552,9 @@ fn b1_a_state_larger_than_any_message_is_compacted_too() {
     written.compact();
     assert!(written.journal.len > ipc_transport::MAX_FRAME as u64);
     drop(written.journal);
-    let database = Database::Present(Some(newest.mark));
+    let database = Database::Present {
+        mark: Some(newest.mark),
+    };
     let (journal, state) = open(written.dir.path(), database).unwrap();
     assert_eq!((state, journal.mark()), (newest.state, newest.mark));
 }
@@ -587,7 +617,7 @@ fn b2_an_older_copy_of_the_journal_is_refused() {
         let checked = replayed(bytes)
             .unwrap()
             .heads
-            .check(Database::Present(Some(mark)), 1);
+            .check(Database::Present { mark: Some(mark) }, 1);
         matches!(checked, Err(JournalError::Older { .. }))
     };
     assert!(refused(&old, mark), "it is shorter");
@@ -595,7 +625,13 @@ fn b2_an_older_copy_of_the_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(FILE), &old).unwrap();
     let point = written.at(old.len()).unwrap();
-    let (mut journal, _) = open(dir.path(), Database::Present(Some(point.mark))).unwrap();
+    let (mut journal, _) = open(
+        dir.path(),
+        Database::Present {
+            mark: Some(point.mark),
+        },
+    )
+    .unwrap();
     for epoch in [3, 4] {
         journal.append(&Record::Start { epoch });
         journal.sync().unwrap();
@@ -620,7 +656,9 @@ fn b2_a_database_that_missed_a_start_after_which_anything_happened_is_refused() 
     let mark = written.journal.mark();
     let check = |written: &Written, mark| {
         let replayed = replayed(&written.bytes()).unwrap();
-        replayed.heads.check(Database::Present(Some(mark)), 1)
+        replayed
+            .heads
+            .check(Database::Present { mark: Some(mark) }, 1)
     };
     for epoch in [3, 4, 5] {
         written.write(Record::Start { epoch });
@@ -650,7 +688,7 @@ fn b2_a_database_lags_by_what_can_be_under_way_and_no_more() {
         let checked = written
             .journal
             .heads
-            .check(Database::Present(Some(mark)), 1);
+            .check(Database::Present { mark: Some(mark) }, 1);
         if checked.is_err() {
             refused_at = refused_at.or(Some(n + 1));
         }
@@ -660,5 +698,5 @@ fn b2_a_database_lags_by_what_can_be_under_way_and_no_more() {
     written.compact();
     drop(written.journal);
     let near = written.points[0].mark;
-    assert!(open(written.dir.path(), Database::Present(Some(near))).is_ok());
+    assert!(open(written.dir.path(), Database::Present { mark: Some(near) }).is_ok());
 }

@@ -189,8 +189,10 @@ impl<'a> Claimant<'a> {
         let is_ours = ours.is_some_and(|(_, ours)| ours.tx.compute_txid() == parent.compute_txid());
         match funded.stage {
             Stage::Onchain | Stage::Stale => {}
-            Stage::Signing | Stage::Closing { .. } if is_ours => return Err(Refused::NotBroadcast),
-            Stage::Signing | Stage::Closing { .. } => {}
+            Stage::Signing | Stage::Closing { .. } | Stage::Recovering if is_ours => {
+                return Err(Refused::NotBroadcast);
+            }
+            Stage::Signing | Stage::Closing { .. } | Stage::Recovering => {}
         }
         self.check_fee(Rule::X4, fee, at_stake(funded), ANCHOR_PART)?;
         let child = claim::spend_anchor(setup, &parent, coins, &self.address, fee);

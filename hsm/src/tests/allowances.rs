@@ -9,7 +9,8 @@ use wire::{CltvExpiry, HtlcId, MilliSatoshi, PaymentHash, Preimage, Satoshi, Sid
 
 use super::fixture::{CLOSE_FEE, Node, Pair, payment};
 use crate::flows::BUDGET_HOLD;
-use crate::{Allowance, Approvable, Limit, Limits, Refused, Rule, UnixTime};
+use crate::{Allowance, Refused, Rule, UnixTime};
+use hsm_messages::limits::{Approvable, Limit, Limits};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 const ANCHORS: CommitmentFormat = CommitmentFormat::AnchorsZeroFeeHtlc;
@@ -205,7 +206,12 @@ fn a2_what_left_and_what_the_operator_said_survive_a_restart_and_a_compaction() 
         node.hsm().limits().pay_per_day,
         Limit::Exactly(Satoshi(1000))
     );
-    assert!(node.hsm().allowlist().any(|allowed| *allowed == script));
+    assert!(
+        node.hsm()
+            .allowlist()
+            .iter()
+            .any(|allowed| *allowed == script)
+    );
     assert_eq!(refused(node, 3, 400_001), Rule::A1);
     charge(node, 2, 5_000_000).unwrap();
     charge(node, 1, 600_000).unwrap();
@@ -216,17 +222,17 @@ fn a2_what_left_and_what_the_operator_said_survive_a_restart_and_a_compaction() 
 #[test]
 fn a2_a_node_holds_its_side_of_open_channels() {
     let mut pair = Pair::open(ANCHORS);
-    assert_eq!(pair.a.node.hsm().holds(), Satoshi(700_000));
-    assert_eq!(pair.b.node.hsm().holds(), Satoshi(300_000));
+    assert_eq!(pair.a.node.hsm().state.holds(), Satoshi(700_000));
+    assert_eq!(pair.b.node.hsm().state.holds(), Satoshi(300_000));
     let close = pair.sign_close(CLOSE_FEE);
     pair.a.ask(close);
-    assert_eq!(pair.a.node.hsm().holds(), Satoshi(0));
+    assert_eq!(pair.a.node.hsm().state.holds(), Satoshi(0));
 }
 
 #[test]
 fn s2_a_close_to_the_allowlist_is_signed_and_to_nobody_else() {
     let mut pair = Pair::open(ANCHORS);
-    let foreign = pair.b.new.shutdown.p2wpkh.clone();
+    let foreign = pair.b.new.shutdown_p2wpkh.clone();
     let close = Request::SignClose {
         fee: CLOSE_FEE,
         local_script: foreign.clone(),
@@ -254,7 +260,7 @@ fn s2_a_close_to_the_allowlist_is_signed_and_to_nobody_else() {
 #[test]
 fn s2_an_upfront_script_on_the_allowlist_is_taken_and_closed_to() {
     let mut pair = Pair::agreed(ANCHORS);
-    let foreign = pair.b.new.shutdown.p2tr.clone();
+    let foreign = pair.b.new.shutdown_p2tr.clone();
     pair.a.setup.local.upfront_shutdown_script = Some(foreign.clone());
     pair.b.setup.remote.upfront_shutdown_script = Some(foreign.clone());
     let setup = pair.a.setup.clone();

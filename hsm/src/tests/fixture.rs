@@ -23,8 +23,10 @@ use crate::flows::offers;
 use crate::journal::{Replayed, replay};
 use crate::secret::Secret;
 use crate::seed::StoredSeed;
-use crate::{Database, Hsm, Limit, Limits, NewChannel, OpenError, Opened, Payment};
+use crate::{DEFAULT, Hsm, OpenError, Opened, Payment};
 use hsm_files::folder::Folder;
+use hsm_messages::ctl::{Database, NewChannel};
+use hsm_messages::limits::{Limit, Limits};
 
 /// Regtest's genesis block.
 pub const CHAIN: ChainHash = ChainHash([
@@ -42,7 +44,9 @@ pub fn folder(path: &Path) -> OwnedFd {
 pub fn open(path: &Path, new_node: bool) -> Result<Hsm, OpenError> {
     let database = match new_node {
         true => Database::Absent,
-        false => Database::Present(replayed(path).map(|replayed| replayed.heads.newest())),
+        false => Database::Present {
+            mark: replayed(path).map(|replayed| replayed.heads.newest()),
+        },
     };
     open_with(path, database)
 }
@@ -50,7 +54,7 @@ pub fn open(path: &Path, new_node: bool) -> Result<Hsm, OpenError> {
 pub fn open_with(path: &Path, database: Database) -> Result<Hsm, OpenError> {
     match Hsm::open(folder(path), CHAIN, database)? {
         Opened::Unlocked(hsm) => Ok(*hsm),
-        Opened::Locked(_) => panic!("the seed is locked"),
+        Opened::Locked(_) | Opened::Unconfirmed(_) => panic!("it waits for its owner"),
     }
 }
 
@@ -80,7 +84,7 @@ impl Node {
         // Tests of what may be paid set their own.
         let limits = Limits {
             pay_per_day: Limit::Exactly(Satoshi(MAX_SATOSHI)),
-            ..Limits::default()
+            ..DEFAULT
         };
         hsm.set_limits(limits).unwrap();
         Node {
@@ -100,6 +104,18 @@ impl Node {
         let again = open(self.dir.path(), false).unwrap();
         assert_eq!(again.state, before, "the journal gives another state");
         self.hsm = Some(again);
+    }
+
+    /// Ends it, and gives its folder.
+    pub fn stop(&mut self) -> &Path {
+        if let Some(mut hsm) = self.hsm.take() {
+            hsm.sync().unwrap();
+        }
+        self.dir.path()
+    }
+
+    pub fn go_on(&mut self, hsm: Hsm) {
+        self.hsm = Some(hsm);
     }
 
     pub fn journal(&self) -> std::path::PathBuf {
@@ -126,7 +142,7 @@ pub struct End {
 impl End {
     pub fn ask(&mut self, request: Request) -> Reply {
         let channel = self.new.channel;
-        let reply = self.node.hsm().chan(channel, request);
+        let reply = told(self.node.hsm(), channel, request);
         self.node.hsm().sync().unwrap();
         reply
     }
@@ -332,8 +348,8 @@ impl Pair {
     pub fn sign_close(&mut self, fee: Satoshi) -> Request {
         Request::SignClose {
             fee,
-            local_script: self.a.new.shutdown.p2wpkh.clone(),
-            remote_script: self.b.new.shutdown.p2tr.clone(),
+            local_script: self.a.new.shutdown_p2wpkh.clone(),
+            remote_script: self.b.new.shutdown_p2tr.clone(),
         }
     }
 }
@@ -360,6 +376,15 @@ pub fn seen_by(side: Side, deltas: &[Delta]) -> Vec<Delta> {
         Delta::Fee { feerate } => Delta::Fee { feerate: *feerate },
     };
     deltas.iter().map(one).collect()
+}
+
+/// A channel's request with its reply, as its socket gets it.
+pub fn told(hsm: &mut Hsm, channel: ChannelDbid, request: Request) -> Reply {
+    let refuse = |refused: crate::Refused| Reply::Refused {
+        rule: refused.rule().to_string(),
+        reason: refused.to_string(),
+    };
+    hsm.chan(channel, request).unwrap_or_else(refuse)
 }
 
 /// A channel number for those who have no channel.

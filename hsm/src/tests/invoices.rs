@@ -15,7 +15,8 @@ use wire::{
 
 use super::fixture::{Node, Pair};
 use crate::invoices::{MAX_REGISTERED, Source, Terms};
-use crate::{PreimageHolder, Refused, Rule, UnixTime};
+use crate::{Refused, Rule, UnixTime};
+use hsm_messages::invoice::PreimageHolder;
 
 const ANCHORS: CommitmentFormat = CommitmentFormat::AnchorsZeroFeeHtlc;
 const AMOUNT: MilliSatoshi = MilliSatoshi(20_000_000);

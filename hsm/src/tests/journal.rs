@@ -8,11 +8,13 @@ use tx::setup::CommitmentFormat;
 use wire::{ChainHash, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, PaymentHash, Side};
 
 use super::fixture::{CHAIN, Node, Pair, folder, open};
-use crate::journal::{Journal, JournalError, Mark, replay};
+use crate::journal::{Journal, JournalError, replay};
 use crate::secret::Secret;
 use crate::state::State;
-use crate::{Database, Hsm, OpenError};
+use crate::{Hsm, OpenError};
 use hsm_files::folder::Folder;
+use hsm_messages::ctl::Database;
+use hsm_messages::mark::Mark;
 
 /// A journal with one of nearly everything, and the lengths and states after its last two records.
 struct Written {
@@ -59,7 +61,9 @@ fn written() -> Written {
 fn read(dir: &Path, bytes: &[u8], key: [u8; 32]) -> Result<State, JournalError> {
     fs::write(dir.join("hsm-journal"), bytes).unwrap();
     let folder = Folder::new(folder(dir));
-    let database = Database::Present(newest(bytes, key));
+    let database = Database::Present {
+        mark: newest(bytes, key),
+    };
     Journal::open(&folder, CHAIN, Secret::new(key), database).map(|(_, state)| state)
 }
 
@@ -163,7 +167,12 @@ fn another_seed_another_chain_and_no_journal_at_all_are_told_apart() {
     node.hsm().sync().unwrap();
     let dir = node.dir.path().to_owned();
     let keep = drop_hsm(node);
-    let other = Hsm::open(folder(&dir), ChainHash([9; 32]), Database::Present(None)).map(drop);
+    let other = Hsm::open(
+        folder(&dir),
+        ChainHash([9; 32]),
+        Database::Present { mark: None },
+    )
+    .map(drop);
     assert!(matches!(
         other,
         Err(OpenError::Journal(JournalError::OtherChain))

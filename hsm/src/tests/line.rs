@@ -11,8 +11,8 @@ use wire::{
     ChannelDbid, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Side,
 };
 
-use super::fixture::{Node, VALUE, party, payment, seen_by};
-use crate::NewChannel;
+use super::fixture::{Node, VALUE, party, payment, seen_by, told};
+use hsm_messages::ctl::NewChannel;
 
 /// Everything pays for this.
 pub const PREIMAGE: Preimage = Preimage([9; 32]);
@@ -96,7 +96,7 @@ impl Line {
 
     pub fn ask(&mut self, link: usize, end: usize, request: Request) -> Reply {
         let dbid = self.dbid(link, end);
-        self.nodes[link + end].hsm().chan(dbid, request)
+        told(self.nodes[link + end].hsm(), dbid, request)
     }
 
     /// The rule that a request breaks, while nothing changes.
@@ -257,7 +257,7 @@ impl Link {
         for (end, setup) in setups.into_iter().enumerate() {
             let hsm = nodes[at + end].hsm();
             for request in [Request::Setup { setup }, Request::SetFunding { funding }] {
-                assert_eq!(hsm.chan(ends[end].channel, request), Reply::Done);
+                assert_eq!(told(hsm, ends[end].channel, request), Reply::Done);
             }
         }
         let points = [ends[LEFT].first_points[0], ends[RIGHT].first_points[0]];

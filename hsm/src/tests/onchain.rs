@@ -13,7 +13,8 @@ use wire::{CltvExpiry, CommitmentNumber, HtlcId, MilliSatoshi, Preimage, Satoshi
 
 use super::fixture::{End, Pair};
 use super::spend::{addresses, outpoint, output};
-use crate::{Address, Limits};
+use crate::Address;
+use hsm_messages::limits::Limits;
 
 const FORMATS: [CommitmentFormat; 2] = [StaticRemotekey, AnchorsZeroFeeHtlc];
 /// What each side's HTLC pays for.
@@ -74,7 +75,10 @@ fn ask(end: &mut End, request: &Request) -> Reply {
     let dbid = end.new.channel;
     let reply = end.node.hsm().onchain(dbid, request.clone());
     end.node.hsm().sync().unwrap();
-    reply
+    reply.unwrap_or_else(|refused| Reply::Refused {
+        rule: refused.rule().to_string(),
+        reason: refused.to_string(),
+    })
 }
 
 fn signed(end: &mut End, request: &Request) -> Transaction {
@@ -152,7 +156,7 @@ fn check_sweep(end: &mut End, parent: &Transaction, claims: Vec<Claim>, paid: u6
     verify(&tx, &spent);
     assert_eq!(fee(&tx, &spent), paid);
     let scripts: Vec<&ScriptBuf> = tx.output.iter().map(|o| &o.script_pubkey).collect();
-    assert_eq!(scripts, [&end.new.shutdown.p2tr]);
+    assert_eq!(scripts, [&end.new.shutdown_p2tr]);
 }
 
 fn index(commitment: &Commitment, output: CommitmentOutput) -> u32 {
@@ -265,7 +269,7 @@ fn our_own_outputs_are_swept_after_their_delay_and_htlc_transactions_are_joined(
         spent.extend(coins_spent.clone());
         verify(&claimed, &spent);
         assert_eq!(fee(&claimed, &spent), paid);
-        assert_eq!(claimed.output[1].script_pubkey, pair.a.new.shutdown.p2tr);
+        assert_eq!(claimed.output[1].script_pubkey, pair.a.new.shutdown_p2tr);
         let after = vec![claim(0, delayed.clone())];
         check_sweep(&mut pair.a, &claimed, after, 700);
     }
@@ -347,7 +351,7 @@ fn a_commitments_anchor_pays_for_it_and_is_replaced_by_the_same_coins() {
             spent.extend(coins_spent.clone());
             verify(&child, &spent);
             assert_eq!(fee(&child, &spent), paid);
-            assert_eq!(child.output[0].script_pubkey, pair.a.new.shutdown.p2tr);
+            assert_eq!(child.output[0].script_pubkey, pair.a.new.shutdown_p2tr);
             // The coins are gone and the change is there, once; after a restart too.
             let change = child.output[0].value.to_sat();
             assert_eq!(pair.a.node.hsm().state.coins.balance(), Satoshi(change));
@@ -539,7 +543,7 @@ fn w3_the_coins_of_a_claim_are_ours_and_what_was_first_said() {
     other[0].value = Satoshi(599_999);
     assert_eq!(refused(&mut pair.a, &anchor(&theirs.tx, &other, 500)), "W3");
     let mut nobodys = coins.clone();
-    nobodys[1].index = pair.a.node.hsm().next_address();
+    nobodys[1].index = pair.a.node.hsm().state.next_address;
     assert_eq!(
         refused(&mut pair.a, &anchor(&theirs.tx, &nobodys, 500)),
         "W3"

@@ -297,8 +297,8 @@ impl Run {
 
     fn close(&mut self) {
         let (script_a, script_b) = (
-            self.pair.a.new.shutdown.p2wpkh.clone(),
-            self.pair.b.new.shutdown.p2tr.clone(),
+            self.pair.a.new.shutdown_p2wpkh.clone(),
+            self.pair.b.new.shutdown_p2tr.clone(),
         );
         let sign = self.pair.sign_close(CLOSE_FEE);
         let Reply::SignedClose { signature } = self.pair.a.ask(sign) else {

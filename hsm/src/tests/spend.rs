@@ -12,7 +12,8 @@ use tx::signer::{Reply, Request};
 use wire::{CommitmentNumber, Satoshi, Side};
 
 use super::fixture::{Node, Pair, VALUE};
-use crate::{Address, AddressKind, Coin, Refused, Rule, WalletKey};
+use crate::{Address, Coin, Refused, Rule};
+use hsm_messages::wallet::{AddressKind, WalletKey};
 
 pub fn outpoint(n: u8) -> OutPoint {
     OutPoint {
@@ -68,8 +69,8 @@ fn addresses_are_never_given_twice_even_after_a_restart() {
     assert_eq!(indices, [0, 1, 2, 3, 4, 5]);
     let id = node.hsm().node_id();
     let new = node.hsm().new_channel(id).unwrap();
-    assert_eq!(new.shutdown.index, 6, "channels share the numbers");
-    assert_eq!(node.hsm().next_address(), 7);
+    assert_eq!(new.shutdown_index, 6, "channels share the numbers");
+    assert_eq!(node.hsm().state.next_address, 7);
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn goes_back(line: &mut Line) {
 fn signed(line: &mut Line, end: usize, request: Request) -> Transaction {
     let out = line.dbid(OUT, end);
     match line.nodes[OUT + end].hsm().onchain(out, request) {
-        Reply::Signed { tx } => bitcoin::consensus::deserialize(&tx).unwrap(),
+        Ok(Reply::Signed { tx }) => bitcoin::consensus::deserialize(&tx).unwrap(),
         other => panic!("not signed: {other:?}"),
     }
 }

@@ -5,7 +5,9 @@ use std::fs::File;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Txid};
-use hsm::{Database, Hsm, Limit, Limits, NewChannel, Opened, Payment};
+use hsm::{DEFAULT, Hsm, Opened, Payment};
+use hsm_messages::ctl::{Database, NewChannel};
+use hsm_messages::limits::{Limit, Limits};
 use secp256k1::ecdsa::Signature;
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tempfile::TempDir;
@@ -132,7 +134,7 @@ impl Thief {
         // What is approved may be lost, whatever the owner lets be approved.
         let limits = Limits {
             pay_per_day: Limit::Exactly(Satoshi(MAX_SATOSHI)),
-            ..Limits::default()
+            ..DEFAULT
         };
         hsm.set_limits(limits).unwrap();
         let channels: Vec<Channel> = (0..CHANNELS).map(|i| Channel::open(&mut hsm, i)).collect();
@@ -165,7 +167,7 @@ impl Thief {
     }
 
     fn ask(&mut self, at: usize, request: Request) -> Reply {
-        self.hsm.chan(self.channels[at].new.channel, request)
+        told(&mut self.hsm, self.channels[at].new.channel, request)
     }
 
     fn deltas(&self, at: usize, bytes: &mut Bytes<'_>) -> Vec<Delta> {
@@ -421,7 +423,7 @@ impl Channel {
             sign,
             validate,
         ] {
-            let reply = hsm.chan(channel.new.channel, request);
+            let reply = told(hsm, channel.new.channel, request);
             assert!(!matches!(reply, Reply::Refused { .. }), "{reply:?}");
         }
         let local = (n, ledger, channel.new.first_points[1]);
@@ -441,4 +443,13 @@ impl Channel {
         let htlc_signatures = built.sign_htlcs(Side::Remote, &key).ok()?;
         Some((signature, htlc_signatures))
     }
+}
+
+/// A channel's request with its reply, as its socket gets it.
+pub fn told(hsm: &mut Hsm, channel: wire::ChannelDbid, request: Request) -> Reply {
+    let refuse = |refused: hsm::Refused| Reply::Refused {
+        rule: refused.rule().to_string(),
+        reason: refused.to_string(),
+    };
+    hsm.chan(channel, request).unwrap_or_else(refuse)
 }

@@ -6,7 +6,9 @@ use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Txid};
 use channel::action::{Agreed, CloseFees, Identity, Policy};
 use channel::state::{Live, Phase};
-use hsm::{Database, Hsm, Limit, Limits, NewChannel, Opened};
+use hsm::{DEFAULT, Hsm, Opened};
+use hsm_messages::ctl::{Database, NewChannel};
+use hsm_messages::limits::{Limit, Limits};
 use secp256k1::ecdsa::Signature;
 use tempfile::TempDir;
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
@@ -44,7 +46,9 @@ impl Signer {
     /// Ends it without a word and starts it again.
     pub fn restart(&mut self) {
         self.hsm().sync().unwrap();
-        let database = Database::Present(Some(self.hsm().mark()));
+        let database = Database::Present {
+            mark: Some(self.hsm().mark()),
+        };
         self.hsm = None;
         self.hsm = Some(open(&self.dir, database));
     }
@@ -58,7 +62,7 @@ fn open(dir: &TempDir, database: Database) -> Hsm {
     // Their owners have large plans.
     let limits = Limits {
         pay_per_day: Limit::Exactly(Satoshi(MAX_SATOSHI)),
-        ..Limits::default()
+        ..DEFAULT
     };
     hsm.set_limits(limits).unwrap();
     *hsm
@@ -129,7 +133,7 @@ pub fn open_channel(
     for end in [0, 1] {
         let setup = setups[end].clone();
         for request in [Request::Setup { setup }, Request::SetFunding { funding }] {
-            let reply = signers[at + end].hsm().chan(news[end].channel, request);
+            let reply = told(signers[at + end].hsm(), news[end].channel, request);
             assert_eq!(reply, Reply::Done);
         }
     }
@@ -152,7 +156,7 @@ fn first_commitment(signers: &mut [Signer; 3], at: usize, news: &[NewChannel; 2]
         tickets: vec![],
     };
     let signer = signers[at + 1 - owner].hsm();
-    let signature: Signature = match signer.chan(news[1 - owner].channel, sign) {
+    let signature: Signature = match told(signer, news[1 - owner].channel, sign) {
         Reply::SignedRemote { signature, .. } => signature,
         other => panic!("{other:?}"),
     };
@@ -162,9 +166,7 @@ fn first_commitment(signers: &mut [Signer; 3], at: usize, news: &[NewChannel; 2]
         signature,
         htlc_signatures: vec![],
     };
-    let reply = signers[at + owner]
-        .hsm()
-        .chan(news[owner].channel, validate);
+    let reply = told(signers[at + owner].hsm(), news[owner].channel, validate);
     assert!(matches!(reply, Reply::ValidatedLocal { .. }));
 }
 
@@ -182,7 +184,7 @@ fn live(
         funding_pubkey: new.funding_pubkey,
         basepoints: new.basepoints,
         first_points: new.first_points,
-        shutdown_script: new.shutdown.p2tr.clone(),
+        shutdown_script: new.shutdown_p2tr.clone(),
         alias: ShortChannelId(new.channel.0),
     };
     let agreed = Agreed {
@@ -195,4 +197,13 @@ fn live(
         received_ready: false,
     };
     Live::opened(&identity, agreed, funding, remote_point, phase).unwrap()
+}
+
+/// A channel's request with its reply, as its socket gets it.
+pub fn told(hsm: &mut Hsm, channel: wire::ChannelDbid, request: Request) -> Reply {
+    let refuse = |refused: hsm::Refused| Reply::Refused {
+        rule: refused.rule().to_string(),
+        reason: refused.to_string(),
+    };
+    hsm.chan(channel, request).unwrap_or_else(refuse)
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use channel::Channel;
 use channel::action::{Action, Command, Event, Notice, Origin, Persist, Removal};
 use channel::state::{HtlcRecord, Live};
-use hsm::{NewChannel, Payment, UnixTime};
+use hsm::{Payment, UnixTime};
+use hsm_messages::ctl::NewChannel;
 use tx::ledger::{Htlc, HtlcKey};
 use tx::setup::CommitmentFormat;
 use tx::signer::Reply;
@@ -14,7 +15,7 @@ use wire::{
     Preimage, ShortChannelId,
 };
 
-use crate::setup::{CHAIN, Signer, open_channel, policy};
+use crate::setup::{CHAIN, Signer, open_channel, policy, told};
 
 /// What a forward leaves between the two timeouts.
 const DELTA: u32 = 6;
@@ -502,7 +503,8 @@ impl World {
                 Action::Persist(persist) | Action::Record(persist) => self.store(place, *persist),
                 Action::AskSigner(request) => {
                     let dbid = self.core(place).dbid;
-                    let reply = self.signers[place.0 + place.1].hsm().chan(dbid, request);
+                    let signer = &mut self.signers[place.0 + place.1];
+                    let reply = told(signer.hsm(), dbid, request);
                     if let Reply::Refused { rule, reason } = &reply {
                         panic!("false alarm, rule {rule}: {reason}; {:?}", self.counts);
                     }

@@ -40,8 +40,10 @@ pub enum Failure {
     OtherWords,
     #[error("the seed is 32 bytes and was not made of words: keep a copy of the file itself")]
     NoWords,
-    #[error("not confirmed: nothing was written")]
+    #[error("not confirmed: nothing was done")]
     NotConfirmed,
+    #[error("this is to be confirmed on a terminal, or with --yes")]
+    NoTerminal,
     #[error("reading what is typed: {0}")]
     Typed(#[source] io::Error),
     #[error("writing: {0}")]

@@ -56,6 +56,20 @@ pub enum Command {
         /// The network's folder, such as ~/.lightning/bitcoin.
         folder: PathBuf,
     },
+    /// Confirm that the database was put back from an older copy, to a node that waits for that.
+    ///
+    /// The node was started with --await-recovery. hsm-journal has to be the newest. Channels that have changed
+    /// since that copy are closed by their peers; the others go on once their peers have shown their state.
+    ConfirmRecovery {
+        /// The network's folder, such as ~/.lightning/bitcoin.
+        folder: PathBuf,
+        /// Of this channel, by its number in hsmd, the peer never comes back: let it be closed by our side.
+        #[arg(long, value_name = "NUMBER")]
+        channel: Option<u64>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     #[command(flatten)]
     Spending(Spending),
     /// The audit log of a node's hsmd: what was asked of it, and what it decided.

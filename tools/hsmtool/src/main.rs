@@ -58,6 +58,11 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Command::Dumponchaindescriptors { file, network } => offline::descriptors(file, *network)?,
         Command::Status { folder } => operator::status(folder)?,
         Command::Unlock { folder } => operator::unlock(folder)?,
+        Command::ConfirmRecovery {
+            folder,
+            channel,
+            yes,
+        } => operator::confirm_recovery(folder, *channel, *yes)?,
         Command::Spending(command) => return spending::run(command, flags),
         Command::Audit(Audit::Verify { paths }) => return say(&audit::verify(paths)?),
         Command::Audit(Audit::Diff { a, b }) => return say(&audit::diff(a, b)?),

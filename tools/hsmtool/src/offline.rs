@@ -7,8 +7,8 @@ use std::path::Path;
 
 use bitcoin::{Network, NetworkKind};
 use hsm::offline::{self, SeedFolder};
-use hsm::{Origin, SeedFormat, StoredSeed};
-use hsm_messages::operator::SOCKET;
+use hsm::{Origin, StoredSeed};
+use hsm_messages::operator::{SOCKET, SeedFormat};
 
 use crate::failure::Failure;
 use crate::{Facts, descriptor, prompt};

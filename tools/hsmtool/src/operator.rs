@@ -12,6 +12,7 @@ use hsm_messages::hello;
 use hsm_messages::operator::{LineNumber, Lock, Reply, Request, SOCKET, SeedFormat, Status};
 use ipc_transport::Conn;
 use ipc_transport::blocking::UpperConn;
+use wire::ChannelDbid;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -59,6 +60,7 @@ pub fn status(folder: &Path) -> Result<Facts, Failure> {
     let mut facts = match status.lock {
         Lock::NotStarted => vec![("state", "not started".to_owned())],
         Lock::Locked => vec![("state", "locked".to_owned())],
+        Lock::Unconfirmed => vec![("state", "waits for confirm-recovery".to_owned())],
         Lock::Unlocked { node_id, channels } => vec![
             ("state", "unlocked".to_owned()),
             ("node_id", node_id.to_string()),
@@ -108,6 +110,36 @@ pub fn unlock(folder: &Path) -> Result<Facts, Failure> {
         | Reply::Done
         | Reply::AuditHead { .. }
         | Reply::AuditTail { .. } => Err(Failure::Confused),
+    }
+}
+
+/// What is at stake is said first; a person types it out, a script says `--yes`.
+const RECOVERY: &str = "\
+The database was put back from an older copy. hsmd goes on with its own journal, which has to be the
+newest: if hsm-journal was put back too, our old commitments could be published, and the peers would
+take all of their channels. Channels that have changed since are closed by their peers.
+";
+const ENDS: &str = "\
+hsmd's own newest commitment of the channel will be published when it is closed. If hsm-journal is an
+older copy, the peer takes all of the channel. If the peer comes back by itself, wait for it instead.
+";
+
+/// Confirms that the database was put back; or, of one channel, that its peer does not come back.
+pub fn confirm_recovery(folder: &Path, channel: Option<u64>, yes: bool) -> Result<Facts, Failure> {
+    let mut conn = connect(folder)?;
+    if !yes {
+        prompt::confirm(if channel.is_some() { ENDS } else { RECOVERY })?;
+    }
+    let request = match channel {
+        None => Request::ConfirmRecovery,
+        Some(number) => Request::EndRecovery {
+            channel: ChannelDbid(number),
+        },
+    };
+    match conn.call(&request)? {
+        Reply::Done => Ok(vec![("recovery", "confirmed".to_owned())]),
+        Reply::Refused(refused) => Err(refused.into()),
+        _others => Err(Failure::Confused),
     }
 }
 

@@ -40,6 +40,19 @@ pub fn words() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(words.join(" ")))
 }
 
+/// Says what is at stake and waits for the word "yes", which only a terminal can type.
+pub fn confirm(at_stake: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::NoTerminal);
+    }
+    eprint!("{at_stake}Type yes to go on: ");
+    let typed = read_line(io::stdin().lock()).map_err(Failure::Typed)?;
+    match **typed == *b"yes" {
+        true => Ok(()),
+        false => Err(Failure::NotConfirmed),
+    }
+}
+
 /// One line without its end. On a terminal it is asked for and not shown.
 pub fn line(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let silent = match io::stdin().is_terminal() {

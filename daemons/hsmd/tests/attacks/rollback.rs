@@ -3,12 +3,12 @@
 use std::fs;
 
 use hsm_messages::chan::{Reply, Request};
-use hsm_messages::ctl;
+use hsm_messages::{ctl, operator};
 use tx::signer::Proof;
 
 use crate::link::End as _;
-use crate::node::{init, init_with};
-use crate::world::{OUT, World};
+use crate::node::{connect, init, init_with};
+use crate::world::{OUT, SPARE, World};
 
 #[test]
 fn an_old_signer_state_is_not_signed_with() {
@@ -101,6 +101,67 @@ fn an_old_database_is_not_gone_on_with() {
     world.victim.init(ctl::Database::Present { mark: newest });
     world.links_again();
     world.serves_honest_channels();
+}
+
+#[test]
+fn an_old_database_that_the_owner_has_confirmed_gives_no_signature_before_the_peers_proof() {
+    let mut world = World::new();
+    let mark = world.victim.mark();
+    world.restart();
+    for link in [OUT, SPARE, OUT] {
+        world.we_say(link, &[], &[]);
+    }
+    let newest = world.links[OUT].ours.next().n.prev().unwrap();
+    let n = newest.prev().unwrap();
+    let Reply::RevokedSecret { secret } = world.ask(OUT, Request::RevokedSecret { n }) else {
+        panic!("it is revoked");
+    };
+    world.victim.kill_and_start();
+    // To say that it was put back opens nothing: that is the owner's to confirm.
+    let restored = init_with(ctl::Database::Restored { mark });
+    let reply = world.victim.ctl.call(&restored).unwrap();
+    assert_eq!(reply, ctl::Reply::Unconfirmed);
+    let channel = world.links[OUT].ours.new.channel;
+    let close = ctl::Request::ForceClose { channel };
+    let reply = world.victim.ctl.call(&close).unwrap();
+    world.was_refused(&reply, "D4", "before the owner has confirmed");
+    world.victim.ctl.send(&ctl::Request::Unlocked).unwrap();
+    world.victim.ctl.flush().unwrap();
+    let mut owner = connect(world.victim.dir.path());
+    let done = owner.call(&operator::Request::ConfirmRecovery).unwrap();
+    assert_eq!(done, operator::Reply::Done);
+    assert!(matches!(
+        world.victim.ctl.recv().unwrap(),
+        ctl::Reply::Init(_)
+    ));
+    world.victim.marks = Some(world.victim.ctl.take_fd().unwrap().into());
+    for again in [false, true] {
+        if again {
+            world.restart();
+        } else {
+            world.links_again();
+        }
+        let reply = world.victim.ctl.call(&close).unwrap();
+        world.was_refused(&reply, "B2", "our commitment");
+        let request = world.sign_remote(OUT, &[], &[]);
+        world.refuses(OUT, request, "B2", "the peer's");
+        let request = world.validate_local(OUT, &[]);
+        world.refuses(OUT, request, "B2", "our next");
+        world.refuses(OUT, Request::RevokedSecret { n }, "B2", "a proof");
+    }
+    // The peer's proof, and for another channel the owner's word.
+    let reply = world.ask(OUT, Request::ReestablishProof { n, secret });
+    let proof = Proof::Revoked;
+    assert_eq!(reply, Reply::Proof { proof });
+    world.we_say(OUT, &[], &[]);
+    let mut owner = connect(world.victim.dir.path());
+    for (link, ended) in [(SPARE, true), (OUT, false)] {
+        let channel = world.links[link].ours.new.channel;
+        let reply = owner.call(&operator::Request::EndRecovery { channel });
+        assert_eq!(reply.unwrap() == operator::Reply::Done, ended);
+        let close = world.victim.ctl.call(&ctl::Request::ForceClose { channel });
+        assert!(matches!(close.unwrap(), ctl::Reply::ForceClose { .. }));
+    }
 }
 
 impl World {

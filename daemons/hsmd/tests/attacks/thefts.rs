@@ -165,6 +165,7 @@ pub const THEFTS: &[(&str, Shown)] = &[
                 "an_old_signer_state_is_not_signed_with",
                 "an_old_signer_state_is_found_out_by_the_peers_proof",
                 "an_old_database_is_not_gone_on_with",
+                "an_old_database_that_the_owner_has_confirmed_gives_no_signature_before_the_peers_proof",
             ],
             Some(
                 "Journal and database put back together, and a peer that shows no later secret: \

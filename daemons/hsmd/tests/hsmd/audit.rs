@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use subd::Exit;
 use wire::CommitmentNumber;
 
+use crate::node::connect;
 use crate::node::{Node, somebody};
-use crate::operator::connect;
 
 impl Node {
     /// The words of each line, without the file's first.

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use hsm_messages::edges::{HsmChan, HsmCtl};
+use hsm_messages::edges::{HsmChan, HsmCtl, HsmOperator};
 use hsm_messages::hello;
 use hsm_messages::mark::Mark;
+use hsm_messages::operator::SOCKET;
 use hsm_messages::{Refused, Role, ctl};
 use invoice::{Bolt11Fields, DescriptionOrHash};
 use ipc_transport::blocking::UpperConn;
@@ -37,6 +39,12 @@ pub struct Node {
 pub fn start(dir: &Path) -> (Child, UpperConn<HsmCtl>) {
     let (child, ours) = start_silent(dir);
     (child, Conn::new(ours, hello::<HsmCtl>()).unwrap())
+}
+
+/// The owner's connection.
+pub fn connect(dir: &Path) -> UpperConn<HsmOperator> {
+    let stream = UnixStream::connect(dir.join(SOCKET)).unwrap();
+    Conn::new(OwnedFd::from(stream), hello::<HsmOperator>()).unwrap()
 }
 
 /// Nothing is said to it: it may end at once.

@@ -18,7 +18,7 @@ use ipc_transport::{Conn, EdgeHello, Error};
 use sha2::{Digest, Sha256};
 use subd::{Exit, START_FAILED};
 
-use crate::node::{Node, init, somebody, start_silent};
+use crate::node::{Node, connect, init, somebody, start_silent};
 
 const WORDS: &str = "legal winner thank year wave sausage worth useful legal winner thank yellow";
 const PASSPHRASE: &str = "correct horse";
@@ -26,11 +26,6 @@ const PASSPHRASE: &str = "correct horse";
 /// computed by a program that shares no code with this one.
 const HASH: &str = "94e67f23af8d58ca762af10b9c945fbefab95ca353020f444d7cba71f9abd12e";
 const NODE_ID: &str = "02d5f31e0d54e4f057c836d8d8297642284d13e5268bb61e29dc4a877e50723a86";
-
-pub fn connect(dir: &Path) -> UpperConn<HsmOperator> {
-    let stream = UnixStream::connect(dir.join(SOCKET)).unwrap();
-    Conn::new(OwnedFd::from(stream), hello::<HsmOperator>()).unwrap()
-}
 
 /// Whether a connection is taken and served; it may be closed before the hello is out.
 fn answers(path: &Path) -> bool {

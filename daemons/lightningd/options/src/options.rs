@@ -29,6 +29,8 @@ pub struct Options {
     /// Absolute.
     pub pid_file: PathBuf,
     pub daemon: bool,
+    /// The database is an older copy, which the owner is going to confirm.
+    pub await_recovery: bool,
     /// None: all of the sandbox where the host gives all of it.
     pub sandbox: Option<Sandbox>,
     pub allow_deprecated_apis: bool,
@@ -302,6 +304,7 @@ impl Options {
                 .path("pid-file", &network_dir)
                 .unwrap_or_else(|| lightning_dir.join(format!("lightningd-{network}.pid"))),
             daemon: values.flag("daemon"),
+            await_recovery: values.flag("await-recovery"),
             sandbox: values
                 .text("sandbox")
                 .and_then(|name| Sandbox::from_name(&name)),

@@ -201,6 +201,11 @@ pub static ROWS: &[Row] = &[
         "MODE",
         "How much of the subdaemons' sandbox must be there: 'required' refuses to start without all of it, 'best-effort' goes on and names what is missing (see listsandbox).",
     ),
+    flag(
+        "await-recovery",
+        General,
+        "The database was put back from an older copy and the newest is lost: wait until `lightning-hsmtool confirm-recovery` has confirmed that, then ask the peers to close what has changed since.",
+    ),
     row(
         "conf",
         Kind::Path,

@@ -48,7 +48,8 @@ impl Channel {
                 .send(Err("the channel is closed already".to_owned()));
             return;
         }
-        if record.facts.stale {
+        // hsmd has the last word: it signs its own newest commitment, or refuses.
+        if record.facts.stale && !ask.unilateral {
             let _ = ask.done.send(Err(STALE.to_owned()));
             return;
         }
@@ -111,7 +112,7 @@ impl Channel {
     /// Broadcasts our newest commitment, once; hsmd signs no further state of this channel.
     pub(super) async fn unilateral(&mut self, cause: &str) {
         let Some(record) = self.record() else { return };
-        if record.facts.stale {
+        if record.facts.stale && cause != "user" {
             tracing::error!("our commitment is not broadcast: {STALE}");
             return self.refuse_closers(STALE);
         }

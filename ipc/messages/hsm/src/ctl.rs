@@ -16,11 +16,13 @@ pub enum Request {
     /// Refused if: the seed file or the journal is missing or damaged, or belongs to another network; the
     /// journal or the database is an older copy than the other (B2). Then nothing is created or changed.
     /// Locked if: the seed needs a passphrase. It comes over OPERATOR; ask for Unlocked.
+    /// Unconfirmed if: the database is said to be Restored. The confirmation comes over OPERATOR; ask for Unlocked.
     Init {
         chain_hash: ChainHash,
         database: Database,
     },
-    /// Only after a reply Locked. Effect: none; the reply is that of Init, once the seed is unlocked.
+    /// Only after a reply Locked or Unconfirmed. Effect: none; the reply is that of Init, once the owner has
+    /// unlocked the seed or confirmed the recovery.
     Unlocked,
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
@@ -50,6 +52,9 @@ pub enum Database {
     Absent,
     /// One, and the mark in its last batch; none if it was made and never written to.
     Present { mark: Option<Mark> },
+    /// One that the owner says was put back from an older copy, with its mark. Nothing is opened before
+    /// the owner confirms it over OPERATOR.
+    Restored { mark: Option<Mark> },
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived: decoded, matched, taken apart
@@ -65,6 +70,7 @@ pub enum Reply {
     },
     Forgotten,
     Refused(Refused),
+    Unconfirmed,
 }
 
 /// Who the seed makes us.

@@ -1,4 +1,7 @@
-//! What may leave the node, in the words of OPERATOR.
+//! What may leave the node, in the words of OPERATOR. `Limits` and `Approvable` stand in hsmd's journal
+//! too: their variants are only ever added at the end, and their fields never change.
+
+use std::fmt;
 
 use bitcoin::ScriptBuf;
 use serde::{Deserialize, Serialize};
@@ -10,6 +13,15 @@ pub enum Limit {
     /// Half of what the node holds, and at least 1,000,000 sat.
     InProportion,
     Exactly(Satoshi),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::InProportion => f.write_str("half of what it holds and at least 1000000 sat"),
+            Limit::Exactly(sum) => write!(f, "{sum}"),
+        }
+    }
 }
 
 /// The operator's settings.

@@ -8,7 +8,7 @@
 use bitcoin::ScriptBuf;
 use ipc_transport::Hardening;
 use serde::{Deserialize, Serialize};
-use wire::NodeId;
+use wire::{ChannelDbid, NodeId};
 
 use super::Refused;
 use super::limits::{Approvable, Limits, Overview, Refusal};
@@ -45,6 +45,15 @@ pub enum Request {
     /// Effect: none; lines of the audit log's present file from this number on, 500 at most.
     /// Refused if: the file cannot be read.
     AuditTail { from: LineNumber },
+    /// Effect: hsmd opens beside a database that was put back from an older copy, and goes on with
+    /// lightningd's Init. Nothing is signed of a channel that has revoked anything, until its peer shows the
+    /// newest state.
+    /// Refused if: lightningd has not said so of its database, or the journal is the older of the two.
+    ConfirmRecovery,
+    /// Effect: hsmd's newest commitment of this channel, whose peer does not come back to show it, may be
+    /// published; nothing else of it is ever signed.
+    /// Refused if: the channel does not wait for its peer since a recovery.
+    EndRecovery { channel: ChannelDbid },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +122,8 @@ pub enum Lock {
         /// Channels with a funding output.
         channels: u64,
     },
+    /// It waits for the owner's ConfirmRecovery.
+    Unconfirmed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use bitcoin::{OutPoint, ScriptBuf};
 use serde::{Deserialize, Serialize};
+pub use tx::claim::CoinKind as AddressKind;
 use wire::Satoshi;
 
 use super::Refused;
@@ -74,10 +75,4 @@ pub struct SpendOutput {
 pub struct WalletKey {
     pub index: u32,
     pub kind: AddressKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AddressKind {
-    P2wpkh,
-    P2tr,
 }
