@@ -109,6 +109,8 @@ pub struct Hsm {
     shared_secrets: u64,
     /// How many channel_updates each channel may have (G3).
     pub(crate) updates: HashMap<ChannelDbid, Bucket>,
+    /// Headers were given since the start.
+    pub(crate) tip_is_told: bool,
     /// With so many invoices registered, old ones are looked for.
     pub(crate) sweep_invoices_at: usize,
 }
@@ -212,6 +214,7 @@ impl Hsm {
             ecdh: HashMap::new(),
             shared_secrets: 0,
             updates: HashMap::new(),
+            tip_is_told: false,
             sweep_invoices_at: 0,
         };
         hsm.record(hsm.journal.start());
@@ -437,6 +440,7 @@ impl Hsm {
         let view = View {
             state: &self.state,
             dbid,
+            tip_age: self.tip_age(),
         };
         let decision = channel.decide(request, keys, view, &ours, &ecdh)?;
         if let Reply::SharedSecrets { secrets } = &decision.reply {

@@ -49,6 +49,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod tip;
 mod user;
 mod velocity;
 mod wallet;

@@ -29,11 +29,12 @@ pub enum Role {
     Operator,
     Pay,
     Onchain,
+    Tip,
 }
 
 impl Role {
     /// As hsmd's page has them.
-    pub const ALL: [Role; 10] = [
+    pub const ALL: [Role; 11] = [
         Role::Ctl,
         Role::Noise,
         Role::Chan,
@@ -44,6 +45,7 @@ impl Role {
         Role::Operator,
         Role::Pay,
         Role::Onchain,
+        Role::Tip,
     ];
 
     #[must_use]
@@ -59,6 +61,7 @@ impl Role {
             Role::Operator => "OPERATOR",
             Role::Pay => "PAY",
             Role::Onchain => "ONCHAIN",
+            Role::Tip => "TIP",
         }
     }
 
@@ -77,6 +80,7 @@ impl Role {
             Role::Rpc => "lightningd: what its users ask by name",
             Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
             Role::Pay => "lightningd: what may be paid",
+            Role::Tip => "lightningd: what is on chain, with proofs",
             Role::Onchain => "a spent channel's onchaind; the socket names the channel",
         }
     }
@@ -253,6 +257,14 @@ msgs! {
             key "htlc, wallet", rules [W3, X1, X2], journal "coins";
         Anchor "Anchor" -> "the transaction, signed", Phases(&[Opening, Active, Closing, Onchain, Stale]),
             key "funding, wallet", rules [W3, X1, X4], journal "coins";
+    }
+    Tip {
+        Tip "Tip" -> "the newest block that is known", Open,
+            key "", rules [], journal "";
+        Headers "Headers" -> "the newest block", Open,
+            key "", rules [T1], journal "headers (written; on disk with the next record that is waited for)";
+        Spend "Spend" -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale]),
+            key "revocation seed", rules [T1], journal "what is spent (written; on disk with the next record that is waited for)";
     }
 }
 

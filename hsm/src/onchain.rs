@@ -4,7 +4,7 @@
 mod proof;
 
 use bitcoin::{OutPoint, Transaction, TxOut};
-use tx::claim::{CoinKind, FeeCoin, anchor_output};
+use tx::claim::{FeeCoin, anchor_output};
 use tx::onchain::{Reply, Request};
 use wire::{ChannelDbid, MilliSatoshi, Satoshi};
 
@@ -13,7 +13,7 @@ use crate::msgs::Msg;
 use crate::record::{Record, Spent};
 use crate::refused::Refused;
 use crate::spending::Grant;
-use crate::wallet::{AddressKind, Coin, WalletKey};
+use crate::wallet::{Coin, WalletKey};
 
 use proof::Claimant;
 pub(crate) use proof::{AnchorChild, ClaimKey, OwnHtlcs, Revealed, Taking};
@@ -62,7 +62,8 @@ impl Hsm {
             Request::HtlcTxs { htlcs, coins, fee } => {
                 let htlcs = claimant.own_htlcs(&htlcs, &coins, fee)?;
                 let tx = keys.sign_own_htlcs(&htlcs).map_err(Refused::Claim)?;
-                self.add_coins(tx, htlcs.outputs(), &coins)
+                let spent = htlcs.parts().0.spent();
+                self.add_coins(tx, spent, &coins)
             }
             Request::Anchor {
                 commitment,
@@ -71,7 +72,8 @@ impl Hsm {
             } => {
                 let child = claimant.anchor_child(&commitment, &coins, fee)?;
                 let tx = keys.sign_anchor(&child).map_err(Refused::Claim)?;
-                self.add_coins(tx, vec![anchor_output(child.setup())], &coins)
+                let spent = vec![anchor_output(child.parts().1)];
+                self.add_coins(tx, spent, &coins)
             }
         }
     }
@@ -86,7 +88,7 @@ impl Hsm {
         coins: &[FeeCoin],
     ) -> Result<Reply, Refused> {
         let outpoints = coins.iter().map(|coin| coin.outpoint);
-        let coins: Vec<Coin> = coins.iter().map(Coin::from).collect();
+        let coins: Vec<Coin> = coins.iter().map(coin).collect();
         let inputs = self.check_coins(outpoints.zip(&coins))?;
         let first = others.len();
         let witnesses = self.wallet.sign_after(&tx, others, &coins)?;
@@ -120,16 +122,10 @@ fn signed(tx: &Transaction) -> Reply {
     Reply::Signed { tx }
 }
 
-impl From<&FeeCoin> for Coin {
-    fn from(coin: &FeeCoin) -> Coin {
-        let kind = match coin.kind {
-            CoinKind::P2wpkh => AddressKind::P2wpkh,
-            CoinKind::P2tr => AddressKind::P2tr,
-        };
-        let index = coin.index;
-        Coin {
-            value: coin.value,
-            key: WalletKey { index, kind },
-        }
+fn coin(coin: &FeeCoin) -> Coin {
+    let (index, kind) = (coin.index, coin.kind);
+    Coin {
+        value: coin.value,
+        key: WalletKey { index, kind },
     }
 }

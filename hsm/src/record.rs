@@ -11,7 +11,8 @@ use tx::ledger::Delta;
 use tx::setup::{Funding, Setup};
 use tx::signer::{RevocationSecret, Ticket};
 use wire::{
-    ChannelDbid, CommitmentNumber, MilliSatoshi, NodeId, PaymentHash, Satoshi, ShortChannelId,
+    BlockHeight, ChannelDbid, CommitmentNumber, MilliSatoshi, NodeId, PaymentHash, Satoshi,
+    ShortChannelId,
 };
 
 use crate::channel::Channel;
@@ -21,6 +22,7 @@ use crate::invoices::{PreimageNumber, Registered, Terms};
 use crate::journal::Heads;
 use crate::limits::{Approvable, Limits};
 use crate::spending::{Cause, Grant, Spending};
+use crate::tip::{Tip, Told};
 
 use hsm_files::UnixTime;
 
@@ -133,6 +135,10 @@ pub(crate) enum Record {
     SnapshotInvoices {
         invoices: Vec<(PaymentHash, Registered)>,
     },
+    /// What lightningd has told of the chain, at this height.
+    Told(BlockHeight, Told),
+    /// What is known of the chain, in a compacted journal.
+    SnapshotTip(Box<Tip>),
 }
 
 /// A transaction that spends coins of the wallet.
@@ -159,7 +165,8 @@ impl Record {
     ///
     /// A lost Preimage is derived once more: no invoice was signed for it, since the record of that
     /// comes behind it and is waited for. A lost Update's timestamp is behind the clock by then, and
-    /// lost DropInvoices are dropped again.
+    /// lost DropInvoices are dropped again. Of the chain lightningd tells again; what is signed for
+    /// what it has told stands behind it.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Record::Channel { change, .. } => match change {
@@ -192,8 +199,12 @@ impl Record {
             | Record::Disallowed { .. }
             | Record::OperatorApproved { .. }
             | Record::SnapshotCoins { .. }
-            | Record::SnapshotSpending(_) => false,
-            Record::Preimage { .. } | Record::DropInvoices { .. } | Record::Update { .. } => true,
+            | Record::SnapshotSpending(_)
+            | Record::SnapshotTip(_) => false,
+            Record::Preimage { .. }
+            | Record::DropInvoices { .. }
+            | Record::Update { .. }
+            | Record::Told(..) => true,
         }
     }
 }

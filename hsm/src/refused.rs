@@ -3,12 +3,13 @@
 use std::fmt;
 
 use bitcoin::{OutPoint, ScriptBuf};
+use headers::HeaderError;
 use invoice::BuildError;
 use tx::error::{KeyError, TxError};
 use tx::ledger::{HtlcKey, LedgerError};
 use wire::{
-    ChannelDbid, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, PaymentHash,
-    Satoshi, Side,
+    BlockHeight, ChannelDbid, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi,
+    PaymentHash, Satoshi, Side,
 };
 
 use crate::limits::{Allowance, Standing};
@@ -77,6 +78,8 @@ pub enum Rule {
     S1,
     /// Our shutdown script is ours or on the operator's allowlist.
     S2,
+    /// Headers have their work, and what is in a block is proved.
+    T1,
     /// Every output of the wallet is ours, a channel's, on the allowlist, approved, or within W4.
     W1,
     /// Fees of wallet transactions.
@@ -234,7 +237,10 @@ pub enum Refused {
     NotOffered(HtlcId),
     #[error("incoming HTLC {0} has paid for one that was fulfilled: it can only be fulfilled")]
     HasPaid(HtlcId),
-    #[error("incoming HTLC {0} has paid for one that can still be claimed")]
+    #[error(
+        "incoming HTLC {0} has paid for one that can still be claimed: wait until both sides have \
+         removed that one, or prove by TIP that the chain has ended it 3 blocks ago"
+    )]
     StillClaimable(HtlcId),
     #[error("the peer has shown a newer state: this signer was put back to an old copy")]
     Stale,
@@ -328,12 +334,6 @@ pub enum Refused {
     TextTooLong(usize),
     #[error("{0}")]
     Claim(TxError),
-    #[error("{0} claims in one sweep, where {1} are the most: split it")]
-    TooManyClaims(usize, usize),
-    #[error("parent {0} is not there or no transaction: send the whole transaction that is spent")]
-    NoParent(u16),
-    #[error("our newest commitment has no output for HTLC {0:?}")]
-    NoHtlcOutput(HtlcKey),
     #[error(
         "a fee of {fee} where {most} is the most: half of what it is paid for, and never above the \
          cap that the operator can move: lightning-hsmtool set-limits --max-fee {fee_sat}",
@@ -346,10 +346,22 @@ pub enum Refused {
     },
     #[error("the secret of the peer's commitment {0} is not known here: it has not revoked it")]
     NotPunishable(CommitmentNumber),
-    #[error("the parent is no commitment of this channel")]
-    NotACommitment,
     #[error("our commitment was not signed for broadcast: ask for ForceClose first")]
     NotBroadcast,
+    #[error("{0}")]
+    Chain(#[from] HeaderError),
+    #[error(
+        "it spends neither the channel's funding output nor an HTLC output of the commitment that \
+         is proved to have spent it: prove that one first"
+    )]
+    NothingSpent,
+    #[error("the newest block that is known here is {} minutes old: give the headers since", .0 / 60)]
+    OldTip(u64),
+    #[error("an HTLC that times out at {cltv_expiry}, where block {tip} is known already")]
+    TimedOut {
+        cltv_expiry: CltvExpiry,
+        tip: BlockHeight,
+    },
     #[error("{committed} of {amount} is committed")]
     NotPaid {
         committed: MilliSatoshi,
@@ -444,6 +456,7 @@ impl Refused {
             }
             Refused::ClosingStays | Refused::NothingValidated => Rule::C6,
             Refused::TooManyHtlcs(_)
+            | Refused::TimedOut { .. }
             | Refused::TooMuchInFlight(_)
             | Refused::NoHeight(_)
             | Refused::Feerate { .. }
@@ -488,13 +501,11 @@ impl Refused {
             Refused::LabelTooLong(_) => Rule::R2,
             Refused::TextTooLong(_) => Rule::D2,
             Refused::NotOurPreimage(_) | Refused::NotPaid { .. } => Rule::H4,
-            Refused::Claim(TxError::NoAnchor) | Refused::NotACommitment | Refused::NotBroadcast => {
+            Refused::Claim(TxError::NoAnchor | TxError::NotACommitment) | Refused::NotBroadcast => {
                 Rule::X4
             }
-            Refused::Claim(_)
-            | Refused::TooManyClaims(..)
-            | Refused::NoParent(_)
-            | Refused::NoHtlcOutput(_) => Rule::X1,
+            Refused::Claim(_) => Rule::X1,
+            Refused::Chain(_) | Refused::NothingSpent | Refused::OldTip(_) => Rule::T1,
             Refused::ClaimFee { rule, .. } => *rule,
             Refused::NotPunishable(_) => Rule::X3,
         }

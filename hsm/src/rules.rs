@@ -53,7 +53,7 @@ rules! {
         in "hsm/src/channel/commit.rs";
     C6: "Our own commitment is signed only if it is the newest, verified and not revoked; a close cannot be undone.",
         in "hsm/src/channel/commit.rs";
-    C7: "Feerate and its step, number, value and expiry of HTLCs, and our HTLCs without an output are bounded. The tip is not known here: a height is compared with heights alone.",
+    C7: "Feerate and its step, number, value and expiry of HTLCs, and our HTLCs without an output are bounded; an HTLC that goes out has not timed out at the tip, if one was told.",
         in "hsm/src/channel/limits.rs";
     D1: "No message carries a digest, a transaction to sign, a merkle root, a label or a derivation path.",
         in "ipc/messages/hsm/src/lib.rs";
@@ -71,7 +71,7 @@ rules! {
         in "hsm/src/gossip.rs";
     H1: "An HTLC goes out only for one that came in for good, with its hash, at least its amount and a later timeout, once; or within the budget of an approved payment.",
         in "hsm/src/tickets.rs";
-    H2: "An HTLC that has paid for another fails only when that one can be claimed in no commitment that is not revoked and was not fulfilled.",
+    H2: "An HTLC that has paid for another fails only when that one was not fulfilled and can be claimed in no commitment that is not revoked, or the chain has ended it (T1), 3 blocks deep.",
         in "hsm/src/tickets.rs";
     H3: "An HTLC leaves as paid only with its preimage.",
         in "protocol/tx/src/ledger.rs";
@@ -91,6 +91,8 @@ rules! {
         in "hsm/src/channel/setup.rs";
     S2: "The script that a close pays us to is this wallet's or on the operator's allowlist, and the one fixed at opening if one was.",
         in "hsm/src/channel/close.rs";
+    T1: "Headers follow from the first that was told, by the network's rules, and the chain with the most work counts; a transaction is in a block if its merkle branch proves it. On mainnet, once headers are told, no HTLC goes out when the newest is six hours old.",
+        in "hsm/src/tip.rs";
     W1: "Each output of the wallet's is its own, a channel's funding, on the operator's allowlist, approved by the operator, or charged to what may leave (W4).",
         in "hsm/src/spend.rs";
     W2: "A transaction of the wallet's pays no more than it spends, and its fee is below two caps, approved or not.",

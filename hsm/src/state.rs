@@ -13,6 +13,7 @@ use crate::invoices::Invoices;
 use crate::pay::MAX_BUDGETS;
 use crate::record::{Change, Record, Spent};
 use crate::spending::{Cause, Grant, Spending};
+use crate::tip::Tip;
 
 /// Coins in one record of a compacted journal.
 const COINS: usize = 10_000;
@@ -34,6 +35,7 @@ pub(crate) struct State {
     pub(crate) invoices: Invoices,
     /// Of the newest channel_update of each name (G2).
     pub(crate) updates: Timestamps,
+    pub(crate) tip: Tip,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             spending: Spending::default(),
             invoices: Invoices::default(),
             updates: Timestamps::new(),
+            tip: Tip::default(),
         }
     }
 
@@ -71,6 +74,7 @@ impl State {
             Record::Channel { dbid, change } => self.change(dbid, change),
             Record::Forget { dbid } => {
                 self.updates.remove(&dbid);
+                self.tip.forget(dbid);
                 let forgotten = self.channels.remove(&dbid);
                 // What its opening was to give away stays here.
                 let push = Cause::Push(dbid);
@@ -171,6 +175,11 @@ impl State {
             }
             Record::SnapshotInvoices { invoices } => {
                 self.invoices.restore(invoices);
+                Ok(())
+            }
+            Record::Told(height, told) => self.tip.apply(height, told),
+            Record::SnapshotTip(tip) => {
+                self.tip = *tip;
                 Ok(())
             }
         }
@@ -285,5 +294,8 @@ impl State {
             .chain(flows)
             .chain(self.invoices.snapshot())
             .chain(updates)
+            .chain(std::iter::once(Record::SnapshotTip(Box::new(
+                self.tip.clone(),
+            ))))
     }
 }

@@ -17,4 +17,5 @@ mod rules;
 mod spend;
 mod stale;
 mod tickets;
+mod tip;
 mod withdrawals;

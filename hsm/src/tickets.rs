@@ -1,9 +1,8 @@
 //! H1 and H2: no HTLC goes out that nothing pays for, and none that has paid for another goes back
 //! while that other can still be claimed.
 //!
-//! What the chain decides is not known here (rule T1 comes with the TIP role): an HTLC in a
-//! commitment that was broadcast counts as claimable for good, and a margin of blocks is compared
-//! with another expiry, never with the tip.
+//! An HTLC in a commitment that was broadcast counts as claimable until the chain is proved to have
+//! ended it (T1).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +15,15 @@ use crate::channel::{Channel, Funded};
 use crate::flows::{HtlcAt, LegState, offers};
 use crate::refused::Refused;
 use crate::state::State;
+use crate::tip::OLD;
 
 /// The state, as a channel sees it that is asked to sign.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) state: &'a State,
     pub(crate) dbid: ChannelDbid,
+    /// In seconds; `None` where it does not count.
+    pub(crate) tip_age: Option<u64>,
 }
 
 impl View<'_> {
@@ -42,6 +44,7 @@ impl View<'_> {
         let mut used = BTreeSet::new();
         let mut spent = BTreeMap::new();
         for ((_, htlc), ticket) in offered.iter().zip(tickets) {
+            self.check_tip(htlc)?;
             match *ticket {
                 Ticket::Forward { channel, id } => {
                     let incoming = HtlcAt { channel, id };
@@ -58,6 +61,20 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+
+    /// T1 and C7: the tip is not frozen, and the HTLC has not timed out already.
+    fn check_tip(&self, out: &Htlc) -> Result<(), Refused> {
+        if let Some(age) = self.tip_age.filter(|age| *age > OLD) {
+            return Err(Refused::OldTip(age));
+        }
+        match self.state.tip.chain.tip() {
+            Some((tip, _)) if out.cltv_expiry.0 <= tip.0 => Err(Refused::TimedOut {
+                cltv_expiry: out.cltv_expiry,
+                tip,
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check_forward(&self, incoming: HtlcAt, out: &Htlc, next: &Ledger) -> Result<(), Refused> {
@@ -183,7 +200,7 @@ impl State {
         channel.funded().ok()
     }
 
-    /// Whether a commitment that is not revoked has this HTLC of ours.
+    /// Whether a commitment that is not revoked has this HTLC of ours, and the chain has not ended it.
     pub(crate) fn is_claimable(&self, out: HtlcAt) -> bool {
         let key = HtlcKey {
             offerer: Side::Local,
@@ -191,5 +208,6 @@ impl State {
         };
         self.funded(out.channel)
             .is_some_and(|funded| funded.holds(&key))
+            && !self.tip.has_ended(out.channel, out.id)
     }
 }

@@ -15,6 +15,7 @@ use bitcoin::{
     Amount, CompressedPublicKey, NetworkKind, Script, ScriptBuf, Transaction, TxOut, Witness,
 };
 use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
+pub use tx::claim::CoinKind as AddressKind;
 use tx::error::{KeyError, TxError};
 use wire::Satoshi;
 
@@ -40,12 +41,6 @@ pub struct Address {
 pub struct WalletKey {
     pub index: u32,
     pub kind: AddressKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressKind {
-    P2wpkh,
-    P2tr,
 }
 
 /// What an input spends.

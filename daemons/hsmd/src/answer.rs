@@ -5,7 +5,7 @@ use bitcoin::constants::ChainHash as GenesisHash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use hsm::{Coin, Hsm, Payment, PreimageHolder, Rule, UnixTime, WalletKey};
-use hsm_messages::{Refused, ctl, gossip, invoice, noise, onchain, pay, rpc, wallet};
+use hsm_messages::{Refused, ctl, gossip, invoice, noise, onchain, pay, rpc, tip, wallet};
 use secp256k1::ecdsa::Signature;
 use tx::signer;
 use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, NodeId, Satoshi};
@@ -146,6 +146,28 @@ pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> rpc::Reply {
         }
     };
     reply.unwrap_or_else(|error| rpc::Reply::Refused(refused("rpc", &error)))
+}
+
+pub fn tip(hsm: &mut Hsm, request: tip::Request) -> tip::Reply {
+    let done = match request {
+        tip::Request::Tip => Ok(()),
+        tip::Request::Headers { height, headers } => hsm.take_headers(height, headers),
+        tip::Request::Spend {
+            channel,
+            tx,
+            height,
+            index,
+            branch,
+        } => match hsm.see_spend(channel, &tx, height, index, &branch) {
+            Ok(()) => return tip::Reply::Seen,
+            Err(error) => Err(error),
+        },
+    };
+    match (done, hsm.tip()) {
+        (Err(error), _) => tip::Reply::Refused(refused("tip", &error)),
+        (Ok(()), Some((height, hash))) => tip::Reply::Tip { height, hash },
+        (Ok(()), None) => tip::Reply::NoTip,
+    }
 }
 
 /// The invoice is read here, so that what is approved is what its payee has signed.

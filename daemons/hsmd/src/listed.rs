@@ -6,7 +6,7 @@
 use hsm::msgs::{Msg, Role};
 use hsm_files::audit::Decision;
 use hsm_messages::{
-    Refused, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, wallet,
+    Refused, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet,
 };
 use wire::ChannelDbid;
 
@@ -16,7 +16,7 @@ pub trait Request {
 
     fn msg(&self) -> Msg;
 
-    /// The channel that the request itself names: only CTL's and GOSSIP's do.
+    /// The channel that the request itself names: only CTL's, GOSSIP's and TIP's do.
     fn channel(&self) -> Option<ChannelDbid> {
         None
     }
@@ -187,6 +187,25 @@ impl Request for pay::Request {
     }
 }
 
+impl Request for tip::Request {
+    const ROLE: Role = Role::Tip;
+
+    fn msg(&self) -> Msg {
+        match self {
+            tip::Request::Tip => Msg::Tip,
+            tip::Request::Headers { .. } => Msg::Headers,
+            tip::Request::Spend { .. } => Msg::Spend,
+        }
+    }
+
+    fn channel(&self) -> Option<ChannelDbid> {
+        match self {
+            tip::Request::Spend { channel, .. } => Some(*channel),
+            tip::Request::Tip | tip::Request::Headers { .. } => None,
+        }
+    }
+}
+
 /// Replies that say a refusal in the one usual way.
 macro_rules! refuses {
     ($($role:ident)*) => {$(
@@ -206,7 +225,7 @@ macro_rules! refuses {
     )*};
 }
 
-refuses! { ctl wallet gossip invoice rpc pay }
+refuses! { ctl wallet gossip invoice rpc pay tip }
 
 impl Reply for noise::Reply {
     fn refuse(_: Refused) -> Self {

@@ -3,8 +3,8 @@
 //! Holds: the seed, every key, what each channel has signed (crate `hsm`), and three files in one
 //! folder: `hsm_secret`, `hsm-journal`, and `hsm-audit` with older parts of itself. Talks to:
 //! lightningd (CTL), and whoever lightningd has given a socket of one role: connectd (NOISE), each
-//! channel's channeld (CHAN), a spent channel's onchaind (ONCHAIN), lightningd itself (WALLET, GOSSIP, INVOICE, PAY, RPC). The socket is who asks:
-//! no request names a role, and none a channel but those of CTL and GOSSIP. The owner connects by himself to
+//! channel's channeld (CHAN), a spent channel's onchaind (ONCHAIN), lightningd itself (WALLET, GOSSIP, INVOICE, PAY, RPC, TIP). The socket is who asks:
+//! no request names a role, and none a channel but those of CTL, GOSSIP and TIP. The owner connects by himself to
 //! `hsm-operator` in that folder (OPERATOR), past lightningd: a passphrase goes this way alone.
 //! Never: the network, another file, a digest or a transaction to sign that it did not build, a wait
 //! for anybody but the disk.

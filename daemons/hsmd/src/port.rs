@@ -6,7 +6,8 @@ use hsm::Hsm;
 use hsm_files::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
-    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc, HsmWallet,
+    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc, HsmTip,
+    HsmWallet,
 };
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
@@ -38,6 +39,7 @@ pub enum Port {
     Gossip(LowerConn<HsmGossip>),
     Invoice(LowerConn<HsmInvoice>),
     Rpc(LowerConn<HsmRpc>),
+    Tip(LowerConn<HsmTip>),
     Operator(LowerConn<HsmOperator>),
     Pay(LowerConn<HsmPay>),
 }
@@ -53,6 +55,7 @@ macro_rules! on_each {
             Port::Gossip($conn) => $do,
             Port::Invoice($conn) => $do,
             Port::Rpc($conn) => $do,
+            Port::Tip($conn) => $do,
             Port::Operator($conn) => $do,
             Port::Pay($conn) => $do,
         }
@@ -100,6 +103,7 @@ impl Port {
             Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
             Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
             Seat::Node(Role::Rpc) => Port::Rpc(conn::<HsmRpc>(fd)?),
+            Seat::Node(Role::Tip) => Port::Tip(conn::<HsmTip>(fd)?),
             Seat::Operator(_) => Port::Operator(conn_within::<HsmOperator>(fd, operator::LIMITS)?),
             Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
             // Seat::new makes none.
@@ -138,6 +142,7 @@ impl Port {
             Port::Operator(_) => Ok(Turn::Done),
             Port::Pay(conn) => turn(conn, None, hsm, notes, answer::pay),
             Port::Rpc(conn) => turn(conn, None, hsm, notes, answer::rpc),
+            Port::Tip(conn) => turn(conn, None, hsm, notes, answer::tip),
         }
     }
 

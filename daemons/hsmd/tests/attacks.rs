@@ -23,6 +23,8 @@ mod roles;
 mod rollback;
 #[path = "attacks/thefts.rs"]
 mod thefts;
+#[path = "attacks/tip.rs"]
+mod tip;
 #[path = "attacks/withdrawals.rs"]
 mod withdrawals;
 #[path = "attacks/world.rs"]

@@ -1,9 +1,13 @@
 //! What stands in the commitments that can still be broadcast: our newest, the peer's newest, and
 //! the peer's one before it for as long as it is not revoked.
 
+use tx::Commitment;
 use tx::ledger::{Htlc, HtlcKey, Ledger};
+use wire::Side;
 
 use super::{Funded, Remote, Stage};
+use crate::derive::ChannelKeys;
+use crate::refused::Refused;
 
 impl Remote {
     /// The commitment before the newest, if the peer has not revoked it.
@@ -27,6 +31,24 @@ impl Funded {
         let before = self.remote.as_ref().and_then(Remote::unrevoked_before);
         let newest = self.newest_local().into_iter().chain(self.newest_remote());
         newest.chain(before)
+    }
+
+    /// Those commitments themselves.
+    pub(crate) fn live(&self, keys: &ChannelKeys) -> Result<Vec<Commitment>, Refused> {
+        let ours = self.our_newest(keys).map(|(_, commitment)| commitment);
+        let mut live: Vec<Commitment> = ours.into_iter().collect();
+        if let Some(remote) = &self.remote {
+            let n = remote.newest.n;
+            let before = n.prev().zip(remote.point_before);
+            let before = before.zip(remote.unrevoked_before());
+            let newest = ((n, remote.point), &remote.newest.ledger);
+            for ((n, point), ledger) in before.into_iter().chain([newest]) {
+                let (setup, funding) = (&self.setup, &self.funding);
+                let built = Commitment::build(setup, funding, Side::Remote, n, &point, ledger);
+                live.push(built.map_err(Refused::Build)?);
+            }
+        }
+        Ok(live)
     }
 
     /// Whether the HTLC is in any of them.

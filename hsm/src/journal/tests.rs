@@ -8,13 +8,15 @@ use std::path::Path;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, ScriptBuf, Txid};
+use headers::RawHeader;
 use tempfile::TempDir;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::CommitmentFormat;
 use tx::signer::Request;
+use tx::spends::Spender;
 use wire::{
-    ChannelDbid, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Preimage, Satoshi,
-    ShortChannelId, Side,
+    BlockHeight, ChannelDbid, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, NodeId, Preimage,
+    Satoshi, ShortChannelId, Side,
 };
 
 use super::format::{self, HEADER, Parsed};
@@ -24,6 +26,7 @@ use crate::limits::{Approvable, Limits};
 use crate::record::{Change, Spent};
 use crate::spending::{Cause, Grant};
 use crate::tests::fixture::{CHAIN, CLOSE_FEE, Pair, folder};
+use crate::tip::Told;
 use hsm_files::UnixTime;
 
 const KEY: [u8; 32] = [7; 32];
@@ -152,20 +155,29 @@ fn kind(record: &Record) -> &'static str {
         Record::Update { .. } => "Update",
         Record::SnapshotPreimages { .. } => "SnapshotPreimages",
         Record::SnapshotInvoices { .. } => "SnapshotInvoices",
+        Record::Told(_, told) => match told {
+            Told::Headers(_) => "Headers",
+            Told::Closed(..) => "Closed",
+            Told::Ended(..) => "Ended",
+        },
+        Record::SnapshotTip(_) => "SnapshotTip",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 33] = [
+const KINDS: [&str; 37] = [
     "Address",
     "Allowed",
     "Approved",
     "Close",
+    "Closed",
     "Coins",
     "Disallowed",
     "DropInvoices",
+    "Ended",
     "Forget",
     "Funding",
+    "Headers",
     "Invoice",
     "Limits",
     "Local",
@@ -186,6 +198,7 @@ const KINDS: [&str; 33] = [
     "SnapshotInvoices",
     "SnapshotPreimages",
     "SnapshotSpending",
+    "SnapshotTip",
     "Spent",
     "Stale",
     "Start",
@@ -282,7 +295,20 @@ fn every_kind() -> Vec<Record> {
         scid: ShortChannelId(7),
         timestamp: 1,
     });
+    records.extend(on_chain());
     records
+}
+
+/// A block, and what it is said to hold.
+fn on_chain() -> [Record; 3] {
+    let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
+    let dbid = ChannelDbid(1);
+    let told = [
+        Told::Headers(vec![RawHeader::of(&genesis.header)]),
+        Told::Closed(dbid, Spender::NoHtlcs),
+        Told::Ended(dbid, vec![HtlcId(1)]),
+    ];
+    told.map(|told| Record::Told(BlockHeight(0), told))
 }
 
 /// What leaves, and what the operator says.

@@ -11,11 +11,10 @@
 //! output that comes twice or a coin that is not there make a transaction that nobody takes, and each
 //! signature commits to all of it (W5).
 
-use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut};
+use bitcoin::{ScriptBuf, Transaction};
 use secp256k1::PublicKey;
-use secp256k1::ecdsa::Signature;
-use tx::HtlcTx;
-use tx::claim::{self, Claimed, FeeCoin, How, Sweep};
+use tx::claim::{self, FeeCoin, How, Sweep};
+use tx::error::TxError;
 use tx::keys::per_commitment_point;
 use tx::ledger::HtlcKey;
 use tx::onchain::{Claim, ParentTx};
@@ -31,8 +30,6 @@ use crate::refused::{Refused, Rule};
 const CLAIM_PART: u64 = 2;
 /// X4: one in so many of what is at stake may go to an anchor's child.
 const ANCHOR_PART: u64 = 2;
-/// A transaction of more inputs is not relayed.
-const MAX_CLAIMS: usize = 1_000;
 
 /// The channel that claims, and what bounds it.
 pub(super) struct Claimant<'a> {
@@ -44,15 +41,13 @@ pub(super) struct Claimant<'a> {
     pub(super) max_fee: Satoshi,
 }
 
-/// X3: a secret that the peer has revealed.
-pub(crate) struct Revealed {
-    secret: RevocationSecret,
-    point: PublicKey,
-}
+/// X3: a secret that the peer has revealed, and its point.
+pub(crate) struct Revealed(RevocationSecret, PublicKey);
 
 /// Which key takes an output.
 pub(crate) enum ClaimKey {
-    Payment,
+    /// The same in all commitments; with our basepoint.
+    Payment(PublicKey),
     /// With our own point.
     Delayed(PublicKey),
     /// With the point that the output's script was made with.
@@ -66,83 +61,58 @@ pub(crate) struct Taking {
     keys: Vec<ClaimKey>,
 }
 
-/// X1, X2: HTLC transactions of our newest commitment, joined by coins that pay to the channel's address.
-pub(crate) struct OwnHtlcs {
-    funded: claim::Funded,
-    point: PublicKey,
-    /// With the peer's signatures.
-    htlcs: Vec<(HtlcTx, Signature, Option<Preimage>)>,
-}
+/// X1, X2: HTLC transactions of our newest commitment, joined by coins that pay to the channel's address;
+/// and the commitment's point.
+pub(crate) struct OwnHtlcs(claim::OwnHtlcs, PublicKey);
 
 /// X4: a child of our anchor in a commitment of this channel.
-pub(crate) struct AnchorChild {
-    funded: claim::Funded,
-    setup: Setup,
-}
+pub(crate) struct AnchorChild<'a>(Transaction, &'a Setup);
 
 impl Revealed {
     pub(super) fn prove(channel: &Channel, n: CommitmentNumber) -> Result<Revealed, Refused> {
         let remote = channel.funded()?.remote.as_ref();
         let secret = remote.and_then(|remote| remote.secrets.get(n));
         let secret = secret.ok_or(Refused::NotPunishable(n))?;
-        let point = per_commitment_point(&secret)?;
-        Ok(Revealed { secret, point })
+        Ok(Revealed(secret, per_commitment_point(&secret)?))
     }
 
     pub(super) fn point(&self) -> PublicKey {
-        self.point
+        self.1
     }
 
     pub(crate) fn secret(&self) -> &RevocationSecret {
-        &self.secret
+        &self.0
+    }
+}
+
+impl ClaimKey {
+    fn point(&self) -> &PublicKey {
+        match self {
+            ClaimKey::Payment(point) | ClaimKey::Delayed(point) | ClaimKey::Htlc(point) => point,
+            ClaimKey::Revocation(revealed) => &revealed.1,
+        }
     }
 }
 
 impl Taking {
-    pub(crate) fn sweep(&self) -> &Sweep {
-        &self.sweep
-    }
-
-    pub(crate) fn keys(&self) -> &[ClaimKey] {
-        &self.keys
+    pub(crate) fn parts(&self) -> (&Sweep, &[ClaimKey]) {
+        (&self.sweep, &self.keys)
     }
 }
 
 impl OwnHtlcs {
-    pub(crate) fn tx(&self) -> &Transaction {
-        &self.funded.tx
-    }
-
-    pub(crate) fn point(&self) -> &PublicKey {
-        &self.point
-    }
-
-    pub(crate) fn htlcs(&self) -> &[(HtlcTx, Signature, Option<Preimage>)] {
-        &self.htlcs
-    }
-
-    /// What the inputs before the coins spend.
-    pub(super) fn outputs(&self) -> Vec<TxOut> {
-        let output = |(htlc, ..): &(HtlcTx, Signature, Option<Preimage>)| htlc.output();
-        self.htlcs.iter().map(output).collect()
+    pub(crate) fn parts(&self) -> (&claim::OwnHtlcs, &PublicKey) {
+        (&self.0, &self.1)
     }
 }
 
-impl AnchorChild {
-    pub(crate) fn tx(&self) -> &Transaction {
-        &self.funded.tx
-    }
-
-    pub(crate) fn setup(&self) -> &Setup {
-        &self.setup
+impl AnchorChild<'_> {
+    pub(crate) fn parts(&self) -> (&Transaction, &Setup) {
+        (&self.0, self.1)
     }
 }
 
-impl Claimant<'_> {
-    fn setup(&self) -> Result<&Setup, Refused> {
-        self.channel.setup().ok_or(Refused::NoFunding)
-    }
-
+impl<'a> Claimant<'a> {
     /// X2, X4.
     fn check_fee(
         &self,
@@ -158,9 +128,9 @@ impl Claimant<'_> {
         }
     }
 
-    fn key_of(&self, how: &How) -> Result<ClaimKey, Refused> {
+    fn key_of(&self, setup: &Setup, how: &How) -> Result<ClaimKey, Refused> {
         Ok(match how {
-            How::ToRemote => ClaimKey::Payment,
+            How::ToRemote => ClaimKey::Payment(setup.local.basepoints.payment),
             How::Delayed { n } => ClaimKey::Delayed(self.channel.local_point(*n, self.keys)?),
             How::Timeout { point, .. } | How::Preimage { point, .. } => ClaimKey::Htlc(*point),
             How::Revoked { n } | How::RevokedHtlc { n, .. } => {
@@ -175,31 +145,13 @@ impl Claimant<'_> {
         claims: Vec<Claim>,
         fee: Satoshi,
     ) -> Result<Taking, Refused> {
-        if claims.len() > MAX_CLAIMS {
-            return Err(Refused::TooManyClaims(claims.len(), MAX_CLAIMS));
-        }
-        let setup = self.setup()?;
-        let parents: Vec<Option<Transaction>> = parents.iter().map(ParentTx::decode).collect();
-        let (mut claimed, mut keys, mut value) = (Vec::new(), Vec::new(), Satoshi::ZERO);
-        for claim in claims {
-            let parent = parents.get(usize::from(claim.parent));
-            let parent = parent.and_then(Option::as_ref);
-            let parent = parent.ok_or(Refused::NoParent(claim.parent))?;
-            let key = self.key_of(&claim.how)?;
-            let point = match &key {
-                // The same key in all commitments: any point does.
-                ClaimKey::Payment => &setup.local.basepoints.payment,
-                ClaimKey::Delayed(point) | ClaimKey::Htlc(point) => point,
-                ClaimKey::Revocation(revealed) => &revealed.point,
-            };
-            let taken = Claimed::of(setup, parent, claim.vout, claim.how, point);
-            let taken = taken.map_err(Refused::Claim)?;
-            value = value.saturating_add(taken.value());
-            claimed.push(taken);
-            keys.push(key);
-        }
-        self.check_fee(Rule::X2, fee, value, CLAIM_PART)?;
+        let setup = self.channel.setup().ok_or(Refused::NoFunding)?;
+        let keys = claims.iter().map(|claim| self.key_of(setup, &claim.how));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let points = keys.iter().map(ClaimKey::point);
+        let claimed = claim::claimed(setup, parents, claims, points).map_err(Refused::Claim)?;
         let sweep = Sweep::build(setup, claimed, &self.address, fee).map_err(Refused::Claim)?;
+        self.check_fee(Rule::X2, fee, sweep.value(), CLAIM_PART)?;
         Ok(Taking { sweep, keys })
     }
 
@@ -212,27 +164,14 @@ impl Claimant<'_> {
         fee: Satoshi,
     ) -> Result<OwnHtlcs, Refused> {
         let (local, commitment) = self.channel.funded()?.our_newest(self.keys)?;
-        let all = commitment.htlc_transactions().map_err(Refused::Claim)?;
-        let (mut htlcs, mut txs, mut value) = (Vec::new(), Vec::new(), Satoshi::ZERO);
-        for (key, preimage) in wanted {
-            let mut signed = all.iter().zip(&local.htlc_signatures);
-            let found = signed.find(|(htlc, _)| htlc.key == *key);
-            let (htlc, signature) = found.ok_or(Refused::NoHtlcOutput(*key))?;
-            value = value.saturating_add(htlc.amount);
-            txs.push(htlc.clone());
-            htlcs.push((htlc.clone(), *signature, *preimage));
-        }
+        let theirs = &local.htlc_signatures;
+        let own = claim::OwnHtlcs::build(&commitment, theirs, wanted, coins, &self.address, fee);
+        let own = own.map_err(Refused::Claim)?;
         // Without coins there is no fee but the one that both sides have signed.
         if !coins.is_empty() {
-            self.check_fee(Rule::X2, fee, value, CLAIM_PART)?;
+            self.check_fee(Rule::X2, fee, own.value(), CLAIM_PART)?;
         }
-        let format = self.setup()?.format;
-        let funded = claim::join_htlcs(format, &txs, coins, &self.address, fee);
-        Ok(OwnHtlcs {
-            funded: funded.map_err(Refused::Claim)?,
-            point: self.keys.point(commitment.n)?,
-            htlcs,
-        })
+        Ok(OwnHtlcs(own, self.keys.point(commitment.n)?))
     }
 
     pub(super) fn anchor_child(
@@ -240,19 +179,14 @@ impl Claimant<'_> {
         commitment: &ParentTx,
         coins: &[FeeCoin],
         fee: Satoshi,
-    ) -> Result<AnchorChild, Refused> {
+    ) -> Result<AnchorChild<'a>, Refused> {
         let funded = self.channel.funded()?;
         let setup = &funded.setup;
-        let parent = commitment.decode().ok_or(Refused::NoParent(0))?;
-        let inputs: Vec<OutPoint> = parent.input.iter().map(|i| i.previous_output).collect();
-        let numbered = tx::commitment::number_of(setup, &parent).is_some();
-        if inputs != [funded.funding.outpoint] || !numbered {
-            return Err(Refused::NotACommitment);
-        }
-        let is_ours = match funded.our_newest(self.keys) {
-            Ok((_, ours)) => ours.tx.compute_txid() == parent.compute_txid(),
-            Err(_) => false,
-        };
+        let parent = commitment.decode();
+        let parent = parent.ok_or(Refused::Claim(TxError::NotACommitment))?;
+        claim::check_commitment(setup, &funded.funding, &parent).map_err(Refused::Claim)?;
+        let ours = funded.our_newest(self.keys).ok();
+        let is_ours = ours.is_some_and(|(_, ours)| ours.tx.compute_txid() == parent.compute_txid());
         match funded.stage {
             Stage::Onchain | Stage::Stale => {}
             Stage::Signing | Stage::Closing { .. } if is_ours => return Err(Refused::NotBroadcast),
@@ -260,10 +194,7 @@ impl Claimant<'_> {
         }
         self.check_fee(Rule::X4, fee, at_stake(funded), ANCHOR_PART)?;
         let child = claim::spend_anchor(setup, &parent, coins, &self.address, fee);
-        Ok(AnchorChild {
-            funded: child.map_err(Refused::Claim)?,
-            setup: setup.clone(),
-        })
+        Ok(AnchorChild(child.map_err(Refused::Claim)?.tx, setup))
     }
 }
 

@@ -23,5 +23,5 @@ pub mod state;
 mod tree;
 
 pub use action::{Action, Event, Facts, Notice};
-pub use onchain::Onchain;
+pub use onchain::{Onchain, REWIND};
 pub use state::State;

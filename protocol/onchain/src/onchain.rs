@@ -23,6 +23,8 @@ mod unconfirmed;
 
 use claiming::Draft;
 
+/// What the last blocks showed is forgotten at a start and told again: a reorg may have been missed.
+pub const REWIND: u32 = 6;
 /// Unconfirmed transactions of ours are broadcast again after so many blocks.
 const AGAIN: u32 = 6;
 
@@ -58,10 +60,12 @@ pub struct Onchain {
 }
 
 impl Onchain {
-    /// Begins, or goes on from what was persisted last. Preimages that are known already come as events.
+    /// Begins, or goes on from what was persisted last. Blocks are to be told from [`Onchain::height`] on,
+    /// which is [`REWIND`] before the last one that was; preimages that are known come as events, too.
     #[must_use]
     pub fn new(facts: Facts, state: Option<State>, feerates: Feerates) -> (Onchain, Vec<Action>) {
-        let state = state.unwrap_or_default();
+        let mut state = state.unwrap_or_default();
+        state.rewind(BlockHeight(state.height.0.saturating_sub(REWIND)));
         let decoded = |confirmed: &Confirmed| Some((confirmed.tx.decode()?, confirmed.height));
         let confirmed = state.confirmed.iter().filter_map(decoded).collect();
         let mut onchain = Onchain {
@@ -87,9 +91,10 @@ impl Onchain {
         (onchain, actions)
     }
 
+    /// The last block that counts as told.
     #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
+    pub fn height(&self) -> BlockHeight {
+        self.state.height
     }
 
     /// Reacts to an event. What comes twice changes nothing the second time.
@@ -158,10 +163,7 @@ impl Onchain {
     fn disconnect(&mut self, from: BlockHeight, actions: &mut Vec<Action>) {
         self.tree = None;
         self.confirmed.retain(|(_, height)| *height < from);
-        self.state
-            .confirmed
-            .retain(|confirmed| confirmed.height < from);
-        self.state.height = BlockHeight(from.0.saturating_sub(1)).min(self.state.height);
+        self.state.rewind(BlockHeight(from.0.saturating_sub(1)));
         actions.push(Action::Record(Box::new(self.state.clone())));
         self.broadcast_all(actions);
     }

@@ -25,6 +25,15 @@ pub struct State {
     pub split: bool,
 }
 
+impl State {
+    /// Forgets the blocks after `height`.
+    pub(crate) fn rewind(&mut self, height: BlockHeight) {
+        self.confirmed
+            .retain(|confirmed| confirmed.height <= height);
+        self.height = self.height.min(height);
+    }
+}
+
 /// A transaction in the block at this height.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confirmed {

@@ -85,8 +85,14 @@ impl Tree {
             commitment,
         };
         tree.first_outputs(facts, first, preimage);
+        // In whatever order they were told: first what spends the commitment's outputs, then what spends
+        // those of HTLC transactions.
         for (parent, (tx, height)) in confirmed.iter().enumerate().skip(1) {
-            tree.spend(facts, parent, tx, *height);
+            let htlcs = tree.mark(facts, tx, *height);
+            tree.second_stage(facts, parent, tx, *height, &htlcs);
+        }
+        for (tx, height) in confirmed.iter().skip(1) {
+            tree.mark(facts, tx, *height);
         }
         Some(tree)
     }
@@ -126,31 +132,36 @@ impl Tree {
         }
     }
 
-    /// Marks what `tx` spends, and adds the delayed outputs of HTLC transactions.
-    fn spend(&mut self, facts: &Facts, parent: usize, tx: &Transaction, height: BlockHeight) {
+    /// Marks what `tx` spends; says for each input which HTLC's output it took.
+    fn mark(
+        &mut self,
+        facts: &Facts,
+        tx: &Transaction,
+        height: BlockHeight,
+    ) -> Vec<Option<HtlcKey>> {
         let txid = tx.compute_txid();
-        let mut spent_htlcs = vec![None; tx.input.len()];
-        for (input, slot) in tx.input.iter().zip(&mut spent_htlcs) {
-            let owner = self.commitment.as_ref().map(|commitment| commitment.owner);
+        let owner = self.commitment.as_ref().map(|commitment| commitment.owner);
+        let mut taken = vec![None; tx.input.len()];
+        for (input, taken) in tx.input.iter().zip(&mut taken) {
             let mut outputs = self.outputs.iter_mut();
-            let Some(output) = outputs.find(|output| output.outpoint == input.previous_output)
-            else {
+            let is = |output: &&mut Output| output.outpoint == input.previous_output;
+            let Some(output) = outputs.find(is) else {
                 continue;
             };
-            let preimage = shown_preimage(facts, &output.kind, &input.witness);
             output.spent = Some(Spent {
                 txid,
                 height,
                 by: spender_of(&output.kind, owner, &input.witness),
-                preimage,
+                preimage: shown_preimage(facts, &output.kind, &input.witness),
             });
             if let OutputKind::Htlc(key) = output.kind {
-                *slot = Some(key);
+                *taken = Some(key);
             }
         }
-        self.second_stage(facts, parent, tx, height, &spent_htlcs);
+        taken
     }
 
+    /// Adds the delayed outputs of HTLC transactions.
     fn second_stage(
         &mut self,
         facts: &Facts,

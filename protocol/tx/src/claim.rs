@@ -12,23 +12,27 @@ use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxOut, Witness};
 use secp256k1::ecdsa::Signature;
-use secp256k1::{Message, PublicKey};
+use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use serde::{Deserialize, Serialize};
 use wire::{CltvExpiry, CommitmentNumber, PaymentHash, Preimage, Satoshi, Side};
 
-use crate::commitment::input;
+use crate::commitment::{Commitment, input, number_of};
 use crate::error::TxError;
 use crate::fees::ANCHOR_VALUE;
 use crate::htlc::HtlcTx;
 use crate::keys::CommitmentKeys;
+use crate::ledger::HtlcKey;
+use crate::onchain::{Claim, ParentTx};
 use crate::script::{self, HtlcScripts};
-use crate::setup::{CommitmentFormat, Setup};
+use crate::setup::{CommitmentFormat, Funding, Setup};
 use crate::witness;
 
 /// An input that may be replaced and needs no delay of its own (BIP 125).
 const REPLACEABLE: Sequence = Sequence(0xffff_fffd);
 /// Marker and flag of a transaction with witnesses.
 const SEGWIT_WEIGHT: u64 = 2;
+/// A transaction of more inputs is not relayed.
+const MAX_CLAIMS: usize = 1_000;
 /// Longest signature with its sighash byte; low s, any r (BIP 146).
 const SIGNATURE: usize = 72;
 
@@ -268,6 +272,29 @@ impl Claimed {
     }
 }
 
+/// Outputs of `parents`, of which each claim says which and as what; `points` as [`How::point`] says.
+///
+/// # Errors
+/// `TooManyClaims`, `NoParent`, and those of [`Claimed::of`].
+pub fn claimed<'a>(
+    setup: &Setup,
+    parents: &[ParentTx],
+    claims: Vec<Claim>,
+    points: impl Iterator<Item = &'a PublicKey>,
+) -> Result<Vec<Claimed>, TxError> {
+    if claims.len() > MAX_CLAIMS {
+        return Err(TxError::TooManyClaims(claims.len(), MAX_CLAIMS));
+    }
+    let parents: Vec<Option<Transaction>> = parents.iter().map(ParentTx::decode).collect();
+    let of = |(claim, point): (Claim, &PublicKey)| {
+        let parent = parents.get(usize::from(claim.parent));
+        let parent = parent.and_then(Option::as_ref);
+        let parent = parent.ok_or(TxError::NoParent(claim.parent))?;
+        Claimed::of(setup, parent, claim.vout, claim.how, point)
+    };
+    claims.into_iter().zip(points).map(of).collect()
+}
+
 /// One transaction that takes outputs of ours to one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
@@ -311,6 +338,21 @@ impl Sweep {
         let witnesses = self.claimed.iter().map(Claimed::witness_weight);
         let base = self.tx.weight().to_wu().saturating_add(SEGWIT_WEIGHT);
         witnesses.fold(base, u64::saturating_add)
+    }
+
+    /// What all inputs bring.
+    #[must_use]
+    pub fn value(&self) -> Satoshi {
+        let values = self.claimed.iter().map(Claimed::value);
+        values.fold(Satoshi::ZERO, Satoshi::saturating_add)
+    }
+
+    /// Our signature on input `index`, with the key that takes it.
+    ///
+    /// # Errors
+    /// As [`Sweep::sighash`].
+    pub fn sign(&self, index: usize, secret: &SecretKey) -> Result<Signature, TxError> {
+        Ok(SECP256K1.sign_ecdsa(&self.sighash(index)?, secret))
     }
 
     /// What our signature on input `index` signs.
@@ -416,16 +458,87 @@ pub fn join_htlcs(
     Ok(Funded { tx, first_coin })
 }
 
-/// What our signature on input `index` of `tx`, which takes this HTLC's output of our commitment, signs.
+/// HTLC transactions of our own commitment, as [`join_htlcs`] has them, with the peer's signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHtlcs {
+    pub funded: Funded,
+    htlcs: Vec<(HtlcTx, Signature, Option<Preimage>)>,
+}
+
+impl OwnHtlcs {
+    /// Those that are wanted; `signatures` are the peer's on all of the commitment's, in output order.
+    ///
+    /// # Errors
+    /// `NoHtlcOutput`, and those of [`join_htlcs`].
+    pub fn build(
+        commitment: &Commitment,
+        signatures: &[Signature],
+        wanted: &[(HtlcKey, Option<Preimage>)],
+        coins: &[FeeCoin],
+        change: &Script,
+        fee: Satoshi,
+    ) -> Result<OwnHtlcs, TxError> {
+        let all = commitment.htlc_transactions()?;
+        let (mut htlcs, mut txs) = (Vec::new(), Vec::new());
+        for (key, preimage) in wanted {
+            let mut signed = all.iter().zip(signatures);
+            let found = signed.find(|(htlc, _)| htlc.key == *key);
+            let (htlc, signature) = found.ok_or(TxError::NoHtlcOutput(*key))?;
+            txs.push(htlc.clone());
+            htlcs.push((htlc.clone(), *signature, *preimage));
+        }
+        let funded = join_htlcs(commitment.format, &txs, coins, change, fee)?;
+        Ok(OwnHtlcs { funded, htlcs })
+    }
+
+    /// What the inputs before the coins spend.
+    #[must_use]
+    pub fn spent(&self) -> Vec<TxOut> {
+        self.htlcs.iter().map(|(htlc, ..)| htlc.output()).collect()
+    }
+
+    /// Of all of them.
+    #[must_use]
+    pub fn value(&self) -> Satoshi {
+        let values = self.htlcs.iter().map(|(htlc, ..)| htlc.amount);
+        values.fold(Satoshi::ZERO, Satoshi::saturating_add)
+    }
+
+    /// With all witnesses but the coins'. `secret`: our HTLC key of the commitment.
+    ///
+    /// # Errors
+    /// `WrongHtlcKind`, `WrongPreimage`.
+    pub fn sign(&self, secret: &SecretKey) -> Result<Transaction, TxError> {
+        let mut tx = self.funded.tx.clone();
+        for (index, (htlc, theirs, preimage)) in self.htlcs.iter().enumerate() {
+            let value = Amount::from_sat(htlc.amount.0);
+            let script = &htlc.redeem_script;
+            let hash = SighashCache::new(&self.funded.tx)
+                .p2wsh_signature_hash(index, script, value, EcdsaSighashType::All)
+                .map_err(|_| TxError::Sighash)?;
+            let message = Message::from_digest(hash.to_byte_array());
+            let ours = SECP256K1.sign_ecdsa(&message, secret);
+            let input = tx.input.get_mut(index).ok_or(TxError::Sighash)?;
+            input.witness = htlc.witness(&ours, theirs, preimage.as_ref())?;
+        }
+        Ok(tx)
+    }
+}
+
+/// Whether this is a commitment of the channel, by its form.
 ///
 /// # Errors
-/// `Sighash` if there is no such input.
-pub fn htlc_sighash(tx: &Transaction, index: usize, htlc: &HtlcTx) -> Result<Message, TxError> {
-    let value = Amount::from_sat(htlc.amount.0);
-    SighashCache::new(tx)
-        .p2wsh_signature_hash(index, &htlc.redeem_script, value, EcdsaSighashType::All)
-        .map(|hash| Message::from_digest(hash.to_byte_array()))
-        .map_err(|_| TxError::Sighash)
+/// `NotACommitment`.
+pub fn check_commitment(
+    setup: &Setup,
+    funding: &Funding,
+    commitment: &Transaction,
+) -> Result<(), TxError> {
+    let spent: Vec<OutPoint> = commitment.input.iter().map(|i| i.previous_output).collect();
+    match spent == [funding.outpoint] && number_of(setup, commitment).is_some() {
+        true => Ok(()),
+        false => Err(TxError::NotACommitment),
+    }
 }
 
 /// A child of `commitment` by our anchor, paid for by coins.
@@ -476,6 +589,22 @@ pub fn anchor_sighash(setup: &Setup, tx: &Transaction) -> Result<Message, TxErro
         .p2wsh_signature_hash(0, &script, value, EcdsaSighashType::All)
         .map(|hash| Message::from_digest(hash.to_byte_array()))
         .map_err(|_| TxError::Sighash)
+}
+
+/// The child of [`spend_anchor`] with all witnesses but the coins'. `secret`: our funding key.
+///
+/// # Errors
+/// As [`anchor_sighash`].
+pub fn sign_anchor(
+    setup: &Setup,
+    mut tx: Transaction,
+    secret: &SecretKey,
+) -> Result<Transaction, TxError> {
+    let signature = SECP256K1.sign_ecdsa(&anchor_sighash(setup, &tx)?, secret);
+    let script = script::anchor_script(&setup.local.funding_pubkey);
+    let input = tx.input.first_mut().ok_or(TxError::Sighash)?;
+    input.witness = witness::anchor(&signature, &script);
+    Ok(tx)
 }
 
 /// The output that input 0 of an anchor's child spends; for the sighashes of its coins.

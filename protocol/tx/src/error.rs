@@ -59,6 +59,14 @@ pub enum TxError {
     Joined,
     #[error("the commitment has no anchor of ours")]
     NoAnchor,
+    #[error("the parent is no commitment of this channel")]
+    NotACommitment,
+    #[error("parent {0} is not there or no transaction: send the whole transaction that is spent")]
+    NoParent(u16),
+    #[error("{0} claims in one transaction, where {1} are the most: split it")]
+    TooManyClaims(usize, usize),
+    #[error("the commitment has no output for HTLC {0:?}")]
+    NoHtlcOutput(HtlcKey),
     /// An input that the transaction does not have: a defect of ours.
     #[error("no such input to sign")]
     Sighash,

@@ -30,6 +30,7 @@ pub mod script;
 pub mod setup;
 pub mod shachain;
 pub mod signer;
+pub mod spends;
 pub mod witness;
 
 pub use closing::Closing;

@@ -25,6 +25,7 @@ const CRATES: [&str; 10] = [
     "ipc/transport/src",
     "wire/src",
     "protocol/tx/src",
+    "protocol/headers/src",
     "protocol/onion/src",
     "protocol/invoice/src",
     "protocol/routing/src",

@@ -47,12 +47,17 @@ fn a_socket_of_one_role_is_not_good_for_another() {
         !as_wallet(&mut world.victim, Role::Chan, Some(channel)),
         "channeld's"
     );
+    assert!(
+        !as_wallet(&mut world.victim, Role::Onchain, Some(channel)),
+        "onchaind's"
+    );
     for role in [
         Role::Noise,
         Role::Gossip,
         Role::Invoice,
         Role::Pay,
         Role::Rpc,
+        Role::Tip,
     ] {
         assert!(!as_wallet(&mut world.victim, role, None), "{role:?}");
     }
@@ -87,9 +92,11 @@ fn a_socket_of_one_role_is_not_good_for_what_the_owner_may_ask() {
         Role::Invoice,
         Role::Pay,
         Role::Rpc,
+        Role::Tip,
     ];
     let all = roles.map(|role| (role, None));
-    for (role, channel) in all.into_iter().chain([(Role::Chan, channel)]) {
+    let of_one = [(Role::Chan, channel), (Role::Onchain, channel)];
+    for (role, channel) in all.into_iter().chain(of_one) {
         let as_owner =
             answered::<HsmOperator, _, operator::Reply>(&mut world.victim, role, channel, &status);
         assert!(!as_owner, "{role:?}");
@@ -105,6 +112,8 @@ fn a_socket_of_one_channel_is_not_good_for_another() {
     for (role, channel) in [
         (Role::Chan, Some(ChannelDbid(99))),
         (Role::Chan, None),
+        (Role::Onchain, None),
+        (Role::Onchain, Some(ChannelDbid(99))),
         (Role::Wallet, Some(world.links[OUT].ours.new.channel)),
     ] {
         let (_ours, theirs) = pair().unwrap();

@@ -208,7 +208,17 @@ pub const THEFTS: &[(&str, Shown)] = &[
     ),
     (
         "closes hidden and the tip frozen",
-        NotYet("hsmd believes lightningd about the chain until it has the TIP role (T1)."),
+        By(
+            &[
+                "an_htlc_is_not_said_to_have_ended_on_chain_without_a_proof",
+                "blocks_are_not_replaced_by_fewer_to_hide_or_fake_a_close",
+            ],
+            Some(
+                "The first header is taken on lightningd's word; on mainnet it must have the work of \
+                 2022. A close that is not told is not known: hsmd then waits for the peer for good. A \
+                 frozen tip stops outgoing HTLCs on mainnet alone, once headers were told since the start.",
+            ),
+        ),
     ),
     ("sibling processes' fds and memory", In("tests/sandbox")),
     (

@@ -7,7 +7,7 @@ use std::fs;
 use hsm_messages::chan::{Reply, Request};
 use hsm_messages::ctl::NewChannel;
 use hsm_messages::edges::{HsmChan, HsmPay};
-use hsm_messages::{Role, ctl, gossip, invoice, noise, operator, pay, wallet};
+use hsm_messages::{Role, ctl, gossip, invoice, noise, operator, pay, tip, wallet};
 use ipc_transport::blocking::UpperConn;
 use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, SECP256K1, SecretKey};
@@ -278,6 +278,7 @@ verdicts!(
     gossip::Reply,
     invoice::Reply,
     pay::Reply,
+    tip::Reply,
     operator::Reply
 );
 

@@ -18,6 +18,9 @@ use crate::store::now;
 /// Below this a payment may cost `maxfeepercent` and more, as in CLN.
 const EXEMPT_FEE: MilliSatoshi = MilliSatoshi(5000);
 const MAX_FEE_PERCENT: f64 = 0.5;
+/// Blocks beyond what the payee asks for: it may see blocks that we do not see yet (BOLT 4,
+/// incorrect_or_unknown_payment_details).
+const FINAL_SLACK: u16 = 3;
 
 /// What an error says of the payment.
 struct Paying {
@@ -79,7 +82,7 @@ fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
         destination: parsed.payee,
         amount,
         chosen_amount,
-        final_cltv_delta: parsed.min_final_cltv,
+        final_cltv_delta: BlockDelta(parsed.min_final_cltv.0.saturating_add(FINAL_SLACK)),
         route_hints: parsed.route_hints,
     })
 }

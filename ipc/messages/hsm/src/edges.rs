@@ -2,7 +2,7 @@
 
 use ipc_transport::edge::EdgeHello;
 
-use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, wallet};
+use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet};
 
 ipc_transport::edges! {
     HsmCtl = "hsm_ctl", ctl::Request, ctl::Reply;
@@ -14,6 +14,7 @@ ipc_transport::edges! {
     HsmRpc = "hsm_rpc", rpc::Request, rpc::Reply;
     HsmOperator = "hsm_operator", operator::Request, operator::Reply;
     HsmOnchain = "hsm_onchain", onchain::Request, onchain::Reply;
+    HsmTip = "hsm_tip", tip::Request, tip::Reply;
     HsmPay = "hsm_pay", pay::Request, pay::Reply;
 }
 

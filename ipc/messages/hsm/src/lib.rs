@@ -27,6 +27,7 @@ pub mod operator;
 pub mod pay;
 pub mod rpc;
 mod schema;
+pub mod tip;
 pub mod wallet;
 
 pub use edges::hello;
@@ -53,6 +54,8 @@ pub enum Role {
     Rpc,
     /// One spent channel's onchaind.
     Onchain,
+    /// What is on chain: lightningd.
+    Tip,
 }
 
 /// A rule was broken: which, and how. Nothing was signed, nothing changed.

@@ -35,6 +35,7 @@ mod tests {
             "hsm_onchain",
             "hsm_pay",
             "hsm_rpc",
+            "hsm_tip",
         ];
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");

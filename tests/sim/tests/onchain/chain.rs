@@ -98,7 +98,6 @@ impl Chain {
             }
             let value = output.value.to_sat();
             let script = output.script_pubkey.as_bytes();
-            let index = index.try_into().unwrap();
             bitcoinconsensus::verify(script, value, &bytes, None, index)
                 .map_err(|error| format!("script of input {index}: {error:?}"))?;
             paid += value;

@@ -128,10 +128,10 @@ impl Node {
         for (_, kept) in &mut self.coins {
             *kept = kept.filter(|claim| known.contains(claim));
         }
-        let from = self.state.height.0;
         let state = Some(self.state.clone());
         let (core, mut actions) = Onchain::new(self.facts.clone(), state, estimates(chain));
         self.core = core;
+        let from = self.core.height().0;
         // Once is enough: a crash within the restart is another run's.
         let crash = std::mem::replace(&mut self.crash, 0.0);
         let _ = self.act(std::mem::take(&mut actions), contract, chain, rng);

@@ -291,6 +291,7 @@ impl Run {
     fn judge(&mut self, seed: u64) {
         let (height, spend) = self.chain.spender(&self.contract.funding.outpoint).unwrap();
         let txid = spend.compute_txid();
+        self.close = self.mined(txid);
         match (self.close.owner, self.close.is_revoked(&self.contract)) {
             (Side::Local, _) => self.seen.ours += 1,
             (Side::Remote, false) => self.seen.theirs += 1,
@@ -302,11 +303,6 @@ impl Run {
             *self.seen.rejections.entry(reason.clone()).or_default() += count;
         }
         let commitment = self.contract.commitment(self.close.owner, self.close.at);
-        assert_eq!(
-            commitment.tx.compute_txid(),
-            txid,
-            "seed {seed}: another was mined"
-        );
         for (vout, output) in (0_u32..).zip(&commitment.outputs) {
             let value = commitment.tx.output[usize::try_from(vout).unwrap()]
                 .value
@@ -316,6 +312,17 @@ impl Run {
         }
         self.judge_fees(seed, &commitment);
         self.judge_ends(seed, &commitment);
+    }
+
+    /// After a reorg it may be another than was meant.
+    fn mined(&self, txid: bitcoin::Txid) -> Close {
+        let remote = (0..self.contract.ledgers.len()).map(|at| (Side::Remote, at));
+        let mut all = remote.chain([(Side::Local, self.contract.local_newest)]);
+        let is = |(owner, at): &(Side, usize)| {
+            self.contract.commitment(*owner, *at).tx.compute_txid() == txid
+        };
+        let (owner, at) = all.find(is).expect("a commitment");
+        Close { owner, at }
     }
 
     fn judge_output(
@@ -492,7 +499,10 @@ impl Run {
                 .iter()
                 .find(|shown| shown.payment_hash() == htlc.payment_hash);
             match (end, took, any) {
-                (Some(HtlcEnd::Fulfilled { preimage }), _, Some(any)) if preimage == any => {
+                // A reorg may have taken out what showed it: it was shown.
+                (Some(HtlcEnd::Fulfilled { preimage }), _, _)
+                    if preimage.payment_hash() == htlc.payment_hash =>
+                {
                     self.seen.fulfilled += 1;
                 }
                 (Some(HtlcEnd::Failed), None, _) => self.seen.failed += 1,
