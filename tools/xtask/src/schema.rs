@@ -21,7 +21,7 @@ use crate::paths;
 use crate::run::say;
 
 /// The crates whose types can be in a message, lowest first; ipc-messages itself is last.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "ipc/transport/src",
     "wire/src",
     "protocol/tx/src",
