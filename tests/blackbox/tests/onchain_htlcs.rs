@@ -51,7 +51,8 @@ fn pending() -> Pending {
             "invoice",
             json!({
                 "amount_msat": PAYMENT * 1000, "label": "held", "description": "held",
-                "exposeprivatechannels": [hint],
+                // Blocks come before Carol takes it.
+                "cltv": 30, "exposeprivatechannels": [hint],
             }),
         )
         .unwrap();
@@ -81,7 +82,7 @@ fn an_htlc_that_the_next_peer_never_settles_is_failed_upstream_in_time() {
     };
     pending
         .network
-        .mine_until("bob closes with carol", 40, &[alice, bob], closed)
+        .mine_until("bob closes with carol", 60, &[alice, bob], closed)
         .unwrap();
     pending
         .network
@@ -107,7 +108,7 @@ fn an_htlc_of_ours_is_taken_back_on_chain_after_its_expiry() {
     };
     pending
         .network
-        .mine_until("alice closes with bob", 60, &[alice], closed)
+        .mine_until("alice closes with bob", 80, &[alice], closed)
         .unwrap();
     let kill = || {
         let all = alice.processes_in_role("onchaind");

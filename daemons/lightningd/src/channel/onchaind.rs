@@ -14,6 +14,7 @@ use ipc_messages::lightningd_chaind;
 use ipc_messages::lightningd_onchaind::{Start, ToLightningd, ToOnchaind};
 use ipc_transport::aio::{Receiver, Sender};
 use lightningd_db::DbError;
+use onchain::REWIND;
 use onchain::action::{ClaimId, Coins, Feerates, Standing};
 use subd::Role;
 use tokio::time::Instant;
@@ -30,9 +31,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Who lived so long was not started in vain.
 const LIVED: Duration = Duration::from_secs(10);
-/// So many blocks before the last that it was told are told again at each start: a reorganization may
-/// have come while nobody heard it.
-const TOLD_AGAIN: u32 = 6;
 /// Outputs that one channel has watched, at most: all HTLCs of a commitment, their transactions' outputs
 /// and the balances are less than half of it.
 const MAX_WATCHED: usize = 5_000;
@@ -322,7 +320,8 @@ impl Channel {
         };
         to.send(&ToOnchaind::Start(Box::new(start))).await?;
         let told = match heard {
-            Some(height) => BlockHeight(height.0.saturating_sub(TOLD_AGAIN)),
+            // It forgets the last blocks by itself: a reorganization may have come while nobody heard it.
+            Some(height) => BlockHeight(height.0.saturating_sub(REWIND)),
             None => before(spent.unwrap_or(self.tip)),
         };
         let funding = record.live.funding.outpoint;
@@ -342,10 +341,6 @@ impl Channel {
         }));
         for preimage in preimages {
             self.onchain.tell(ToOnchaind::Preimage { preimage }).await;
-        }
-        if heard.is_some() {
-            let from = next(told);
-            self.onchain.tell_disconnected(from).await;
         }
         if let Some(from) = self.onchain.missed.take() {
             self.onchain.tell_disconnected(from).await;
