@@ -49,6 +49,7 @@ mod state;
 mod tests;
 mod tickets;
 mod user;
+pub mod uses;
 mod velocity;
 mod wallet;
 
