@@ -19,6 +19,10 @@ use crate::label::Label;
 use crate::node_key::NodeKey;
 use crate::secret::{Key, Secret};
 use crate::seed::Seed;
+use crate::uses::{
+    DelayedPayment, DeriveHtlcKey, Funding, Htlc, HtlcBase, Payment, Revocation, SignClose,
+    SignCommitment, SignHtlc,
+};
 
 /// How many salts are tried: the first always serves but for a chance of 2^-127.
 const SALTS: u32 = 4;
@@ -102,17 +106,17 @@ impl NodeKeys {
     }
 }
 
-fn key(bytes: &Secret<32>) -> Option<Key> {
+fn key<K>(bytes: &Secret<32>) -> Option<Key<K>> {
     SecretKey::from_slice(&bytes[..]).ok().map(Key::new)
 }
 
 /// The private half of one channel.
 pub(crate) struct ChannelKeys {
-    funding: Key,
-    revocation: Key,
-    payment: Key,
-    htlc: Key,
-    delayed_payment: Key,
+    funding: Key<Funding>,
+    revocation: Key<Revocation>,
+    payment: Key<Payment>,
+    htlc: Key<HtlcBase>,
+    delayed_payment: Key<DelayedPayment>,
     /// Where our per-commitment secrets come from (BOLT 3).
     shachain: Secret<32>,
 }
@@ -126,7 +130,9 @@ impl ChannelKeys {
             part
         });
         let mut next = || parts.next().ok_or(KeyError::OffCurve);
-        let as_key = |part: Secret<32>| key(&part).ok_or(KeyError::OffCurve);
+        fn as_key<K>(part: Secret<32>) -> Result<Key<K>, KeyError> {
+            key(&part).ok_or(KeyError::OffCurve)
+        }
         Ok(ChannelKeys {
             funding: as_key(next()?)?,
             revocation: as_key(next()?)?,
@@ -175,12 +181,15 @@ impl ChannelKeys {
     ) -> Result<(Signature, Vec<Signature>), TxError> {
         let (setup, funding) = admitted.terms();
         let commitment = admitted.commitment();
-        let signature = commitment.sign(setup, funding, self.funding.secret())?;
+        let signature = commitment.sign(setup, funding, self.funding.to(SignCommitment))?;
         let htlc_signatures = match commitment.htlcs.is_empty() {
             true => Vec::new(),
             false => {
-                let key = Key::new(derive_privkey(self.htlc.secret(), admitted.point())?);
-                commitment.sign_htlcs(Side::Local, key.secret())?
+                let key = Key::<Htlc>::new(derive_privkey(
+                    self.htlc.to(DeriveHtlcKey),
+                    admitted.point(),
+                )?);
+                commitment.sign_htlcs(Side::Local, key.to(SignHtlc))?
             }
         };
         Ok((signature, htlc_signatures))
@@ -191,7 +200,7 @@ impl ChannelKeys {
         let (setup, funding) = newest.terms();
         newest
             .commitment()
-            .sign(setup, funding, self.funding.secret())
+            .sign(setup, funding, self.funding.to(SignCommitment))
     }
 
     /// Our signature on a mutual close.
@@ -203,7 +212,7 @@ impl ChannelKeys {
         let (setup, funding) = (&funded.setup, &funded.funding);
         closing
             .closing()
-            .sign(setup, funding, self.funding.secret())
+            .sign(setup, funding, self.funding.to(SignClose))
     }
 
     pub(crate) fn point(&self, n: CommitmentNumber) -> Result<PublicKey, KeyError> {
@@ -220,7 +229,7 @@ impl ChannelKeys {
     }
 
     pub(crate) fn funding_secret(&self) -> &SecretKey {
-        self.funding.secret()
+        self.funding.to(SignCommitment)
     }
 }
 

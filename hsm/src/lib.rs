@@ -51,6 +51,7 @@ mod tests;
 mod tickets;
 mod tip;
 mod user;
+pub mod uses;
 mod velocity;
 mod wallet;
 

@@ -237,7 +237,7 @@ msgs! {
             key "node", rules [D2], journal "";
     }
     Operator operator {
-        Status "Status" -> "locked or not, node id, seed file, program, sandbox", Always,
+        Status "Status" -> "locked or not, node id, seed file, program, policy, sandbox", Always,
             key "", rules [], journal "";
         Unlock "Unlock" -> "node id", BeforeInit,
             key "", rules [B2, D4], journal "its header, on a first start";

@@ -9,6 +9,7 @@ use secp256k1::{Message, PublicKey, SECP256K1};
 use wire::{Body, ChannelUpdate};
 
 use crate::secret::Key;
+use crate::uses;
 
 /// What keeps a signed text apart from everything else that the key signs, as CLN and LND have it.
 pub(crate) const TEXT_PREFIX: &[u8] = b"Lightning Signed Message:";
@@ -41,10 +42,10 @@ impl NodeMessage<'_> {
     }
 }
 
-pub(crate) struct NodeKey(Key);
+pub(crate) struct NodeKey(Key<uses::Node>);
 
 impl NodeKey {
-    pub(crate) fn new(key: Key) -> NodeKey {
+    pub(crate) fn new(key: Key<uses::Node>) -> NodeKey {
         NodeKey(key)
     }
 
@@ -57,12 +58,12 @@ impl NodeKey {
         message: NodeMessage<'_>,
     ) -> Result<RecoverableSignature, BuildError> {
         let message = Message::from_digest(message.digest()?);
-        Ok(SECP256K1.sign_ecdsa_recoverable(&message, self.0.secret()))
+        Ok(SECP256K1.sign_ecdsa_recoverable(&message, self.0.to(uses::NodeMessage)))
     }
 
     /// BOLT 4, Shared Secret; BOLT 8, ECDH: SHA-256 of the compressed product.
     pub(crate) fn ecdh(&self, point: &PublicKey) -> [u8; 32] {
-        SharedSecret::new(point, self.0.secret()).secret_bytes()
+        SharedSecret::new(point, self.0.to(uses::Ecdh)).secret_bytes()
     }
 }
 

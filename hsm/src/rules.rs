@@ -57,8 +57,8 @@ rules! {
         in "hsm/src/channel/limits.rs";
     D1: "No message carries a digest, a transaction to sign, a merkle root, a label or a derivation path.",
         in "ipc/messages/hsm/src/lib.rs";
-    D2: "Each key signs hashes of a closed list of domains; a text for its own has 65,535 bytes at most.",
-        in "hsm/src/node_key.rs";
+    D2: "Each kind of key is used for a closed list of hashes, none of which is another's; a text for the node key's own has 65,535 bytes at most.",
+        in "hsm/src/uses.rs";
     D3: "Who asks, and of which channel, is the socket.",
         in "hsm/src/hsm.rs";
     D4: "What may be asked is a table of role, phase and message; nothing else is answered.",

@@ -6,11 +6,13 @@
 mod memory;
 
 use std::io;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use zeroize::Zeroize;
 
+use crate::uses::May;
 use memory::Kept;
 pub use memory::{Memory, memory};
 
@@ -47,22 +49,25 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     Ok(getrandom::getrandom(bytes)?)
 }
 
-/// A private key.
-pub(crate) struct Key(Kept<SecretKey>);
+/// A private key of kind `K`, for the uses of that kind alone (D2).
+pub(crate) struct Key<K>(Kept<SecretKey>, PhantomData<K>);
 
-impl Key {
-    pub(crate) fn new(mut key: SecretKey) -> Key {
-        let kept = Key(Kept::new(key));
+impl<K> Key<K> {
+    pub(crate) fn new(mut key: SecretKey) -> Key<K> {
+        let kept = Key(Kept::new(key), PhantomData);
         key.non_secure_erase();
         kept
     }
 
-    pub(crate) fn secret(&self) -> &SecretKey {
+    pub(crate) fn to<D>(&self, _use: D) -> &SecretKey
+    where
+        K: May<D>,
+    {
         self.0.get()
     }
 
     pub(crate) fn public(&self) -> PublicKey {
-        self.secret().public_key(SECP256K1)
+        self.0.get().public_key(SECP256K1)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::label::Label;
 use crate::refused::Refused;
 use crate::secret::Key;
 use crate::seed::Seed;
+use crate::uses::{DeriveChild, SpendP2tr, SpendP2wpkh, WalletBase, WalletChild};
 
 /// The child that is the receiving chain in both derivations.
 const CHAIN: ChildNumber = ChildNumber::Normal { index: 0 };
@@ -45,7 +46,7 @@ pub struct Coin {
 
 pub(crate) struct Wallet {
     /// The private parent of all addresses.
-    key: Key,
+    key: Key<WalletBase>,
     /// Its public half, with its chain code.
     public: Xpub,
     /// Scripts of the indices below `next`, filled when a script is first looked for.
@@ -95,13 +96,13 @@ impl Wallet {
         })
     }
 
-    fn key(&self, index: u32) -> Result<Key, Refused> {
+    fn key(&self, index: u32) -> Result<Key<WalletChild>, Refused> {
         let base = Base(Xpriv {
             network: self.public.network,
             depth: self.public.depth,
             parent_fingerprint: self.public.parent_fingerprint,
             child_number: self.public.child_number,
-            private_key: *self.key.secret(),
+            private_key: *self.key.to(DeriveChild),
             chain_code: self.public.chain_code,
         });
         let child = base.0.derive_priv(SECP256K1, &[child(index)?]);
@@ -211,7 +212,7 @@ fn sign_p2wpkh(
     hashes: &mut SighashCache<&Transaction>,
     at: usize,
     output: &TxOut,
-    key: &Key,
+    key: &Key<WalletChild>,
 ) -> Option<Witness> {
     let all = EcdsaSighashType::All;
     let hash = hashes
@@ -219,7 +220,7 @@ fn sign_p2wpkh(
         .ok()?;
     let message = Message::from_digest(hash.to_byte_array());
     // With a low R it is 71 bytes at most, as the wallet's fees assume.
-    let signature = SECP256K1.sign_ecdsa_low_r(&message, key.secret());
+    let signature = SECP256K1.sign_ecdsa_low_r(&message, key.to(SpendP2wpkh));
     let signature = bitcoin::ecdsa::Signature {
         signature,
         sighash_type: all,
@@ -231,14 +232,14 @@ fn sign_p2tr(
     hashes: &mut SighashCache<&Transaction>,
     at: usize,
     spent: &[TxOut],
-    key: &Key,
+    key: &Key<WalletChild>,
 ) -> Option<Witness> {
     let default = TapSighashType::Default;
     let hash = hashes
         .taproot_key_spend_signature_hash(at, &Prevouts::All(spent), default)
         .ok()?;
     let message = Message::from_digest(hash.to_byte_array());
-    let mut pair = Keypair::from_secret_key(SECP256K1, key.secret());
+    let mut pair = Keypair::from_secret_key(SECP256K1, key.to(SpendP2tr));
     let mut tweaked = pair.tap_tweak(SECP256K1, None).to_keypair();
     let signature = SECP256K1.sign_schnorr_no_aux_rand(&message, &tweaked);
     pair.non_secure_erase();

@@ -24,6 +24,7 @@ mod listed;
 mod marks;
 mod notes;
 mod operator;
+mod policy;
 mod port;
 mod serve;
 

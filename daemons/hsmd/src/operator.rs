@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitcoin::hex::DisplayHex;
 use hsm::{Passphrase, Rule};
 use hsm_messages::operator::{LineNumber, Lock, Reply, Request, SOCKET, Seconds, Status};
 use ipc_transport::{Error, Limits};
@@ -23,6 +24,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::answer::{Answer, refused_by};
 use crate::custody::{Custody, NotUnlocked, Signer};
 use crate::notes::Notes;
+use crate::policy;
 
 /// Most connections at a time.
 pub const CONNECTIONS: usize = 4;
@@ -210,20 +212,36 @@ fn status(custody: &mut Custody) -> Reply {
             channels: open.hsm.channels().len() as u64,
         },
     };
-    let seed = match custody.seed_file() {
-        Ok(seed) => seed,
-        Err(error) => return refused(Rule::B2, error.to_string()),
-    };
-    let program = match custody.program() {
-        Ok(hash) => hash,
-        Err(error) => return refused(Rule::D4, format!("cannot read its own program: {error}")),
+    let (seed, program) = match (custody.seed_file(), custody.program()) {
+        (Ok(seed), Ok(program)) => (seed, program),
+        (Err(error), _) => return refused(Rule::B2, error.to_string()),
+        (_, Err(error)) => {
+            return refused(Rule::D4, format!("cannot read its own program: {error}"));
+        }
     };
     Reply::Status(Box::new(Status {
         lock,
         seed,
         program,
+        policy: policy::hash(),
         hardening: custody.hardening().clone(),
     }))
+}
+
+/// What an auditor wants to know of this process, in its log.
+pub fn say_status(custody: &mut Custody) {
+    if let Reply::Status(status) = status(custody) {
+        let hardening = &status.hardening;
+        tracing::info!(
+            "hsmd: program {}, policy {}, seccomp {}, landlock {}, not from the host {:?}, seed {:?}",
+            status.program.as_hex(),
+            status.policy.as_hex(),
+            hardening.seccomp,
+            hardening.landlock,
+            hardening.missing,
+            status.seed,
+        );
+    }
 }
 
 fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {

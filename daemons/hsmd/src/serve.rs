@@ -22,7 +22,7 @@ use crate::answer::{self, Answer};
 use crate::custody::{Custody, Signer};
 use crate::listed::{Reply, Request};
 use crate::notes::{Asked, Notes};
-use crate::operator::{CONNECTIONS, ListenError, Listener};
+use crate::operator::{self, CONNECTIONS, ListenError, Listener};
 use crate::port::{LIMITS, Port, Seat, Turn};
 
 /// CTL's number, and that of the socket that the owner connects to; the others count from 2.
@@ -95,6 +95,8 @@ struct Server {
     /// Since when something that was written waits for the disk.
     unsettled: Option<Instant>,
     notes: Notes,
+    /// What this process is has been said in the log.
+    said: bool,
 }
 
 struct Seated {
@@ -126,6 +128,7 @@ impl Server {
             waiting: BTreeSet::new(),
             unsettled: None,
             notes: Notes::default(),
+            said: false,
         })
     }
 
@@ -161,6 +164,11 @@ impl Server {
             }
         }
         self.settle_in_time()?;
+        // Once, while lightningd has something else to do.
+        if !self.said && !matches!(self.custody.signer, Signer::NotStarted) {
+            self.said = true;
+            operator::say_status(&mut self.custody);
+        }
         Ok(then)
     }
 

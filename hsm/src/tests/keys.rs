@@ -17,13 +17,14 @@ use wire::{
     ShortChannelId,
 };
 
-use super::fixture::{CHAIN, Node, Pair};
+use super::fixture::{CHAIN, CLOSE_FEE, Node, Pair};
 use crate::derive::{NodeKeys, expand};
 use crate::hsm::POINTS;
 use crate::invoices::PreimageNumber;
 use crate::label::Label;
 use crate::node_key::{NodeMessage, TEXT_PREFIX};
 use crate::seed::Seed;
+use crate::uses::USES;
 use crate::{Rule, UnixTime};
 use hsm_files::bucket::Bucket;
 
@@ -332,6 +333,58 @@ fn d2_nothing_that_the_node_key_signs_can_be_taken_for_something_else() {
     assert_eq!(chain, &CHAIN.0);
     let common = chain.len().min(text.len());
     assert!(common >= 25 && chain[..common] != text[..common]);
+}
+
+#[test]
+fn d2_a_use_belongs_to_one_kind_of_key_and_each_key_that_exists_is_listed() {
+    let kinds: Vec<&str> = USES.iter().map(|(kind, _)| *kind).collect();
+    let expected = [
+        "Node",
+        "Funding",
+        "HtlcBase",
+        "Htlc",
+        "Payment",
+        "DelayedPayment",
+        "Revocation",
+        "WalletBase",
+        "WalletChild",
+    ];
+    assert_eq!(kinds, expected);
+    let uses = USES.iter().flat_map(|(_, uses)| uses.iter());
+    let (names, hashes): (Vec<&str>, Vec<&str>) = uses.copied().unzip();
+    for words in [names, hashes] {
+        let distinct: BTreeSet<&str> = words.iter().copied().collect();
+        assert_eq!(distinct.len(), words.len());
+    }
+}
+
+// Both spend the funding output: BIP 143 hashes the input's sequence, which says which of them it is
+// (BOLT 3, Commitment Transaction: its upper 8 bits are 0x80; Closing Transaction: 0xffffffff or 0xfffffffd).
+#[test]
+fn d2_a_commitments_hash_is_never_that_of_a_mutual_close() {
+    let mut pair = Pair::open(ANCHORS);
+    let (a, b) = (pair.a.new.clone(), pair.b.new.clone());
+    let (fee, local, remote) = (CLOSE_FEE, a.shutdown_p2wpkh, b.shutdown_p2tr);
+    let Reply::SignedClose { signature } = pair.b.ask(Request::SignClose {
+        fee,
+        local_script: remote.clone(),
+        remote_script: local.clone(),
+    }) else {
+        panic!("no close");
+    };
+    let reply = pair.a.ask(Request::CompleteClose {
+        fee,
+        local_script: local,
+        remote_script: remote,
+        signature,
+    });
+    let Reply::CompletedClose { tx } = reply else {
+        panic!("no close: {reply:?}");
+    };
+    let close: bitcoin::Transaction = bitcoin::consensus::deserialize(&tx).unwrap();
+    let commitment = pair.a.node.hsm().force_close(a.channel).unwrap();
+    let marks = [close, commitment].map(|tx| tx.input[0].sequence.0 >> 24);
+    assert_eq!(marks, [0xff, 0x80]);
 }
 
 // An update whose bytes are a text, and the other way round.

@@ -73,9 +73,12 @@ pub fn status(folder: &Path) -> Result<Facts, Failure> {
     }
     let hardening = &status.hardening;
     facts.push(("program_sha256", hex::encode(status.program)));
+    facts.push(("policy_sha256", hex::encode(status.policy)));
     facts.push(("no_new_privs", hardening.no_new_privs.to_string()));
     facts.push(("dumpable", hardening.dumpable.to_string()));
     facts.push(("seccomp", hardening.seccomp.to_string()));
+    facts.push(("landlock", hardening.landlock.to_string()));
+    facts.push(("not_from_the_host", hardening.missing.join("; ")));
     Ok(facts)
 }
 

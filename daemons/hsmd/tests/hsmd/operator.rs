@@ -75,6 +75,17 @@ fn the_status_says_what_hsmd_is() {
     let program = fs::read(env!("CARGO_BIN_EXE_hsmd")).unwrap();
     assert_eq!(before.program, <[u8; 32]>::from(Sha256::digest(program)));
     assert!(before.hardening.no_new_privs && !before.hardening.dumpable);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let sources = [
+        "hsm/src/msgs.rs",
+        "hsm/src/rules.rs",
+        "daemons/subd/src/policy/every.rs",
+        "daemons/subd/src/policy/hsmd.rs",
+    ];
+    let policy = sources
+        .map(|file| fs::read(root.join(file)).unwrap())
+        .concat();
+    assert_eq!(before.policy, <[u8; 32]>::from(Sha256::digest(policy)));
 
     let node_id = node.init(ctl::Database::Absent).node_id;
     let after = status(&mut conn);

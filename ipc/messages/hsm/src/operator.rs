@@ -106,6 +106,10 @@ pub struct Status {
     /// SHA-256 of the program that runs.
     #[serde(with = "serde_bytes")]
     pub program: [u8; 32],
+    /// SHA-256 of hsm/src/msgs.rs, hsm/src/rules.rs, daemons/subd/src/policy/every.rs and
+    /// daemons/subd/src/policy/hsmd.rs, one behind the other, as they were when it was built.
+    #[serde(with = "serde_bytes")]
+    pub policy: [u8; 32],
     /// The sandbox, as the kernel reported it after the first steps.
     pub hardening: Hardening,
 }
