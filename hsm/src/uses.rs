@@ -35,6 +35,7 @@ keys! {
     Funding {
         SignCommitment: "ECDSA on the BIP 143 hash of a commitment transaction: its input's sequence begins with 0x80";
         SignClose: "ECDSA on the BIP 143 hash of a mutual close: its input's sequence begins with 0xff";
+        SignAnchor: "ECDSA on the BIP 143 hash of the child of an anchor: that of the anchor's script";
     }
     /// htlc_basepoint's.
     HtlcBase {
@@ -43,15 +44,28 @@ keys! {
     /// Of one commitment.
     Htlc {
         SignHtlc: "ECDSA on the BIP 143 hash of the peer's HTLC transactions";
+        SignHtlcClaim: "ECDSA on the BIP 143 hash of our own HTLC transactions and of what takes an HTLC of the peer's commitment: to the wallet, with the other key's script";
     }
     /// payment_basepoint's: our balance in a commitment of the peer.
     Payment {
-        ToRemote: "none here: the owner's tool gives it to its owner";
+        SignToRemote: "ECDSA on the BIP 143 hash of what takes to_remote: that output's script";
     }
-    /// delayed_payment_basepoint's: our balance in a commitment of ours.
-    DelayedPayment {}
-    /// revocation_basepoint's: what a peer that cheats loses.
-    Revocation {}
+    /// delayed_payment_basepoint's.
+    DelayedPayment {
+        DeriveDelayedKey: "the sum with a hash of a commitment's point: that commitment's delayed key";
+    }
+    /// Of one commitment of ours.
+    Delayed {
+        SignDelayed: "ECDSA on the BIP 143 hash of what takes our delayed outputs: their script";
+    }
+    /// revocation_basepoint's.
+    Revocation {
+        DerivePenaltyKey: "the sum of both sides' blinded secrets: the key of one revoked commitment";
+    }
+    /// Of one commitment that the peer has revoked.
+    Penalty {
+        SignPenalty: "ECDSA on the BIP 143 hash of what takes the outputs of a revoked commitment: their scripts";
+    }
     /// The parent of the wallet's addresses.
     WalletBase {
         DeriveChild: "BIP 32: the keys of the addresses";

@@ -1,29 +1,46 @@
 //! Signatures of a channel's keys on claims: for what was proved alone.
 
 use bitcoin::Transaction;
-use tx::claim::sign_anchor;
+use secp256k1::PublicKey;
+use secp256k1::ecdsa::Signature;
+use tx::claim::{Sweep, sign_anchor};
 use tx::error::{KeyError, TxError};
 use tx::keys::{derive_privkey, derive_revocation_privkey};
 
 use super::ChannelKeys;
 use crate::onchain::{AnchorChild, ClaimKey, OwnHtlcs, Taking};
 use crate::secret::Key;
+use crate::uses::{
+    Delayed, DeriveDelayedKey, DeriveHtlcKey, DerivePenaltyKey, Htlc, Penalty, SignAnchor,
+    SignDelayed, SignHtlcClaim, SignPenalty, SignToRemote,
+};
 
 impl ChannelKeys {
-    fn claim_key(&self, key: &ClaimKey) -> Result<Key, KeyError> {
-        Ok(Key::new(match key {
-            ClaimKey::Payment(_) => *self.payment.secret(),
-            ClaimKey::Delayed(point) => derive_privkey(self.delayed_payment.secret(), point)?,
-            ClaimKey::Htlc(point) => derive_privkey(self.htlc.secret(), point)?,
-            ClaimKey::Revocation(revealed) => {
-                derive_revocation_privkey(self.revocation.secret(), revealed.secret())?
+    fn htlc_key(&self, point: &PublicKey) -> Result<Key<Htlc>, KeyError> {
+        let key = derive_privkey(self.htlc.to(DeriveHtlcKey), point)?;
+        Ok(Key::new(key))
+    }
+
+    fn sign_claim(&self, sweep: &Sweep, at: usize, key: &ClaimKey) -> Result<Signature, TxError> {
+        match key {
+            ClaimKey::Payment(_) => sweep.sign(at, self.payment.to(SignToRemote)),
+            ClaimKey::Delayed(point) => {
+                let base = self.delayed_payment.to(DeriveDelayedKey);
+                let key = Key::<Delayed>::new(derive_privkey(base, point)?);
+                sweep.sign(at, key.to(SignDelayed))
             }
-        }))
+            ClaimKey::Htlc(point) => sweep.sign(at, self.htlc_key(point)?.to(SignHtlcClaim)),
+            ClaimKey::Revocation(revealed) => {
+                let base = self.revocation.to(DerivePenaltyKey);
+                let key = derive_revocation_privkey(base, revealed.secret())?;
+                sweep.sign(at, Key::<Penalty>::new(key).to(SignPenalty))
+            }
+        }
     }
 
     pub(crate) fn sign_taking(&self, taking: &Taking) -> Result<Transaction, TxError> {
         let (sweep, keys) = taking.parts();
-        let sign = |(at, key)| sweep.sign(at, self.claim_key(key)?.secret());
+        let sign = |(at, key)| self.sign_claim(sweep, at, key);
         let signatures: Result<Vec<_>, TxError> = keys.iter().enumerate().map(sign).collect();
         sweep.clone().signed(&signatures?)
     }
@@ -31,11 +48,11 @@ impl ChannelKeys {
     /// All inputs but the coins', as the next.
     pub(crate) fn sign_own_htlcs(&self, own: &OwnHtlcs) -> Result<Transaction, TxError> {
         let (own, point) = own.parts();
-        own.sign(Key::new(derive_privkey(self.htlc.secret(), point)?).secret())
+        own.sign(self.htlc_key(point)?.to(SignHtlcClaim))
     }
 
     pub(crate) fn sign_anchor(&self, child: &AnchorChild<'_>) -> Result<Transaction, TxError> {
         let (tx, setup) = child.parts();
-        sign_anchor(setup, tx.clone(), self.funding.secret())
+        sign_anchor(setup, tx.clone(), self.funding.to(SignAnchor))
     }
 }

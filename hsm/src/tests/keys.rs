@@ -345,7 +345,9 @@ fn d2_a_use_belongs_to_one_kind_of_key_and_each_key_that_exists_is_listed() {
         "Htlc",
         "Payment",
         "DelayedPayment",
+        "Delayed",
         "Revocation",
+        "Penalty",
         "WalletBase",
         "WalletChild",
     ];
