@@ -15,6 +15,9 @@ const FLOOR: u64 = 253;
 pub struct Chain {
     /// Height of the newest block; the first is the one after [`START`].
     blocks: Vec<Vec<Transaction>>,
+    /// What is in blocks: by its id, and by what it spends.
+    known: HashMap<Txid, (u32, Transaction)>,
+    spent: HashMap<OutPoint, Txid>,
     /// What exists before the first block.
     genesis: HashMap<OutPoint, TxOut>,
     pub mempool: Vec<Transaction>,
@@ -26,6 +29,8 @@ impl Chain {
     pub fn new(genesis: HashMap<OutPoint, TxOut>) -> Chain {
         Chain {
             blocks: Vec::new(),
+            known: HashMap::new(),
+            spent: HashMap::new(),
             genesis,
             mempool: Vec::new(),
             market: FeeratePerKw(500),
@@ -51,11 +56,8 @@ impl Chain {
             return Some((output.clone(), START));
         }
         let vout = usize::try_from(outpoint.vout).unwrap();
-        let in_block = self
-            .confirmed()
-            .find(|(_, tx)| tx.compute_txid() == outpoint.txid);
-        if let Some((height, tx)) = in_block {
-            return Some((tx.output.get(vout)?.clone(), height));
+        if let Some((height, tx)) = self.known.get(&outpoint.txid) {
+            return Some((tx.output.get(vout)?.clone(), *height));
         }
         let parent = pending
             .iter()
@@ -65,11 +67,8 @@ impl Chain {
 
     /// The transaction in a block that spends it.
     pub fn spender(&self, outpoint: &OutPoint) -> Option<(u32, &Transaction)> {
-        self.confirmed().find(|(_, tx)| {
-            tx.input
-                .iter()
-                .any(|input| input.previous_output == *outpoint)
-        })
+        let txid = self.spent.get(outpoint)?;
+        self.known.get(txid).map(|(height, tx)| (*height, tx))
     }
 
     /// Valid in the next block as it stands?
@@ -129,7 +128,7 @@ impl Chain {
     pub fn submit(&mut self, tx: &Transaction, parent: Option<&Transaction>) -> Result<(), String> {
         let txid = tx.compute_txid();
         let known = |known: &Transaction| known.compute_txid() == txid;
-        if self.mempool.iter().any(known) || self.confirmed().any(|(_, tx)| known(tx)) {
+        if self.mempool.iter().any(known) || self.known.contains_key(&txid) {
             return Ok(());
         }
         let before = self.mempool.clone();
@@ -243,6 +242,13 @@ impl Chain {
             }
         }
         self.blocks.push(block.clone());
+        let height = self.height();
+        for tx in &block {
+            let txid = tx.compute_txid();
+            let inputs = tx.input.iter().map(|input| input.previous_output);
+            self.spent.extend(inputs.map(|outpoint| (outpoint, txid)));
+            self.known.insert(txid, (height, tx.clone()));
+        }
         for tx in &block {
             self.evict(tx);
             self.mempool
@@ -253,6 +259,12 @@ impl Chain {
     /// Takes out the newest block; its transactions go back to the mempool, but for `lost`.
     pub fn pop(&mut self, lost: impl Fn(&Transaction) -> bool) {
         let block = self.blocks.pop().expect("a block");
+        for tx in &block {
+            self.known.remove(&tx.compute_txid());
+            for input in &tx.input {
+                self.spent.remove(&input.previous_output);
+            }
+        }
         let rest = std::mem::take(&mut self.mempool);
         for tx in block.iter().chain(&rest) {
             if !lost(tx) {

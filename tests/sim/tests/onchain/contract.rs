@@ -1,6 +1,7 @@
 //! A channel with a history: the keys of both sides, every ledger that it had, and what each side can broadcast.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Transaction, Txid};
@@ -83,6 +84,9 @@ pub struct Contract {
     pub remote_lowest: usize,
     pub htlcs: BTreeMap<HtlcKey, Htlc>,
     pub preimages: BTreeMap<HtlcKey, Preimage>,
+    /// What was asked for before.
+    built: RefCell<HashMap<(Side, usize), Commitment>>,
+    signed: RefCell<HashMap<(Side, usize), Transaction>>,
 }
 
 impl Contract {
@@ -125,6 +129,8 @@ impl Contract {
             remote_lowest: 0,
             htlcs: BTreeMap::new(),
             preimages: BTreeMap::new(),
+            built: RefCell::default(),
+            signed: RefCell::default(),
         };
         contract.live(rng);
         contract
@@ -228,17 +234,13 @@ impl Contract {
 
     /// Commitment `at` of `owner`.
     pub fn commitment(&self, owner: Side, at: usize) -> Commitment {
-        let n = Contract::number(at);
-        let point = self.keys(owner).point(n);
-        Commitment::build(
-            &self.setup,
-            &self.funding,
-            owner,
-            n,
-            &point,
-            &self.ledgers[at],
-        )
-        .unwrap()
+        let mut built = self.built.borrow_mut();
+        let build = || {
+            let (n, ledger) = (Contract::number(at), &self.ledgers[at]);
+            let point = self.keys(owner).point(n);
+            Commitment::build(&self.setup, &self.funding, owner, n, &point, ledger).unwrap()
+        };
+        built.entry((owner, at)).or_insert_with(build).clone()
     }
 
     /// Signed by both.
@@ -248,7 +250,9 @@ impl Contract {
             let signature = commitment.sign(&self.setup, &self.funding, &keys.funding);
             signature.unwrap()
         };
-        commitment.signed(&self.setup, &sign(&self.ours), &sign(&self.theirs))
+        let mut signed = self.signed.borrow_mut();
+        let sign_both = || commitment.signed(&self.setup, &sign(&self.ours), &sign(&self.theirs));
+        signed.entry((owner, at)).or_insert_with(sign_both).clone()
     }
 
     /// HTLC key of `side` in the commitment with this point.
