@@ -135,6 +135,8 @@ pub(crate) enum Record {
     },
     /// By the operator: the database was put back from an older copy (B2).
     Recovery,
+    /// The owner has seen the words of the seed.
+    MnemonicShown,
 }
 
 /// A transaction that spends coins of the wallet.

@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) invoices: Invoices,
     /// Of the newest channel_update of each name (G2).
     pub(crate) updates: Timestamps,
+    /// To the owner, once (R2).
+    pub(crate) mnemonic_shown: bool,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             spending: Spending::default(),
             invoices: Invoices::default(),
             updates: Timestamps::new(),
+            mnemonic_shown: false,
         }
     }
 
@@ -169,6 +172,10 @@ impl State {
                 self.invoices.restore_numbers(next, unsigned);
                 Ok(())
             }
+            Record::MnemonicShown => {
+                self.mnemonic_shown = true;
+                Ok(())
+            }
             Record::Recovery => {
                 self.channels.values_mut().for_each(Channel::recover);
                 Ok(())
@@ -281,5 +288,6 @@ impl State {
             .chain(flows)
             .chain(self.invoices.snapshot())
             .chain(updates)
+            .chain(self.mnemonic_shown.then_some(Record::MnemonicShown))
     }
 }

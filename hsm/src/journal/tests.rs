@@ -155,11 +155,12 @@ fn kind(record: &Record) -> &'static str {
         Record::SnapshotPreimages { .. } => "SnapshotPreimages",
         Record::SnapshotInvoices { .. } => "SnapshotInvoices",
         Record::Recovery => "Recovery",
+        Record::MnemonicShown => "MnemonicShown",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 35] = [
+const KINDS: [&str; 36] = [
     "Address",
     "Allowed",
     "Approved",
@@ -172,6 +173,7 @@ const KINDS: [&str; 35] = [
     "Invoice",
     "Limits",
     "Local",
+    "MnemonicShown",
     "NewChannel",
     "Onchain",
     "OperatorApproved",
@@ -289,7 +291,11 @@ fn every_kind() -> Vec<Record> {
         },
     ]);
     records.extend(spending(coin(1), peer));
-    records.extend([Record::Start { epoch: 2 }, Record::Address { index: 3 }]);
+    records.extend([
+        Record::Start { epoch: 2 },
+        Record::Address { index: 3 },
+        Record::MnemonicShown,
+    ]);
     records.extend(invoices());
     records.push(Record::Update {
         dbid: ChannelDbid(1),

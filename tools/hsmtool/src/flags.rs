@@ -74,6 +74,16 @@ pub enum Command {
         /// The network's folder, such as ~/.lightning/bitcoin.
         folder: PathBuf,
     },
+    /// Show the words of a running node's new seed. hsmd shows them once and never again.
+    ///
+    /// Whoever sees them has the coins. They go from hsmd to here and nowhere else.
+    ShowMnemonic {
+        /// The network's folder, such as ~/.lightning/bitcoin.
+        folder: PathBuf,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Confirm that the database was put back from an older copy, to a node that waits for that.
     ///
     /// The node was started with --await-recovery. hsm-journal has to be the newest. Channels that have changed

@@ -73,6 +73,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Command::Journal(Journal::Verify { file }) => offline::verify_journal(file)?,
         Command::Status { folder } => operator::status(folder)?,
         Command::Unlock { folder } => operator::unlock(folder)?,
+        Command::ShowMnemonic { folder, yes } => operator::show_mnemonic(folder, *yes)?,
         Command::ConfirmRecovery {
             folder,
             channel,
