@@ -42,7 +42,7 @@ impl Funded {
             Stage::Signing | Stage::Closing { .. } | Stage::Onchain => {}
             Stage::Stale | Stage::Recovering => return None,
         }
-        self.locked_in(&key)
+        self.locked_in(key)
     }
 
     /// The same, whatever the stage: an HTLC that is irrevocable (BOLT 2, Forwarding HTLCs).
