@@ -74,7 +74,7 @@ pub enum OpenError {
 
 /// All of it. What a method returns may leave the process only after [`Hsm::sync`].
 pub struct Hsm {
-    folder: Folder,
+    pub(crate) folder: Folder,
     chain_hash: ChainHash,
     /// As [`Hsm::set_now`] last said; 0 until then.
     pub(crate) now: UnixTime,

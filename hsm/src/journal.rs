@@ -41,6 +41,7 @@ use crate::secret::{Secret, fill_random};
 use crate::state::State;
 use hsm_files::folder::Folder;
 
+pub(crate) use self::format::chain_of;
 pub(crate) use self::heads::Heads;
 pub(crate) use self::replay::{Replayed, replay};
 
@@ -141,6 +142,15 @@ impl Journal {
     pub(crate) fn exists(folder: &Folder) -> Result<bool, JournalError> {
         let found = folder.open(FILE, OFlag::O_RDONLY).map_err(doing("open"))?;
         Ok(found.is_some())
+    }
+
+    /// All of it, as it lies on the disk.
+    pub(crate) fn read(folder: &Folder) -> Result<Vec<u8>, JournalError> {
+        let file = folder.open(FILE, OFlag::O_RDONLY).map_err(doing("open"))?;
+        let mut file = file.ok_or_else(|| doing("open")(io::ErrorKind::NotFound.into()))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(doing("read"))?;
+        Ok(bytes)
     }
 
     /// # Errors

@@ -62,5 +62,5 @@ pub use limits::{Allowance, DEFAULT, FLOOR};
 pub use pay::Payment;
 pub use refused::{OverLimit, Phase, Refused, Rule, UpdateFault};
 pub use secret::{Memory, memory, scrub_stack};
-pub use seed::{Origin, Passphrase, SeedError, StoredSeed};
+pub use seed::{Origin, Passphrase, SeedError, StoredSeed, Words};
 pub use wallet::{Address, Coin};

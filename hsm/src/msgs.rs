@@ -261,6 +261,8 @@ msgs! {
             key "", rules [], journal "";
         ConfirmRecovery "ConfirmRecovery" -> "done", BeforeInit,
             key "", rules [B2, D4], journal "the start; phase Recovering of channels that have revoked anything";
+        ShowMnemonic "ShowMnemonic" -> "the seed's words, in a pipe", Open,
+            key "seed", rules [R2], journal "that they were shown";
         EndRecovery "EndRecovery" -> "done", Phases(&[Recovering]),
             key "", rules [D4], journal "phase Onchain";
     }

@@ -4,12 +4,14 @@ use std::os::fd::OwnedFd;
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::Xpub;
-use secp256k1::SECP256K1;
+use hsm_messages::mark::Mark;
+use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tx::error::KeyError;
-use wire::NodeId;
+use wire::{ChainHash, ChannelDbid, NodeId};
 
 use crate::derive::NodeKeys;
-use crate::journal::{Journal, JournalError};
+use crate::hsm::OpenError;
+use crate::journal::{self, Journal, JournalError};
 use crate::seed::{self, Origin, SeedError, StoredSeed};
 use crate::wallet;
 use hsm_files::folder::Folder;
@@ -89,6 +91,61 @@ pub fn wallet_xpub(
         seed::Seed::Mnemonic(_) => "/0/*",
     };
     Ok((Xpub::from_priv(SECP256K1, &account.0), path))
+}
+
+/// The keys that commitments of peers pay us with, channel by channel.
+pub struct PaymentKeys(NodeKeys);
+
+impl PaymentKeys {
+    /// # Errors
+    /// As [`node_id`].
+    pub fn new(origin: &Origin) -> Result<PaymentKeys, KeyError> {
+        NodeKeys::derive(&origin.seed()).map(PaymentKeys)
+    }
+
+    /// # Errors
+    /// As [`node_id`].
+    pub fn public(&self, peer: &NodeId, channel: ChannelDbid) -> Result<PublicKey, KeyError> {
+        Ok(self.0.channel(peer, channel)?.basepoints().payment)
+    }
+
+    /// For the owner's eyes.
+    ///
+    /// # Errors
+    /// As [`node_id`].
+    pub fn secret(&self, peer: &NodeId, channel: ChannelDbid) -> Result<SecretKey, KeyError> {
+        Ok(*self.0.channel(peer, channel)?.payment())
+    }
+}
+
+/// What a journal amounts to.
+pub struct Facts {
+    pub chain_hash: ChainHash,
+    pub newest: Mark,
+    /// Channels with a funding output.
+    pub channels: usize,
+    /// Bytes at its end that a crash left half-written, and that nobody has heard of.
+    pub torn: u64,
+}
+
+impl SeedFolder {
+    /// Checks the whole journal in the folder, hash by hash, and each MAC.
+    ///
+    /// # Errors
+    /// There is none; it belongs to another seed; it is damaged, and where.
+    pub fn verify_journal(&self, origin: &Origin) -> Result<Facts, OpenError> {
+        let bytes = Journal::read(&self.0)?;
+        let chain_hash = ChainHash(journal::chain_of(&bytes)?);
+        let key = NodeKeys::derive(&origin.seed())?.journal;
+        let replayed = journal::replay(&bytes, chain_hash, key)?;
+        let channels = replayed.state.channels.values();
+        Ok(Facts {
+            chain_hash,
+            newest: replayed.heads.newest(),
+            channels: channels.filter(|channel| channel.funded().is_ok()).count(),
+            torn: (bytes.len() as u64).saturating_sub(replayed.len),
+        })
+    }
 }
 
 #[cfg(test)]

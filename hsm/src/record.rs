@@ -141,6 +141,8 @@ pub(crate) enum Record {
     SnapshotTip(Box<Tip>),
     /// By the operator: the database was put back from an older copy (B2).
     Recovery,
+    /// The owner has seen the words of the seed.
+    MnemonicShown,
 }
 
 /// A transaction that spends coins of the wallet.

@@ -254,6 +254,15 @@ pub enum Refused {
     NotShown,
     #[error("no database waits to be confirmed as put back: start the node with --await-recovery")]
     NoRecovery,
+    #[error(
+        "the words of the seed were shown before: stop the node and use lightning-hsmtool getsecret"
+    )]
+    MnemonicShown,
+    #[error(
+        "the seed is not of words, or under a passphrase: stop the node and use lightning-hsmtool \
+         getsecret, or keep a copy of hsm_secret"
+    )]
+    NoMnemonic,
     #[error("the invoice has expired")]
     InvoiceExpired,
     #[error("another payee was approved for {0}")]
@@ -510,7 +519,7 @@ impl Refused {
             | Refused::HashRegistered(_)
             | Refused::PreimageHolder(_)
             | Refused::TooManyInvoices(_) => Rule::I1,
-            Refused::LabelTooLong(_) => Rule::R2,
+            Refused::LabelTooLong(_) | Refused::MnemonicShown | Refused::NoMnemonic => Rule::R2,
             Refused::TextTooLong(_) => Rule::D2,
             Refused::NotOurPreimage(_) | Refused::NotPaid { .. } => Rule::H4,
             Refused::Claim(TxError::NoAnchor | TxError::NotACommitment) | Refused::NotBroadcast => {

@@ -85,7 +85,7 @@ rules! {
         in "hsm/src/hsm.rs";
     M1: "A mutual close has no HTLCs, pays our balance to our script, and its fee is capped and comes from the opener.",
         in "hsm/src/channel/close.rs";
-    R2: "Labels of secrets are a closed list; a user's own lies below a secret that nothing else is derived from.",
+    R2: "Labels of secrets are a closed list; a user's own lies below a secret that nothing else is derived from. The words of the seed are shown to the owner once.",
         in "hsm/src/label.rs";
     S1: "A channel's terms and funding output are fixed once and are in range.",
         in "hsm/src/channel/setup.rs";

@@ -36,6 +36,8 @@ pub(crate) struct State {
     /// Of the newest channel_update of each name (G2).
     pub(crate) updates: Timestamps,
     pub(crate) tip: Tip,
+    /// To the owner, once (R2).
+    pub(crate) mnemonic_shown: bool,
 }
 
 impl State {
@@ -50,6 +52,7 @@ impl State {
             invoices: Invoices::default(),
             updates: Timestamps::new(),
             tip: Tip::default(),
+            mnemonic_shown: false,
         }
     }
 
@@ -173,6 +176,10 @@ impl State {
                 self.invoices.restore_numbers(next, unsigned);
                 Ok(())
             }
+            Record::MnemonicShown => {
+                self.mnemonic_shown = true;
+                Ok(())
+            }
             Record::Recovery => {
                 self.channels.values_mut().for_each(Channel::recover);
                 Ok(())
@@ -293,5 +300,6 @@ impl State {
             .chain(std::iter::once(Record::SnapshotTip(Box::new(
                 self.tip.clone(),
             ))))
+            .chain(self.mnemonic_shown.then_some(Record::MnemonicShown))
     }
 }

@@ -2,12 +2,35 @@
 
 use crate::hsm::Hsm;
 use crate::node_key::{NodeMessage, compact};
+use crate::record::Record;
 use crate::refused::Refused;
+use crate::seed::{Origin, StoredSeed, Words};
 
 /// Longest label of a secret and longest text, in bytes: as Core Lightning has it.
 const MAX: usize = 65_535;
 
 impl Hsm {
+    /// The words of the seed, once: that they were shown is recorded. The file is read for them, since
+    /// nothing else needs them.
+    ///
+    /// # Errors
+    /// R2.
+    pub fn show_mnemonic(&mut self) -> Result<Words, Refused> {
+        if self.state.mnemonic_shown {
+            return Err(Refused::MnemonicShown);
+        }
+        let stored = StoredSeed::read(&self.folder).ok().flatten();
+        let origin = stored.and_then(|stored| stored.open().ok());
+        let words = match origin {
+            Some(Origin::Words(words)) => words,
+            Some(Origin::Plain(_) | Origin::WordsWithPassphrase { .. }) | None => {
+                return Err(Refused::NoMnemonic);
+            }
+        };
+        self.record(Record::MnemonicShown);
+        Ok(words)
+    }
+
     /// The secret that belongs to `info` (`makesecret`).
     ///
     /// # Errors

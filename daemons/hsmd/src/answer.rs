@@ -33,7 +33,8 @@ pub fn say_limits(hsm: &Hsm) {
     tracing::info!(
         "what may leave this node in 24 hours without an approval: {} by withdrawals and {} by \
          payments; a transaction's fee is {} and {} at most. To see and to change this: \
-         lightning-hsmtool limits, lightning-hsmtool set-limits",
+         lightning-hsmtool limits, lightning-hsmtool set-limits. The words of a new seed are shown once, \
+         by lightning-hsmtool show-mnemonic: write them down",
         limits.withdraw_per_day,
         limits.pay_per_day,
         limits.max_fee,

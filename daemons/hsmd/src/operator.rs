@@ -2,7 +2,7 @@
 //! there. Who may connect is the kernel's word (SO_PEERCRED), not the file's mode alone.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -180,6 +180,7 @@ pub fn answer(
                 Err(why) => refused(Rule::B2, why),
             }
         }
+        Request::ShowMnemonic => show_mnemonic(custody, pipe())?,
         Request::EndRecovery { channel } => {
             custody.open_hsm()?.end_recovery(channel)?;
             Reply::Done
@@ -265,13 +266,36 @@ fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {
     }
 }
 
+/// The words go into the pipe once it is durable that they were shown.
+fn show_mnemonic(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Answer<Reply> {
+    let pipe = pipe.map_err(|error| io::Error::other(error.to_string()));
+    let mut pipe = match pipe.and_then(as_pipe) {
+        Ok(pipe) => pipe,
+        Err(error) => return Ok(refused(Rule::R2, format!("no pipe for the words: {error}"))),
+    };
+    let hsm = custody.open_hsm()?;
+    let words = hsm.show_mnemonic()?;
+    if let Err(error) = hsm.sync() {
+        return Ok(refused(Rule::B1, error.to_string()));
+    }
+    Ok(match pipe.write_all(words.as_bytes()) {
+        Ok(()) => Reply::Done,
+        Err(error) => refused(Rule::R2, format!("the words were not taken: {error}")),
+    })
+}
+
+/// What is read or written without waiting for the other end.
+fn as_pipe(fd: OwnedFd) -> io::Result<File> {
+    if kind(fstat(&fd)?.st_mode) != SFlag::S_IFIFO {
+        return Err(io::Error::other("it is no pipe"));
+    }
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(File::from(fd))
+}
+
 /// The passphrase in a pipe, without waiting for who should have written it. `None` if it is no text.
 fn read_passphrase(pipe: OwnedFd) -> io::Result<Option<Passphrase>> {
-    if kind(fstat(&pipe)?.st_mode) != SFlag::S_IFIFO {
-        return Err(io::Error::other("a passphrase comes in a pipe"));
-    }
-    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Passphrase::read(File::from(pipe))
+    Passphrase::read(as_pipe(pipe)?)
 }
 
 fn refused(rule: Rule, why: String) -> Reply {

@@ -107,6 +107,13 @@ pub(super) fn read_header(
     Ok((begin, chain))
 }
 
+/// Genesis hash of the chain that a journal says it is for.
+pub(crate) fn chain_of(bytes: &[u8]) -> Result<[u8; 32], JournalError> {
+    let (_, rest) = bytes.split_at_checked(8).ok_or(JournalError::NotAJournal)?;
+    let chain = rest.first_chunk().ok_or(JournalError::NotAJournal)?;
+    Ok(*chain)
+}
+
 impl Chain {
     /// Header and chain of the journal that replaces this one.
     pub(super) fn successor(&self, chain_hash: ChainHash) -> (Vec<u8>, Chain) {

@@ -164,11 +164,12 @@ fn kind(record: &Record) -> &'static str {
         },
         Record::SnapshotTip(_) => "SnapshotTip",
         Record::Recovery => "Recovery",
+        Record::MnemonicShown => "MnemonicShown",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 39] = [
+const KINDS: [&str; 40] = [
     "Address",
     "Allowed",
     "Approved",
@@ -184,6 +185,7 @@ const KINDS: [&str; 39] = [
     "Invoice",
     "Limits",
     "Local",
+    "MnemonicShown",
     "NewChannel",
     "Onchain",
     "OperatorApproved",
@@ -302,7 +304,11 @@ fn every_kind() -> Vec<Record> {
         },
     ]);
     records.extend(spending(coin(1), peer));
-    records.extend([Record::Start { epoch: 2 }, Record::Address { index: 3 }]);
+    records.extend([
+        Record::Start { epoch: 2 },
+        Record::Address { index: 3 },
+        Record::MnemonicShown,
+    ]);
     records.extend(invoices());
     records.push(Record::Update {
         dbid: ChannelDbid(1),

@@ -218,6 +218,29 @@ fn r2_a_label_that_is_too_long_is_refused() {
     assert_eq!(hsm.make_secret(&[7; 65_536]).unwrap_err().rule(), Rule::R2);
 }
 
+#[test]
+fn r2_the_words_of_a_new_seed_are_shown_once_and_that_they_were_is_remembered() {
+    let mut node = Node::new();
+    let file = std::fs::read(node.dir.path().join("hsm_secret")).unwrap();
+    let words = node.hsm().show_mnemonic().unwrap();
+    assert_eq!(words.as_bytes(), &file[32..]);
+    let again = |node: &mut Node| node.hsm().show_mnemonic().unwrap_err().rule();
+    assert_eq!(again(&mut node), Rule::R2);
+    node.restart();
+    assert_eq!(again(&mut node), Rule::R2);
+    node.hsm().compact().unwrap();
+    node.restart();
+    assert_eq!(again(&mut node), Rule::R2);
+}
+
+#[test]
+fn r2_a_seed_without_words_shows_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hsm_secret"), [7; 32]).unwrap();
+    let mut hsm = super::fixture::open(dir.path(), true).unwrap();
+    assert_eq!(hsm.show_mnemonic().unwrap_err().rule(), Rule::R2);
+}
+
 fn fields() -> Bolt11Fields {
     Bolt11Fields {
         network: Network::Regtest,

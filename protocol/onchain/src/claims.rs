@@ -6,10 +6,11 @@ use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use tx::claim::{Claimed, Sweep};
 use tx::fees::htlc_weight;
 use tx::htlc::HtlcKind;
+use tx::keys::CommitmentKeys;
 use tx::ledger::HtlcKey;
 use tx::onchain::{Claim, ParentTx, Request};
 use tx::setup::CommitmentFormat;
-use wire::{BlockHeight, Preimage, Satoshi};
+use wire::{BlockHeight, Preimage, Satoshi, Side};
 
 use crate::action::{Facts, Feerates};
 use crate::feerates::share;
@@ -145,15 +146,18 @@ impl Builder<'_> {
 
     fn claimed(&self, outputs: &[Output]) -> Option<Vec<Claimed>> {
         let setup = &self.facts.setup;
+        let known = self.tree.commitment.as_ref().map(|known| known.keys);
+        // to_remote has the same key in every commitment.
+        let any = setup.local.basepoints.payment;
+        let keys = known.or_else(|| CommitmentKeys::derive(setup, Side::Remote, &any).ok());
         let claimed = |output: &Output| {
             let Plan::Sweep { how, .. } = &output.plan else {
                 return None;
             };
             let (parent, _) = self.txs.get(output.parent)?;
-            // to_remote has the same key in every commitment.
-            let any = setup.local.basepoints.payment;
-            let point = self.tree.commitment.as_ref().map_or(any, |c| c.point);
-            Claimed::of(setup, parent, output.outpoint.vout, how.clone(), &point).ok()
+            let vout = usize::try_from(output.outpoint.vout).ok()?;
+            let (outpoint, spent) = (output.outpoint, parent.output.get(vout)?);
+            Claimed::with_keys(setup, outpoint, spent, how.clone(), keys.as_ref()?).ok()
         };
         outputs.iter().map(claimed).collect()
     }

@@ -128,14 +128,13 @@ impl How {
         }
     }
 
-    /// The output's script and what its spender shows; `point` as [`How::point`] says (any for `None`).
-    fn scripts(&self, setup: &Setup, point: &PublicKey) -> Result<(ScriptBuf, Shown), TxError> {
+    /// The output's script and what its spender shows.
+    fn scripts(&self, setup: &Setup, keys: &CommitmentKeys) -> (ScriptBuf, Shown) {
         let owner = self.owner();
-        let keys = CommitmentKeys::derive(setup, owner, point)?;
-        let htlcs = HtlcScripts::new(setup.format, &keys);
+        let htlcs = HtlcScripts::new(setup.format, keys);
         let shown = match self {
             How::Delayed { .. } | How::Revoked { .. } => {
-                Shown::Script(delayed_script(setup, owner, &keys))
+                Shown::Script(delayed_script(setup, owner, keys))
             }
             How::ToRemote => {
                 let script_pubkey = script::to_remote_script_pubkey(setup.format, &keys.to_remote);
@@ -145,7 +144,7 @@ impl How {
                         Shown::Script(script::to_remote_anchors_script(&keys.to_remote))
                     }
                 };
-                return Ok((script_pubkey, shown));
+                return (script_pubkey, shown);
             }
             How::Timeout {
                 payment_hash,
@@ -171,7 +170,7 @@ impl How {
             Shown::Script(script) | Shown::Revoked(script, _) => script.to_p2wsh(),
             Shown::Key(key) => script::to_remote_script_pubkey(setup.format, key),
         };
-        Ok((script_pubkey, shown))
+        (script_pubkey, shown)
     }
 }
 
@@ -221,7 +220,22 @@ impl Claimed {
             .ok()
             .and_then(|at| parent.output.get(at));
         let output = output.ok_or(TxError::NotOurs(outpoint))?;
-        let (script_pubkey, shown) = how.scripts(setup, point)?;
+        let keys = CommitmentKeys::derive(setup, how.owner(), point)?;
+        Claimed::with_keys(setup, outpoint, output, how, &keys)
+    }
+
+    /// As [`Claimed::of`], with the keys of its commitment (any of its owner's for [`How::ToRemote`]).
+    ///
+    /// # Errors
+    /// `NotOurs`.
+    pub fn with_keys(
+        setup: &Setup,
+        outpoint: OutPoint,
+        output: &TxOut,
+        how: How,
+        keys: &CommitmentKeys,
+    ) -> Result<Claimed, TxError> {
+        let (script_pubkey, shown) = how.scripts(setup, keys);
         if output.script_pubkey != script_pubkey {
             return Err(TxError::NotOurs(outpoint));
         }

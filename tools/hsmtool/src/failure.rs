@@ -34,6 +34,10 @@ pub enum Failure {
     Differ,
     #[error("an empty passphrase protects nothing: nothing was changed")]
     Empty,
+    #[error("of none of the channels 1 to {0} with this peer: try more, or another peer")]
+    NotToRemote(u64),
+    #[error("{0}")]
+    Journal(#[from] hsm::OpenError),
     #[error("not text, or longer than {} bytes", hsm::Passphrase::MAX)]
     NotText,
     #[error("the file's seed is not made of these words")]

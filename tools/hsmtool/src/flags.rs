@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use bitcoin::Network;
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Network};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{generate, shells};
+use wire::NodeId;
 
 use crate::spending::Spending;
 
@@ -46,6 +48,22 @@ pub enum Command {
         #[arg(default_value_t = Network::Bitcoin)]
         network: Network,
     },
+    /// Look for the key of our balance in a commitment that a peer has published.
+    ///
+    /// Tries the channels 1 to MAX_CHANNEL_DBID with this peer: an address that starts with bc1 and is that of a
+    /// static remote key (P2WPKH) or of a channel with anchors (P2WSH). Prints a descriptor without a private key.
+    Guesstoremote {
+        address: Address<NetworkUnchecked>,
+        node_id: NodeId,
+        max_channel_dbid: u64,
+        file: PathBuf,
+        /// Print the private key too: whoever sees it has these coins.
+        #[arg(long)]
+        private_key: bool,
+    },
+    /// hsmd's journal, of a node that does not run.
+    #[command(subcommand)]
+    Journal(Journal),
     /// Say what a running hsmd is and whether its seed is unlocked.
     Status {
         /// The network's folder, such as ~/.lightning/bitcoin.
@@ -55,6 +73,16 @@ pub enum Command {
     Unlock {
         /// The network's folder, such as ~/.lightning/bitcoin.
         folder: PathBuf,
+    },
+    /// Show the words of a running node's new seed. hsmd shows them once and never again.
+    ///
+    /// Whoever sees them has the coins. They go from hsmd to here and nowhere else.
+    ShowMnemonic {
+        /// The network's folder, such as ~/.lightning/bitcoin.
+        folder: PathBuf,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Confirm that the database was put back from an older copy, to a node that waits for that.
     ///
@@ -84,6 +112,15 @@ pub enum Command {
     },
     /// Print completions for a shell.
     Completion { shell: Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Journal {
+    /// Check every record's hash and MAC, and print how far the journal has come.
+    Verify {
+        /// The seed file beside it.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

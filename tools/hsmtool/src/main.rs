@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use failure::Failure;
-use flags::{Audit, Command, Flags};
+use flags::{Audit, Command, Flags, Journal};
 
 fn main() -> ExitCode {
     // Neither a core nor another process of this user shall see what is typed.
@@ -56,8 +56,24 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Command::Getsecret { file } => offline::words(file)?,
         Command::Getnodeid { file } => offline::node_id(file)?,
         Command::Dumponchaindescriptors { file, network } => offline::descriptors(file, *network)?,
+        Command::Guesstoremote {
+            address,
+            node_id,
+            max_channel_dbid,
+            file,
+            private_key,
+        } => {
+            let wanted = offline::ToRemote {
+                address,
+                peer: *node_id,
+                last: *max_channel_dbid,
+            };
+            offline::guess_to_remote(file, &wanted, *private_key)?
+        }
+        Command::Journal(Journal::Verify { file }) => offline::verify_journal(file)?,
         Command::Status { folder } => operator::status(folder)?,
         Command::Unlock { folder } => operator::unlock(folder)?,
+        Command::ShowMnemonic { folder, yes } => operator::show_mnemonic(folder, *yes)?,
         Command::ConfirmRecovery {
             folder,
             channel,

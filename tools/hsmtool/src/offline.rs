@@ -5,10 +5,15 @@ use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use bitcoin::{Network, NetworkKind};
-use hsm::offline::{self, SeedFolder};
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::constants::ChainHash;
+use bitcoin::{Address, Network, NetworkKind};
+use hsm::offline::{self, PaymentKeys, SeedFolder};
 use hsm::{Origin, StoredSeed};
 use hsm_messages::operator::{SOCKET, SeedFormat};
+use tx::script::to_remote_script_pubkey;
+use tx::setup::CommitmentFormat;
+use wire::{ChannelDbid, NodeId};
 
 use crate::failure::Failure;
 use crate::{Facts, descriptor, prompt};
@@ -142,6 +147,67 @@ pub fn descriptors(file: &Path, network: Network) -> Result<Facts, Failure> {
     Ok(vec![
         ("wpkh", descriptor::with_checksum(&format!("wpkh({key})"))),
         ("tr", descriptor::with_checksum(&format!("tr({key})"))),
+    ])
+}
+
+/// An output of a peer's commitment that may be ours.
+pub struct ToRemote<'a> {
+    pub address: &'a Address<NetworkUnchecked>,
+    pub peer: NodeId,
+    /// The last channel number that is tried, from 1 on.
+    pub last: u64,
+}
+
+pub fn guess_to_remote(
+    file: &Path,
+    wanted: &ToRemote<'_>,
+    private_key: bool,
+) -> Result<Facts, Failure> {
+    let folder = folder(file)?;
+    let keys = PaymentKeys::new(&open(&stored(&folder, file)?)?)?;
+    let script = wanted.address.assume_checked_ref().script_pubkey();
+    let (plain, anchors) = (
+        CommitmentFormat::StaticRemotekey,
+        CommitmentFormat::AnchorsZeroFeeHtlc,
+    );
+    for channel in (1..=wanted.last).map(ChannelDbid) {
+        let key = keys.public(&wanted.peer, channel)?;
+        let pays = |format| to_remote_script_pubkey(format, &key) == script;
+        let descriptor = if pays(plain) {
+            format!("wpkh({key})")
+        } else if pays(anchors) {
+            // BOLT 3, to_remote Output: after one block.
+            format!("wsh(and_v(v:pk({key}),older(1)))")
+        } else {
+            continue;
+        };
+        let mut facts = vec![
+            ("channel", channel.0.to_string()),
+            ("pubkey", key.to_string()),
+            ("descriptor", descriptor::with_checksum(&descriptor)),
+        ];
+        if private_key {
+            let mut secret = keys.secret(&wanted.peer, channel)?;
+            facts.push(("privkey", secret.display_secret().to_string()));
+            secret.non_secure_erase();
+        }
+        return Ok(facts);
+    }
+    Err(Failure::NotToRemote(wanted.last))
+}
+
+pub fn verify_journal(file: &Path) -> Result<Facts, Failure> {
+    let folder = folder(file)?;
+    let found = folder.verify_journal(&open(&stored(&folder, file)?)?)?;
+    let chain = ChainHash::from(found.chain_hash.0);
+    let network = Network::from_chain_hash(chain).map_or("unknown".to_owned(), |n| n.to_string());
+    Ok(vec![
+        ("records", found.newest.sequence.to_string()),
+        ("epoch", found.newest.epoch.to_string()),
+        ("head", hex::encode(found.newest.head)),
+        ("channels", found.channels.to_string()),
+        ("network", network),
+        ("torn_bytes", found.torn.to_string()),
     ])
 }
 

@@ -1,7 +1,7 @@
 //! Commands to a running hsmd, over its OPERATOR socket.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -114,6 +114,29 @@ pub fn unlock(folder: &Path) -> Result<Facts, Failure> {
         | Reply::AuditHead { .. }
         | Reply::AuditTail { .. } => Err(Failure::Confused),
     }
+}
+
+const SHOWN_ONCE: &str = "\
+The words of the seed are shown this once. Whoever sees them has the coins; without them nothing brings
+a lost seed back. Have pen and paper ready.
+";
+
+/// The words come in a pipe, past every buffer of the socket.
+pub fn show_mnemonic(folder: &Path, yes: bool) -> Result<Facts, Failure> {
+    let mut conn = connect(folder)?;
+    if !yes {
+        prompt::confirm(SHOWN_ONCE)?;
+    }
+    let (mut read, write) = io::pipe()?;
+    conn.send_with_fd(&Request::ShowMnemonic, write.into())?;
+    match conn.recv()? {
+        Reply::Done => {}
+        Reply::Refused(refused) => return Err(refused.into()),
+        _others => return Err(Failure::Confused),
+    }
+    let mut words = Zeroizing::new(String::with_capacity(1024));
+    read.read_to_string(&mut words)?;
+    Ok(vec![("words", words.to_string())])
 }
 
 /// What is at stake is said first; a person types it out, a script says `--yes`.

@@ -128,6 +128,90 @@ fn an_encrypted_file_of_core_lightning_is_read_and_taken_over() {
     assert_eq!(fs::read(&path).unwrap(), plain);
 }
 
+// The payment basepoint of channel 7 with this peer, computed from RFC 5869 and BOLT 3 by a program that shares
+// no code with this one; its addresses are made by BIP 141 and BOLT 3 here.
+#[test]
+fn the_key_of_a_balance_in_a_peers_commitment_is_found_and_its_private_half_only_if_asked_for() {
+    use bitcoin::hashes::{Hash, sha256};
+    use bitcoin::secp256k1::{SECP256K1, SecretKey};
+    use bitcoin::{Address, CompressedPublicKey, Network, ScriptBuf, WScriptHash};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hsm_secret");
+    fs::write(&path, (1..=32).collect::<Vec<u8>>()).unwrap();
+    let peer = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
+    let key = "034d969508f242301c92dabfa3bbf2ea55e2db7019e6760d5845414f2e4fceaff0";
+    let compressed: CompressedPublicKey = key.parse().unwrap();
+    let plain = Address::p2wpkh(&compressed, Network::Bitcoin);
+    // <key> OP_CHECKSIGVERIFY 1 OP_CHECKSEQUENCEVERIFY
+    let script = [&[0x21][..], &hex::decode(key).unwrap(), &[0xad, 0x51, 0xb2]].concat();
+    let hash = WScriptHash::from_byte_array(sha256::Hash::hash(&script).to_byte_array());
+    let anchors = ScriptBuf::new_p2wsh(&hash);
+    let anchors = Address::from_script(&anchors, Network::Bitcoin).unwrap();
+    let guess = |address: &Address, last: &str, more: &[&str]| {
+        let (address, path) = (address.to_string(), path.to_str().unwrap());
+        let command = ["--json", "guesstoremote", &address, peer, last, path];
+        run(&[&command, more].concat(), "")
+    };
+    for (address, kind) in [(&plain, "wpkh("), (&anchors, "wsh(and_v(v:pk(")] {
+        let found = guess(address, "7", &[]);
+        assert_eq!(fact(&found, "channel"), "7");
+        assert_eq!(fact(&found, "pubkey"), key);
+        let descriptor = fact(&found, "descriptor");
+        assert!(
+            descriptor.starts_with(&format!("{kind}{key})")),
+            "{descriptor}"
+        );
+        assert!(!String::from_utf8_lossy(&found.stdout).contains("privkey"));
+        let secret = fact(&guess(address, "20", &["--private-key"]), "privkey");
+        let secret: SecretKey = secret.parse().unwrap();
+        assert_eq!(secret.public_key(SECP256K1).to_string(), key);
+        refused(&guess(address, "6", &[]), "channels 1 to 6");
+    }
+}
+
+#[test]
+fn a_journal_is_checked_to_its_last_record_while_no_node_runs() {
+    use hsm_messages::ctl::Database;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = words_file(dir.path());
+    refused(
+        &run(&["journal", "verify", path.to_str().unwrap()], ""),
+        "cannot open hsm-journal",
+    );
+    let chain = wire::ChainHash(bitcoin::constants::ChainHash::REGTEST.to_bytes());
+    let folder = File::open(dir.path()).unwrap().into();
+    let Ok(hsm::Opened::Unlocked(mut signer)) = hsm::Hsm::open(folder, chain, Database::Absent)
+    else {
+        panic!("no signer");
+    };
+    signer.get_address().unwrap();
+    signer.sync().unwrap();
+    let mark = signer.mark();
+    let verify = || run(&["--json", "journal", "verify", path.to_str().unwrap()], "");
+    refused(&verify(), "stop the node first");
+    drop(signer);
+    let whole = verify();
+    assert_eq!(fact(&whole, "records"), mark.sequence.to_string());
+    assert_eq!(fact(&whole, "epoch"), "1");
+    assert_eq!(fact(&whole, "head"), hex::encode(mark.head));
+    assert_eq!(fact(&whole, "network"), "regtest");
+    assert_eq!(fact(&whole, "torn_bytes"), "0");
+    let journal = dir.path().join("hsm-journal");
+    let bytes = fs::read(&journal).unwrap();
+    let mut changed = bytes.clone();
+    // In the first record's payload.
+    changed[120] ^= 1;
+    fs::write(&journal, changed).unwrap();
+    refused(&verify(), "damaged at byte");
+    fs::write(&journal, &bytes[..bytes.len() - 3]).unwrap();
+    assert_ne!(fact(&verify(), "torn_bytes"), "0");
+    fs::write(&journal, &bytes).unwrap();
+    fs::write(&path, [7; 32]).unwrap();
+    refused(&verify(), "another seed");
+}
+
 #[test]
 fn descriptors_are_those_of_core_lightning() {
     let dir = tempfile::tempdir().unwrap();

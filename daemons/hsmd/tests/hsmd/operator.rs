@@ -1,7 +1,7 @@
 //! The owner's socket, and a seed that waits for its passphrase.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -102,6 +102,41 @@ fn the_status_says_what_hsmd_is() {
         Reply::Refused(refused) => assert_eq!(refused.rule, "D4"),
         other => panic!("unlocked twice: {other:?}"),
     }
+}
+
+#[test]
+fn the_words_of_a_new_seed_go_into_a_pipe_once() {
+    let node = Node::new();
+    let file = fs::read(node.dir.path().join("hsm_secret")).unwrap();
+    let mut conn = connect(node.dir.path());
+    let mut show = |fd: OwnedFd| {
+        conn.send_with_fd(&Request::ShowMnemonic, fd).unwrap();
+        conn.recv().unwrap()
+    };
+    let refused = |reply: Reply| match reply {
+        Reply::Refused(refused) => refused.rule,
+        other => panic!("shown: {other:?}"),
+    };
+    // A file would keep them.
+    let kept = fs::File::create(node.dir.path().join("words")).unwrap();
+    assert_eq!(refused(show(kept.into())), "R2");
+    let (mut read, write) = std::io::pipe().unwrap();
+    assert_eq!(show(write.into()), Reply::Done);
+    let mut words = Vec::new();
+    read.read_to_end(&mut words).unwrap();
+    assert_eq!(words, &file[32..]);
+    let (mut read, write) = std::io::pipe().unwrap();
+    assert_eq!(refused(show(write.into())), "R2");
+    words.clear();
+    read.read_to_end(&mut words).unwrap();
+    assert!(words.is_empty());
+    let kept = fs::read(node.dir.path().join("words")).unwrap();
+    assert!(kept.is_empty());
+    let audit = fs::read_to_string(node.dir.path().join("hsm-audit")).unwrap();
+    let words = String::from_utf8_lossy(&file[32..]).into_owned();
+    let (first, _) = words.split_once(' ').unwrap();
+    assert!(audit.contains("OPERATOR - ShowMnemonic"));
+    assert!(!audit.contains(&format!(" {first} ")));
 }
 
 #[test]

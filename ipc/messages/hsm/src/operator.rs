@@ -3,7 +3,7 @@
 //! the folder's owner or root.
 //!
 //! A passphrase is in no message: it comes in a pipe whose descriptor goes along, so that no buffer
-//! of an edge ever holds it.
+//! of an edge ever holds it. The words of the seed go the same way.
 
 use bitcoin::ScriptBuf;
 use ipc_transport::Hardening;
@@ -54,6 +54,9 @@ pub enum Request {
     /// published; nothing else of it is ever signed.
     /// Refused if: the channel does not wait for its peer since a recovery.
     EndRecovery { channel: ChannelDbid },
+    /// Effect: writes the words of the seed into the pipe whose descriptor comes along, once and never again.
+    /// Refused if: they were shown, the seed is not of words, or they are under a passphrase.
+    ShowMnemonic,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
