@@ -26,6 +26,22 @@ impl Pending {
         [alice, bob, carol]
     }
 
+    /// Mines to where this node's HTLC with that peer expires; these nodes see it.
+    fn mine_to_expiry(&self, node: &Node, peer: &str, nodes: &[&Node]) {
+        let listed = node.rpc("listpeerchannels", json!({"id": peer})).unwrap();
+        let expiry = listed["channels"][0]["htlcs"][0]["expiry"]
+            .as_u64()
+            .unwrap();
+        let left = expiry - self.network.bitcoind.height().unwrap();
+        self.network
+            .bitcoind
+            .mine(u32::try_from(left).unwrap())
+            .unwrap();
+        for node in nodes {
+            node.wait_for_height(expiry).unwrap();
+        }
+    }
+
     fn attempt_is(&self, wanted: &str) -> anyhow::Result<Option<()>> {
         let status = self.network.nodes[0].attempt(&self.hash)?;
         Ok((status == wanted).then_some(()))
@@ -80,9 +96,10 @@ fn an_htlc_that_the_next_peer_never_settles_is_failed_upstream_in_time() {
         let state = bob.state_with(&pending.ids[2])?;
         Ok((state.as_deref() == Some("AWAITING_UNILATERAL")).then_some(()))
     };
+    pending.mine_to_expiry(bob, &pending.ids[2], &[alice, bob]);
     pending
         .network
-        .mine_until("bob closes with carol", 60, &[alice, bob], closed)
+        .mine_until("bob closes with carol", 2, &[alice, bob], closed)
         .unwrap();
     pending
         .network
@@ -106,22 +123,23 @@ fn an_htlc_of_ours_is_taken_back_on_chain_after_its_expiry() {
         let state = alice.state_with(&pending.ids[1])?;
         Ok((state.as_deref() == Some("AWAITING_UNILATERAL")).then_some(()))
     };
+    pending.mine_to_expiry(alice, &pending.ids[1], &[alice]);
     pending
         .network
-        .mine_until("alice closes with bob", 80, &[alice], closed)
+        .mine_until("alice closes with bob", 2, &[alice], closed)
         .unwrap();
-    let kill = || {
-        let all = alice.processes_in_role("onchaind");
-        all.iter().for_each(blackbox::Process::kill9);
-    };
+    // onchaind dies at each step: once in each block.
+    let mut killed = 0;
     pending
         .network
         .mine_until("the payment failed", 20, &[alice], || {
-            let failed = pending.attempt_is("failed")?;
-            if failed.is_none() {
-                kill();
+            let height = pending.network.bitcoind.height()?;
+            if killed < height {
+                killed = height;
+                let all = alice.processes_in_role("onchaind");
+                all.iter().for_each(blackbox::Process::kill9);
             }
-            Ok(failed)
+            pending.attempt_is("failed")
         })
         .unwrap();
     let all = before + CHANNEL / 2;

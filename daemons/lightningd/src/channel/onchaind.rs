@@ -28,7 +28,7 @@ use crate::subdaemons::Process;
 const HTLCS_AT_ONCE: usize = 10_000;
 /// One that ends is started again after this time, and later each time that it does not live.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Who lived so long was not started in vain.
 const LIVED: Duration = Duration::from_secs(10);
 /// Outputs that one channel has watched, at most: all HTLCs of a commitment, their transactions' outputs
