@@ -21,7 +21,7 @@ use crate::secret::{Key, Secret};
 use crate::seed::Seed;
 use crate::uses::{
     DelayedPayment, DeriveHtlcKey, Funding, Htlc, HtlcBase, Payment, Revocation, SignClose,
-    SignCommitment, SignHtlc, ToRemote,
+    SignCommitment, SignHtlc, ToOwner,
 };
 
 /// How many salts are tried: the first always serves but for a chance of 2^-127.
@@ -154,7 +154,7 @@ impl ChannelKeys {
 
     /// For its owner, while no node runs: our balance in a commitment of the peer's.
     pub(crate) fn payment(&self) -> &SecretKey {
-        self.payment.to(ToRemote)
+        self.payment.to(ToOwner)
     }
 
     pub(crate) fn funding_pubkey(&self) -> PublicKey {

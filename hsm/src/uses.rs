@@ -49,6 +49,7 @@ keys! {
     /// payment_basepoint's: our balance in a commitment of the peer.
     Payment {
         SignToRemote: "ECDSA on the BIP 143 hash of what takes to_remote: that output's script";
+        ToOwner: "none here: the owner's tool gives it to its owner, while no node runs";
     }
     /// delayed_payment_basepoint's.
     DelayedPayment {
