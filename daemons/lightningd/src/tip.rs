@@ -190,7 +190,9 @@ impl Tip {
         let Some((tip, _)) = self.known else {
             return Ok(());
         };
-        while let Some(proof) = self.proofs.pop_front_if(|proof| proof.height <= tip) {
+        let provable = self.proofs.partition_point(|proof| proof.height <= tip);
+        let provable: Vec<Proof> = self.proofs.drain(..provable).collect();
+        for proof in provable {
             let request = Request::Spend {
                 channel: proof.channel,
                 tx: ParentTx::of(&proof.tx),

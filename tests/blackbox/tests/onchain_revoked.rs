@@ -4,7 +4,7 @@
 use blackbox::node::settled;
 use blackbox::{Network, Node, Options, until};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const CHANNEL: u64 = 1_000_000;
 const FEES: u64 = 20_000;
@@ -19,7 +19,7 @@ fn copy_of_alice(network: &mut Network) -> PathBuf {
 }
 
 /// Alice broadcasts what that folder has, and goes.
-fn cheat(network: &mut Network, old: &PathBuf) -> String {
+fn cheat(network: &mut Network, old: &Path) -> String {
     let bob_id = network.nodes[1].id().unwrap();
     network.nodes[1].freeze();
     network.nodes[0].kill_all().unwrap();
