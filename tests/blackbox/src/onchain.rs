@@ -1,4 +1,4 @@
-//! Channels that end on chain: helpers to bring one there and to see what becomes of it.
+//! Channels that end on chain: what brings one there and shows what becomes of it.
 
 use crate::node::Node;
 use crate::wait::until_within;
