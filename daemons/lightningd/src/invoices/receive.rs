@@ -132,7 +132,10 @@ impl Invoices {
         let preimage = match release {
             Ok(preimage) => preimage,
             Err(error) => {
-                tracing::warn!("HTLCs for {payment_hash} are here, but no preimage: {error}");
+                // After a power failure hsmd may lack the peer's last secret until the peer is back.
+                tracing::warn!(
+                    "HTLCs for {payment_hash} are here, but no preimage yet: {error}; asking again"
+                );
                 if let Some(set) = self.sets.get_mut(&payment_hash) {
                     let again = Instant::now() + ASK_AGAIN;
                     set.stage = SetStage::Refused { again };
