@@ -128,6 +128,49 @@ fn a_mutual_close_is_listed_until_it_is_buried() {
     assert_eq!(closed_channels(alice).len(), 1);
 }
 
+/// The chain goes on from before these blocks, with nothing in the blocks that replace them.
+fn reorganize(network: &Network, first: &str, blocks: u32) {
+    let bitcoind = &network.bitcoind;
+    bitcoind.rpc("invalidateblock", json!([first])).unwrap();
+    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
+    for _ in 0..blocks {
+        let empty = json!([address, []]);
+        bitcoind.rpc("generateblock", empty).unwrap();
+    }
+    network.sync().unwrap();
+}
+
+#[test]
+fn a_mutual_close_that_a_reorganization_takes_out_stays_mutual() {
+    let (network, _) = Network::pair(CHANNEL).unwrap();
+    let [alice, bob] = &network.nodes[..] else {
+        panic!("two nodes")
+    };
+    let peer = bob.id().unwrap();
+    let closed = alice.close(bob).unwrap();
+    assert_eq!(closed["type"], "mutual");
+    network.bitcoind.wait_for_mempool(1).unwrap();
+    let mined = network.bitcoind.mine(1).unwrap();
+    network.sync().unwrap();
+    alice.wait_for_state(&peer, "ONCHAIN").unwrap();
+    reorganize(&network, &mined[0], 2);
+    alice
+        .wait_for("the close is gone", |alice| {
+            let state = alice.state_with(&peer)?;
+            Ok((state.as_deref() != Some("ONCHAIN")).then_some(()))
+        })
+        .unwrap();
+    network.bitcoind.wait_for_mempool(1).unwrap();
+    network.mine(1).unwrap();
+    alice.wait_for_state(&peer, "ONCHAIN").unwrap();
+    let status = alice.status_with(&peer).unwrap().join("\n");
+    let txid = closed["txids"][0].as_str().unwrap();
+    assert!(
+        status.contains("mutual close") && status.contains(txid),
+        "{status}"
+    );
+}
+
 #[test]
 fn nothing_is_lost_whoever_dies_and_whenever() {
     let mut closed = closed_by_alice();
@@ -163,14 +206,7 @@ fn a_reorganization_takes_the_close_out_and_it_comes_back() {
     closed.network.sync().unwrap();
     alice.wait_for_state(&closed.ids[1], "ONCHAIN").unwrap();
     bob.wait_for_state(&closed.ids[0], "ONCHAIN").unwrap();
-    bitcoind.rpc("invalidateblock", json!([mined[0]])).unwrap();
-    // Two empty blocks: longer, and without the close.
-    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
-    for _ in 0..2 {
-        let empty = json!([address, []]);
-        bitcoind.rpc("generateblock", empty).unwrap();
-    }
-    closed.network.sync().unwrap();
+    reorganize(&closed.network, &mined[0], 2);
     for (node, peer) in [(alice, &closed.ids[1]), (bob, &closed.ids[0])] {
         node.wait_for_state(peer, "AWAITING_UNILATERAL").unwrap();
     }

@@ -129,7 +129,8 @@ impl Channel {
                 }
             });
         }
-        if spend_gone {
+        let ours = self.record().and_then(|r| r.facts.closing_tx.as_ref());
+        if spend_gone && ours.is_none() {
             // Nothing can be negotiated any more: if it does not come back by itself, ours goes out.
             self.unilateral("onchain").await;
         }
@@ -152,6 +153,7 @@ impl Channel {
         let keys: Vec<HtlcKey> = htlcs.keys().copied().collect();
         records::close(&mut batch, record, keys.into_iter());
         self.over = true;
+        self.free_all_coins().await;
         if let Err(error) = self.node.db.commit(batch).await {
             return self.node.database_failed(&error);
         }

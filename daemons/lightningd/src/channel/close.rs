@@ -29,6 +29,9 @@ pub enum Closed {
     Unopened,
 }
 
+/// How long a channel waits for the backend to take its closing transaction.
+const BROADCAST: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What whoever wants to close such a channel hears.
 const STALE: &str = "this node's state of the channel is older than the peer's: it was restored from an \
                      old copy. The peer was asked to close with its newest commitment; ours may not be \
@@ -158,9 +161,14 @@ impl Channel {
         .await;
     }
 
+    /// So that whoever hears of a close finds it in the mempool. onchaind broadcasts it again until a block
+    /// has it.
     async fn broadcast(&mut self, tx: Transaction) {
-        if let Err(error) = self.node.chain.broadcast(tx, true).await {
-            tracing::warn!("the closing transaction is not taken (yet): {error}");
+        let sent = self.node.chain.broadcast(tx, true);
+        match tokio::time::timeout(BROADCAST, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the closing transaction is not taken (yet): {error}"),
+            Err(_) => tracing::warn!("the closing transaction waits for bitcoind"),
         }
     }
 

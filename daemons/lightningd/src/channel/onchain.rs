@@ -217,6 +217,13 @@ impl Channel {
         }
     }
 
+    /// The channel is over.
+    pub(super) async fn free_all_coins(&mut self) {
+        for (_, coins) in self.onchain_record().coins {
+            self.node.wallet.free_claim(coins).await;
+        }
+    }
+
     async fn onchain_notice(&mut self, notice: Notice) {
         match notice {
             Notice::HtlcEnded { key, end } => self.htlc_ended(key, end),
@@ -337,7 +344,8 @@ impl Channel {
         };
         let _ = link.to.send(&ToChanneld::Stop).await;
         let _ = link.to.flush().await;
-        while let Ok(Ok(said)) = tokio::time::timeout(LAST_WORDS, link.from.recv()).await {
+        let end = tokio::time::Instant::now() + LAST_WORDS;
+        while let Ok(Ok(said)) = tokio::time::timeout_at(end, link.from.recv()).await {
             self.said(said).await;
         }
         tracing::debug!("channeld {}", link.process.ended().await);

@@ -83,8 +83,7 @@ pub fn state_name(phase: &Phase, facts: &Facts) -> &'static str {
             None => "FUNDING_SPEND_SEEN",
         };
     }
-    // On chain without a spend: a reorganization took it out.
-    if facts.unilateral || facts.stale || *phase == Phase::Onchain {
+    if facts.unilateral || facts.stale {
         return "AWAITING_UNILATERAL";
     }
     match phase {
@@ -94,7 +93,11 @@ pub fn state_name(phase: &Phase, facts: &Facts) -> &'static str {
         Phase::ShuttingDown { .. } => "CHANNELD_SHUTTING_DOWN",
         Phase::Closing { .. } => "CLOSINGD_SIGEXCHANGE",
         Phase::Closed { .. } => "CLOSINGD_COMPLETE",
-        Phase::Onchain => "AWAITING_UNILATERAL",
+        // A reorganization took the transaction out that spent it.
+        Phase::Onchain => match facts.closing_tx {
+            Some(_) => "CLOSINGD_COMPLETE",
+            None => "AWAITING_UNILATERAL",
+        },
     }
 }
 
