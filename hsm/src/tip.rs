@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bitcoin::{BlockHash, Transaction};
 use headers::{BranchHash, Chain, RawHeader, Rules};
 use serde::{Deserialize, Serialize};
+use tx::limits::REASONABLE_DEPTH;
 use tx::onchain::ParentTx;
 use tx::spends::{Closed, Spender};
 use wire::{BlockHeight, ChannelDbid, CommitmentNumber, HtlcId};
@@ -18,8 +19,6 @@ use crate::record::Record;
 use crate::refused::Refused;
 use crate::state::Misfit;
 
-/// BOLT 5, reasonable depth: confirmations from which on a spend counts.
-const REASONABLE_DEPTH: u32 = 3;
 /// From this age on, in seconds, a tip is old: that no block comes for six hours happens to nobody.
 pub(crate) const OLD: u64 = 6 * 60 * 60;
 

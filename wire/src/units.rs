@@ -161,6 +161,30 @@ impl BlockHeight {
     pub fn plus(self, delta: u32) -> CltvExpiry {
         CltvExpiry(self.0.saturating_add(delta))
     }
+
+    /// The block so many after this one.
+    #[must_use]
+    pub fn after(self, blocks: u32) -> BlockHeight {
+        BlockHeight(self.0.saturating_add(blocks))
+    }
+
+    /// The block so many before this one; the first, if there are not so many.
+    #[must_use]
+    pub fn before(self, blocks: u32) -> BlockHeight {
+        BlockHeight(self.0.saturating_sub(blocks))
+    }
+
+    /// How many blocks there are from after `earlier` up to this one; 0 if it is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: BlockHeight) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Confirmations, at this tip, of what is in the block `of`; 0 above the tip.
+    #[must_use]
+    pub fn depth(self, of: BlockHeight) -> u32 {
+        self.after(1).since(of)
+    }
 }
 
 macro_rules! bytes32 {

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 
 use bitcoin::consensus::serialize;
 use bitcoin::{Block, BlockHash, Transaction};
+use headers::Tree;
 use ipc_messages::lightningd_chaind::{Block as Report, BlockTx};
 use wire::BlockHeight;
 
-use crate::merkle::Tree;
 use crate::rpc::Tip;
 use crate::watch::Watched;
 

@@ -26,7 +26,6 @@ mod fees;
 mod follow;
 mod http;
 mod locate;
-mod merkle;
 mod rpc;
 mod serve;
 mod session;

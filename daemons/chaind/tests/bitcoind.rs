@@ -230,8 +230,8 @@ fn a_report_proves_that_its_transactions_are_in_its_block() {
         let mut index = tx.index;
         for sibling in &tx.branch {
             let pair = match index % 2 {
-                0 => [hash, *sibling].concat(),
-                _ => [*sibling, hash].concat(),
+                0 => [hash, sibling.0].concat(),
+                _ => [sibling.0, hash].concat(),
             };
             hash = sha256d::Hash::hash(&pair).to_byte_array();
             index /= 2;

@@ -26,6 +26,7 @@ use crate::channels::Summary;
 use crate::hsm::HsmError;
 use crate::node::Node;
 use crate::store::channels::Stored;
+use crate::store::forwards::End;
 use crate::store::now;
 use crate::store::payments::{self as records, Part, PartStatus, Payment};
 
@@ -105,6 +106,15 @@ pub enum PartEnd {
     Refused(AddRefusal),
     /// The channel was closed on chain, and nobody can take it there any more.
     TimedOut,
+}
+
+impl From<End> for PartEnd {
+    fn from(end: End) -> PartEnd {
+        match end {
+            End::Removed(removal) => PartEnd::Ended(removal),
+            End::TimedOut => PartEnd::TimedOut,
+        }
+    }
 }
 
 type Key = (PaymentHash, u64, u64);

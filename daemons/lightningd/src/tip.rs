@@ -30,7 +30,7 @@ pub struct Proof {
     pub tx: Transaction,
     pub height: BlockHeight,
     pub index: u32,
-    pub branch: Vec<[u8; 32]>,
+    pub branch: Vec<BranchHash>,
 }
 
 /// What is known of hsmd's view.
@@ -154,7 +154,6 @@ impl Tip {
         };
         let (headers, _) = headers.as_chunks::<HEADER>();
         let headers: Vec<RawHeader> = headers.iter().map(|raw| RawHeader(*raw)).collect();
-        // hsmd begins at the window's lower end, which may be above what was asked for.
         let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
         if !headers.is_empty() {
             self.headers(from, headers).await?;
@@ -198,7 +197,7 @@ impl Tip {
                 tx: ParentTx::of(&proof.tx),
                 height: proof.height,
                 index: proof.index,
-                branch: proof.branch.into_iter().map(BranchHash).collect(),
+                branch: proof.branch,
             };
             if let Reply::Refused(refused) = self.hsm.ask(request).await? {
                 tracing::debug!(channel = %proof.channel, "hsmd does not take a proof: {refused}");

@@ -17,6 +17,7 @@ use tx::claim::{self, FeeCoin, How, Sweep};
 use tx::error::TxError;
 use tx::keys::per_commitment_point;
 use tx::ledger::HtlcKey;
+use tx::limits::{ANCHOR_FEE_PART, CLAIM_FEE_PART};
 use tx::onchain::{Claim, ParentTx};
 use tx::setup::Setup;
 use tx::signer::RevocationSecret;
@@ -25,11 +26,6 @@ use wire::{CommitmentNumber, Preimage, Satoshi};
 use crate::channel::{Channel, Funded, Stage};
 use crate::derive::ChannelKeys;
 use crate::refused::{Refused, Rule};
-
-/// X2: one in so many satoshi of what a claim takes may go to its fee.
-const CLAIM_PART: u64 = 2;
-/// X4: one in so many of what is at stake may go to an anchor's child.
-const ANCHOR_PART: u64 = 2;
 
 /// The channel that claims, and what bounds it.
 pub(super) struct Claimant<'a> {
@@ -151,7 +147,7 @@ impl<'a> Claimant<'a> {
         let points = keys.iter().map(ClaimKey::point);
         let claimed = claim::claimed(setup, parents, claims, points).map_err(Refused::Claim)?;
         let sweep = Sweep::build(setup, claimed, &self.address, fee).map_err(Refused::Claim)?;
-        self.check_fee(Rule::X2, fee, sweep.value(), CLAIM_PART)?;
+        self.check_fee(Rule::X2, fee, sweep.value(), CLAIM_FEE_PART)?;
         Ok(Taking { sweep, keys })
     }
 
@@ -169,7 +165,7 @@ impl<'a> Claimant<'a> {
         let own = own.map_err(Refused::Claim)?;
         // Without coins there is no fee but the one that both sides have signed.
         if !coins.is_empty() {
-            self.check_fee(Rule::X2, fee, own.value(), CLAIM_PART)?;
+            self.check_fee(Rule::X2, fee, own.value(), CLAIM_FEE_PART)?;
         }
         Ok(OwnHtlcs(own, self.keys.point(commitment.n)?))
     }
@@ -194,7 +190,7 @@ impl<'a> Claimant<'a> {
             }
             Stage::Signing | Stage::Closing { .. } | Stage::Recovering => {}
         }
-        self.check_fee(Rule::X4, fee, at_stake(funded), ANCHOR_PART)?;
+        self.check_fee(Rule::X4, fee, at_stake(funded), ANCHOR_FEE_PART)?;
         let child = claim::spend_anchor(setup, &parent, coins, &self.address, fee);
         Ok(AnchorChild(child.map_err(Refused::Claim)?.tx, setup))
     }

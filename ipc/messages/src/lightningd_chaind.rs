@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bitcoin::block::Header;
 use bitcoin::{BlockHash, OutPoint, ScriptBuf, Txid};
+use headers::BranchHash;
 use serde::{Deserialize, Serialize};
 use wire::{BlockHeight, FeeratePerKw};
 
@@ -177,7 +178,7 @@ pub struct BlockTx {
     /// Place in the block.
     pub index: u32,
     /// Its Merkle branch: the sibling at each level from the transaction up to below the root.
-    pub branch: Vec<[u8; 32]>,
+    pub branch: Vec<BranchHash>,
     pub txid: Txid,
     #[serde(with = "serde_bytes")]
     pub tx: Vec<u8>,

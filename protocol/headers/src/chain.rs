@@ -63,8 +63,7 @@ impl Chain {
     /// How many blocks the one at `height` and those on it are: its confirmations.
     #[must_use]
     pub fn depth(&self, height: BlockHeight) -> u32 {
-        let tip = self.tip().map(|(tip, _)| tip.0.saturating_add(1));
-        tip.map_or(0, |tip| tip.saturating_sub(height.0))
+        self.tip().map_or(0, |(tip, _)| tip.depth(height))
     }
 
     /// Whether these headers, of which the first has this height, may be taken: [`Chain::take`]. `now`
@@ -86,9 +85,7 @@ impl Chain {
         let mut next = self.before(height)?;
         let kept = next.headers.len();
         for raw in headers {
-            let at = next
-                .tip()
-                .map_or(height, |(tip, _)| BlockHeight(tip.0.saturating_add(1)));
+            let at = next.tip().map_or(height, |(tip, _)| tip.after(1));
             let header = raw.decode().ok_or(HeaderError::NotLinked(at))?;
             match next.headers.is_empty() {
                 true => begin(rules, at, &header)?,
@@ -121,8 +118,8 @@ impl Chain {
             }),
             Some(_) | None => Err(HeaderError::Gap {
                 got: height,
-                from: BlockHeight(self.first.0.saturating_add(1)),
-                to: BlockHeight(tip.0.saturating_add(1)),
+                from: self.first.after(1),
+                to: tip.after(1),
             }),
         }
     }
@@ -159,22 +156,15 @@ impl Chain {
         let Some(place) = self.place(height) else {
             return;
         };
-        if self
-            .headers
-            .get(place..)
-            .is_some_and(|old| old.starts_with(&news))
-        {
+        let known = self.headers.get(place..).unwrap_or_default();
+        if known.starts_with(&news) {
             return;
         }
         self.headers.truncate(place);
         self.headers.extend(news);
         let over = self.headers.len().saturating_sub(WINDOW);
         self.headers.drain(..over);
-        self.first = BlockHeight(
-            self.first
-                .0
-                .saturating_add(u32::try_from(over).unwrap_or(0)),
-        );
+        self.first = self.first.after(u32::try_from(over).unwrap_or(0));
     }
 
     /// From which height on [`Chain::take`] would change what is known; `None` if it would not.

@@ -17,10 +17,12 @@
 mod chain;
 mod proof;
 mod rules;
+mod tree;
 
 pub use chain::{Chain, RawHeader, WINDOW};
 pub use proof::{BranchHash, MAX_BRANCH};
 pub use rules::Rules;
+pub use tree::Tree;
 
 use bitcoin::{BlockHash, Txid};
 use wire::BlockHeight;

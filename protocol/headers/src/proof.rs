@@ -59,9 +59,10 @@ impl Chain {
 mod tests {
     use bitcoin::absolute::LockTime;
     use bitcoin::transaction::Version;
-    use bitcoin::{Amount, ScriptBuf, TxMerkleNode, TxOut};
+    use bitcoin::{Amount, Block, ScriptBuf, TxMerkleNode, TxOut};
 
     use super::*;
+    use crate::Tree;
     use crate::chain::tests::{genesis, give, mine};
 
     fn tx(n: u32) -> Transaction {
@@ -79,23 +80,11 @@ mod tests {
 
     /// The root, and the branch of one transaction.
     fn tree(txs: &[Transaction], of: usize) -> (TxMerkleNode, Vec<BranchHash>) {
-        let mut row: Vec<[u8; 32]> = txs
-            .iter()
-            .map(|tx| tx.compute_txid().to_byte_array())
-            .collect();
-        let (mut at, mut branch) = (of, vec![]);
-        while row.len() > 1 {
-            if row.len() % 2 == 1 {
-                row.push(row[row.len() - 1]);
-            }
-            branch.push(BranchHash(row[at ^ 1]));
-            row = row
-                .chunks(2)
-                .map(|two| sha256d::Hash::hash(&two.concat()).to_byte_array())
-                .collect();
-            at /= 2;
-        }
-        (TxMerkleNode::from_byte_array(row[0]), branch)
+        let header = genesis();
+        let txdata = txs.to_vec();
+        let block = Block { header, txdata };
+        let root = block.compute_merkle_root().unwrap();
+        (root, Tree::of(&block).branch(of as u32))
     }
 
     fn chain(root: TxMerkleNode) -> Chain {

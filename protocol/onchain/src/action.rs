@@ -1,5 +1,7 @@
 //! What a spent channel reacts to and what it asks for.
 
+use std::fmt;
+
 use bitcoin::{OutPoint, Transaction, Txid};
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
@@ -48,10 +50,10 @@ pub struct Terms {
     pub reasonable_depth: u32,
     /// Confirmations after which nothing comes back (BOLT 5, irrevocably resolved): the channel is over.
     pub burial_depth: u32,
-    /// Most of a claim's value that may go to its fee, in percent.
-    pub fee_percent: u8,
-    /// Most of what is at stake in a commitment that may go to the child of its anchor, in percent.
-    pub anchor_percent: u8,
+    /// One in so many satoshi of what a claim takes may go to its fee.
+    pub fee_part: u64,
+    /// One in so many of what is at stake in a commitment may go to the child of its anchor.
+    pub anchor_part: u64,
 }
 
 /// A transaction in consensus encoding.
@@ -197,6 +199,18 @@ pub enum Spender {
     Revoked,
     /// One that we do not know: we have lost data, or it is none (BOLT 5, option_data_loss_protect).
     Unknown,
+}
+
+impl fmt::Display for Spender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Spender::MutualClose => "the mutual close",
+            Spender::Ours => "our commitment",
+            Spender::Theirs => "the peer's commitment",
+            Spender::Revoked => "a commitment that the peer has revoked, all of which is ours,",
+            Spender::Unknown => "a commitment of the peer that is newer than what we know",
+        })
+    }
 }
 
 /// Where a spent channel stands.

@@ -20,11 +20,11 @@ use crate::tree::{Output, Tree};
 /// Most outputs in one claim: its transaction stays standard.
 const MOST: usize = 100;
 /// Weight of an input without its witness.
-const INPUT_WEIGHT: u64 = 164;
+pub(crate) const INPUT_WEIGHT: u64 = 164;
 /// A coin and its change, at most (P2WPKH in, P2TR out).
-const COIN_WEIGHT: u64 = 272 + 172;
+pub(crate) const COIN_WEIGHT: u64 = 272 + 172;
 /// Weight of a transaction's fixed parts with up to 252 inputs, with marker and flag.
-const FIXED_WEIGHT: u64 = 42;
+pub(crate) const FIXED_WEIGHT: u64 = 42;
 /// What the destination, a P2TR output, must have at least.
 pub(crate) const DUST: Satoshi = Satoshi(330);
 
@@ -37,6 +37,15 @@ pub(crate) enum Group {
 }
 
 impl Group {
+    /// Of outputs that were claimed together.
+    pub(crate) fn of(outputs: Vec<Output>) -> Option<Group> {
+        match outputs.first().map(|output| &output.plan)? {
+            Plan::Sweep { .. } => Some(Group::Sweep(outputs)),
+            Plan::HtlcTx { .. } => Some(Group::Htlcs(outputs)),
+            Plan::Leave | Plan::NeedsPreimage { .. } => None,
+        }
+    }
+
     pub(crate) fn outputs(&self) -> &[Output] {
         match self {
             Group::Sweep(outputs) | Group::Htlcs(outputs) => outputs,
@@ -214,7 +223,7 @@ impl Builder<'_> {
 
     /// Whether taking this output alone is worth its fee, at the least that is relayed.
     pub(crate) fn is_economic(&self, output: &Output, feerates: &Feerates) -> bool {
-        let cap = share(output.value, self.facts.terms.fee_percent);
+        let cap = share(output.value, self.facts.terms.fee_part);
         let one = std::slice::from_ref(output);
         let (weight, left) = match &output.plan {
             Plan::Sweep { .. } => match self.sweep_weight(one) {
@@ -237,7 +246,7 @@ impl Builder<'_> {
 
     /// Whether this output is worth its place in a claim of several.
     pub(crate) fn is_worth_its_input(&self, output: &Output, feerates: &Feerates) -> bool {
-        let cap = share(output.value, self.facts.terms.fee_percent);
+        let cap = share(output.value, self.facts.terms.fee_part);
         match &output.plan {
             Plan::Sweep { .. } => {
                 let claimed = self.claimed(std::slice::from_ref(output));

@@ -28,7 +28,7 @@ impl Feerates {
         deadline: Option<BlockHeight>,
         height: BlockHeight,
     ) -> FeeratePerKw {
-        let left = deadline.map_or(PATIENCE, |deadline| deadline.0.saturating_sub(height.0));
+        let left = deadline.map_or(PATIENCE, |deadline| deadline.since(height));
         let meets = |(blocks, _): &&(u32, FeeratePerKw)| *blocks <= left;
         let fit = self.estimates.iter().rfind(meets);
         let fit = fit.or(self.estimates.first());
@@ -44,8 +44,8 @@ impl Feerates {
         height: BlockHeight,
     ) -> Option<FeeratePerKw> {
         let (wanted, step) = (self.before(deadline, height), quarter_more(claim.feerate));
-        let waited = height.0.saturating_sub(claim.at.0);
-        let urgent = deadline.is_some_and(|d| d.0.saturating_sub(height.0) <= URGENT);
+        let waited = height.since(claim.at);
+        let urgent = deadline.is_some_and(|deadline| deadline.since(height) <= URGENT);
         match (urgent, deadline) {
             _ if waited == 0 => None,
             (true, _) => Some(wanted.max(step)),
@@ -59,10 +59,9 @@ fn quarter_more(rate: FeeratePerKw) -> FeeratePerKw {
     FeeratePerKw(rate.0.saturating_add(rate.0 / 4).saturating_add(1))
 }
 
-/// `percent` of `value`.
-pub(crate) fn share(value: Satoshi, percent: u8) -> Satoshi {
-    let part = u128::from(value.0) * u128::from(percent) / 100;
-    Satoshi(u64::try_from(part).unwrap_or(u64::MAX))
+/// One in so many of `value`.
+pub(crate) fn share(value: Satoshi, part: u64) -> Satoshi {
+    Satoshi(value.0 / part.max(1))
 }
 
 /// The fee at `feerate`, no more than `most`; `None` if that is too little to be relayed: below the

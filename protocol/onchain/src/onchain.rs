@@ -29,7 +29,7 @@ pub const REWIND: u32 = 6;
 const AGAIN: u32 = 6;
 
 /// What the signer was asked, in order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Job {
     LocalPoint(CommitmentNumber),
     RevokedPoint(CommitmentNumber),
@@ -65,7 +65,7 @@ impl Onchain {
     #[must_use]
     pub fn new(facts: Facts, state: Option<State>, feerates: Feerates) -> (Onchain, Vec<Action>) {
         let mut state = state.unwrap_or_default();
-        state.rewind(BlockHeight(state.height.0.saturating_sub(REWIND)));
+        state.rewind(state.height.before(REWIND));
         let decoded = |confirmed: &Confirmed| Some((confirmed.tx.decode()?, confirmed.height));
         let confirmed = state.confirmed.iter().filter_map(decoded).collect();
         let mut onchain = Onchain {
@@ -163,7 +163,7 @@ impl Onchain {
     fn disconnect(&mut self, from: BlockHeight, actions: &mut Vec<Action>) {
         self.tree = None;
         self.confirmed.retain(|(_, height)| *height < from);
-        self.state.rewind(BlockHeight(from.0.saturating_sub(1)));
+        self.state.rewind(from.before(1));
         actions.push(Action::Record(Box::new(self.state.clone())));
         self.broadcast_all(actions);
     }
@@ -244,20 +244,11 @@ impl Onchain {
             let Some(n) = number_of(&self.facts.setup, &tx) else {
                 continue;
             };
-            let asked = |wanted: fn(&Job) -> Option<CommitmentNumber>| {
-                self.jobs.iter().any(|job| wanted(job) == Some(n))
-            };
-            let local = |job: &Job| match job {
-                Job::LocalPoint(n) => Some(*n),
-                Job::RevokedPoint(_) | Job::Claim(_) => None,
-            };
-            let revoked = |job: &Job| match job {
-                Job::RevokedPoint(n) => Some(*n),
-                Job::LocalPoint(_) | Job::Claim(_) => None,
-            };
-            let need_local = !self.local.contains_key(&n) && !asked(local);
-            let need_revoked =
-                self.is_revoked(n) && !self.revoked.contains_key(&n) && !asked(revoked);
+            let asked = |job: Job| self.jobs.contains(&job);
+            let need_local = !self.local.contains_key(&n) && !asked(Job::LocalPoint(n));
+            let need_revoked = self.is_revoked(n)
+                && !self.revoked.contains_key(&n)
+                && !asked(Job::RevokedPoint(n));
             if need_local {
                 self.jobs.push_back(Job::LocalPoint(n));
                 actions.push(Action::AskSigner(Request::LocalPoint { n }));
@@ -314,7 +305,7 @@ impl Onchain {
 
     /// Confirmations of what is in the block at `height`.
     fn depth(&self, height: BlockHeight) -> u32 {
-        (self.state.height.0.saturating_add(1)).saturating_sub(height.0)
+        self.state.height.depth(height)
     }
 
     fn is_reasonable(&self, height: BlockHeight) -> bool {

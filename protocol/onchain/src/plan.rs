@@ -41,13 +41,9 @@ pub(crate) struct Place<'a> {
     pub height: BlockHeight,
 }
 
-fn after(height: BlockHeight, blocks: u32) -> BlockHeight {
-    BlockHeight(height.0.saturating_add(blocks))
-}
-
 /// The first block that may hold a transaction with this lock time.
 fn past(expiry: CltvExpiry) -> BlockHeight {
-    BlockHeight(expiry.0.saturating_add(1))
+    BlockHeight(expiry.0).after(1)
 }
 
 impl Place<'_> {
@@ -55,13 +51,13 @@ impl Place<'_> {
     fn open_at(&self) -> BlockHeight {
         match self.facts.setup.format {
             CommitmentFormat::StaticRemotekey => self.height,
-            CommitmentFormat::AnchorsZeroFeeHtlc => after(self.height, 1),
+            CommitmentFormat::AnchorsZeroFeeHtlc => self.height.after(1),
         }
     }
 
     /// When the peer can take its delayed outputs of a block.
     fn remote_delay(&self, from: BlockHeight) -> BlockHeight {
-        after(from, u32::from(self.facts.setup.local.to_self_delay.0))
+        from.after(u32::from(self.facts.setup.local.to_self_delay.0))
     }
 }
 
@@ -92,10 +88,9 @@ fn to_local(place: &Place<'_>, commitment: &Commitment) -> Plan {
         // BOLT 5, Local Commitment: spend to_local once its delay is over.
         Spender::Ours => Plan::Sweep {
             how: How::Delayed { n },
-            from: after(
-                place.height,
-                u32::from(place.facts.setup.remote.to_self_delay.0),
-            ),
+            from: place
+                .height
+                .after(u32::from(place.facts.setup.remote.to_self_delay.0)),
             deadline: None,
             contested: false,
         },
@@ -204,14 +199,14 @@ pub(crate) fn second_stage(facts: &Facts, how: Option<&How>, height: BlockHeight
     match how {
         Some(how @ How::Delayed { .. }) => Plan::Sweep {
             how: how.clone(),
-            from: after(height, u32::from(facts.setup.remote.to_self_delay.0)),
+            from: height.after(u32::from(facts.setup.remote.to_self_delay.0)),
             deadline: None,
             contested: false,
         },
         Some(how @ How::Revoked { .. }) => Plan::Sweep {
             how: how.clone(),
             from: height,
-            deadline: Some(after(height, u32::from(facts.setup.local.to_self_delay.0))),
+            deadline: Some(height.after(u32::from(facts.setup.local.to_self_delay.0))),
             contested: false,
         },
         Some(

@@ -1,4 +1,4 @@
-//! Bounds that hsmd holds every channel to (rules C7 and H1), whatever both sides agreed on. The
+//! Bounds that hsmd holds every channel to (rules C7, H1, T1, X2 and X4), whatever both sides agreed on. The
 //! channel core keeps well within them, so that nothing honest is ever refused.
 
 use wire::{BlockDelta, CltvExpiry, FeeratePerKw, MilliSatoshi, Satoshi, Side};
@@ -27,6 +27,13 @@ pub const MAX_FEERATE: FeeratePerKw = FeeratePerKw(1_000_000);
 pub const FREE_FEERATE: FeeratePerKw = FeeratePerKw(62_500);
 /// Above it, an update_fee raises by this factor at most. No mempool has filled faster.
 pub const FEERATE_STEP: u32 = 20;
+
+/// Confirmations from which on a spend counts (BOLT 5, reasonable depth), for us and for hsmd alike (T1).
+pub const REASONABLE_DEPTH: u32 = 3;
+/// X2: one in so many satoshi of what a claim takes may go to its fee.
+pub const CLAIM_FEE_PART: u64 = 2;
+/// X4: one in so many of what is at stake in a commitment may go to the child of its anchor.
+pub const ANCHOR_FEE_PART: u64 = 2;
 
 /// HTLCs without an output may be worth this at least, ten times Core Lightning's default of
 /// `max-dust-htlc-exposure-msat`,

@@ -9,6 +9,7 @@
 pub mod bitcoind;
 pub mod confinement;
 pub mod demo;
+pub mod folder;
 mod http;
 pub mod kill;
 pub mod network;

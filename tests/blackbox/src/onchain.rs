@@ -1,5 +1,6 @@
 //! Channels that end on chain: what brings one there and shows what becomes of it.
 
+use crate::folder::copy;
 use crate::node::Node;
 use crate::wait::until_within;
 use crate::{Network, patience};
@@ -7,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -108,10 +108,7 @@ impl Node {
         if self.is_running() {
             bail!("{} runs", self.name());
         }
-        let from = self.network_dir();
-        run(Command::new("cp")
-            .arg("-a")
-            .args([&from, &to.to_path_buf()]))
+        copy(&self.network_dir(), to)
     }
 
     /// The copy takes its folder's place, while it does not run.
@@ -124,17 +121,8 @@ impl Node {
         }
         let to = self.network_dir();
         std::fs::rename(&to, to.with_extension("newer"))?;
-        run(Command::new("cp")
-            .arg("-a")
-            .args([&from.to_path_buf(), &to]))
+        copy(from, &to)
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    if !command.status()?.success() {
-        bail!("{command:?} failed");
-    }
-    Ok(())
 }
 
 impl Network {

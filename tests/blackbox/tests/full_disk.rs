@@ -1,6 +1,7 @@
 //! Rule B1: a disk without space for hsm-journal stops the node, which says so. With space again it is at
 //! what it had promised, and goes on.
 
+use blackbox::folder::copy;
 use blackbox::node::settled;
 use blackbox::{Network, Node};
 use std::fs;
@@ -63,11 +64,7 @@ fn move_to(folder: &Path, to: &Path) {
     let disk = folder.with_extension("disk");
     fs::rename(folder, &disk).unwrap();
     for name in ["hsm_secret", "hsm-journal"] {
-        let copied = Command::new("cp")
-            .arg("-a")
-            .args([&disk.join(name), to])
-            .status();
-        assert!(copied.unwrap().success());
+        copy(&disk.join(name), to).unwrap();
     }
     symlink(disk.join("db"), to.join("db")).unwrap();
     symlink(to, folder).unwrap();

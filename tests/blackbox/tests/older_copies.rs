@@ -1,21 +1,12 @@
 //! Rule B2: the database and hsm-journal are of one moment, or the node does not start, says which of them
 //! is old and what to do, and leaves both as they are. Put right, it is the node that it was.
 
+use blackbox::folder::copy;
 use blackbox::node::settled;
 use blackbox::{Network, Node};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp")
-        .arg("-a")
-        .args([from, to])
-        .status()
-        .unwrap();
-    assert!(copied.success());
-}
 
 /// Every file below a folder, but RocksDB's own log of what it did.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -66,22 +57,22 @@ fn b2_an_older_hsm_journal_is_refused_and_nothing_changes() {
     let [old, new] = ["old", "new"].map(|name| journal.with_extension(name));
     pay(&network, "before");
     network.nodes[0].stop().unwrap();
-    copy(&journal, &old);
+    copy(&journal, &old).unwrap();
     network.nodes[0].launch().unwrap();
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     for n in 0..3 {
         pay(&network, &format!("after {n}"));
     }
     network.nodes[0].stop().unwrap();
-    copy(&journal, &new);
-    copy(&old, &journal);
+    copy(&journal, &new).unwrap();
+    copy(&old, &journal).unwrap();
     for _ in 0..2 {
         refuses(
             &mut network.nodes[0],
             &["hsm-journal is an older copy", "put back the newest"],
         );
     }
-    copy(&new, &journal);
+    copy(&new, &journal).unwrap();
     goes_on(&mut network, "put right");
 }
 
@@ -92,7 +83,7 @@ fn b2_an_older_database_is_refused_and_nothing_changes() {
     let [old, new] = ["db.old", "db.new"].map(|name| database.with_file_name(name));
     pay(&network, "before");
     network.nodes[0].stop().unwrap();
-    copy(&database, &old);
+    copy(&database, &old).unwrap();
     // Even where nothing but an address was handed out since.
     network.nodes[0].launch().unwrap();
     network.nodes[0]
@@ -100,7 +91,7 @@ fn b2_an_older_database_is_refused_and_nothing_changes() {
         .unwrap();
     network.nodes[0].stop().unwrap();
     fs::rename(&database, &new).unwrap();
-    copy(&old, &database);
+    copy(&old, &database).unwrap();
     for _ in 0..2 {
         refuses(
             &mut network.nodes[0],
@@ -128,14 +119,14 @@ fn b2_a_database_from_a_moment_ago_is_refused_by_its_channels() {
     let all = network.nodes[0].processes();
     all.iter()
         .for_each(|process| process.signal(nix::sys::signal::Signal::SIGSTOP));
-    copy(&database, &old);
+    copy(&database, &old).unwrap();
     all.iter()
         .for_each(|process| process.signal(nix::sys::signal::Signal::SIGCONT));
     pay(&network, "after");
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     network.nodes[0].kill_all().unwrap();
     fs::rename(&database, &new).unwrap();
-    copy(&old, &database);
+    copy(&old, &database).unwrap();
     let words = network.nodes[0]
         .launch_refused()
         .unwrap()

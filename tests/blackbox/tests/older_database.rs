@@ -1,23 +1,14 @@
 //! Rule B2 where the newest database is lost: the owner confirms the older copy, and the channel that has changed
 //! since ends with the newest commitment, which the peer has.
 
+use blackbox::folder::copy;
 use blackbox::node::{program, settled};
 use blackbox::wait::until;
 use blackbox::{Network, Node};
 use serde_json::json;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp")
-        .arg("-a")
-        .args([from, to])
-        .status()
-        .unwrap();
-    assert!(copied.success());
-}
 
 fn pay(network: &Network, label: &str) {
     let invoice = network.nodes[1].invoice(50_000_000, label).unwrap();
@@ -52,7 +43,7 @@ fn b2_an_older_database_that_its_owner_confirms_ends_its_channel_with_the_newest
     let old = database.with_file_name("db.old");
     pay(&network, "before");
     network.nodes[0].stop().unwrap();
-    copy(&database, &old);
+    copy(&database, &old).unwrap();
     network.nodes[0].launch().unwrap();
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     for n in 0..3 {

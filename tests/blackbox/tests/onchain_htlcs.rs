@@ -42,6 +42,22 @@ impl Pending {
         }
     }
 
+    /// Within so many blocks Alice sees the preimage on chain, and Bob, who had so much in the wallet, gets his half and the payment.
+    fn proved_and_paid(&self, before: u64, within: u32) {
+        let [alice, bob, _] = self.nodes();
+        self.network
+            .mine_until("alice sees the preimage", within, &[alice, bob], || {
+                self.attempt_is("complete")
+            })
+            .unwrap();
+        let all = before + CHANNEL / 2 + PAYMENT;
+        self.network
+            .mine_until("bob has all of it", 30, &[alice, bob], || {
+                Ok((bob.coins()? + FEES >= all).then_some(()))
+            })
+            .unwrap();
+    }
+
     fn attempt_is(&self, wanted: &str) -> anyhow::Result<Option<()>> {
         let status = self.network.nodes[0].attempt(&self.hash)?;
         Ok((status == wanted).then_some(()))
@@ -180,20 +196,7 @@ fn a_preimage_that_is_learned_late_claims_the_htlc_on_chain_and_proves_the_payme
     .unwrap();
     pending.network.bitcoind.wait_for_mempool(1).unwrap();
     alice.thaw();
-    pending
-        .network
-        .mine_until("alice sees the preimage", 6, &[alice, bob], || {
-            pending.attempt_is("complete")
-        })
-        .unwrap();
-    // His half, and what Alice paid.
-    let all = before + CHANNEL / 2 + PAYMENT;
-    pending
-        .network
-        .mine_until("bob has all of it", 30, &[alice, bob], || {
-            Ok((bob.coins()? + FEES >= all).then_some(()))
-        })
-        .unwrap();
+    pending.proved_and_paid(before, 6);
 }
 
 #[test]
@@ -209,17 +212,5 @@ fn a_preimage_claims_the_htlc_from_the_peers_commitment_too() {
     bob.thaw();
     bob.wait_for_state(&pending.ids[0], "ONCHAIN").unwrap();
     carol.thaw();
-    pending
-        .network
-        .mine_until("alice sees the preimage", 8, &[alice, bob], || {
-            pending.attempt_is("complete")
-        })
-        .unwrap();
-    let all = before + CHANNEL / 2 + PAYMENT;
-    pending
-        .network
-        .mine_until("bob has all of it", 30, &[alice, bob], || {
-            Ok((bob.coins()? + FEES >= all).then_some(()))
-        })
-        .unwrap();
+    pending.proved_and_paid(before, 8);
 }

@@ -67,7 +67,7 @@ impl Channel {
         let (funded, scid) = (record.facts.funding_height, record.facts.funding_scid);
         self.command(Command::Block { height }).await;
         if let Some(funded) = funded {
-            let depth = depth(height, funded);
+            let depth = height.depth(funded);
             if depth <= FUNDING_DEPTH {
                 self.command(Command::FundingDepth { depth, scid }).await;
             }
@@ -106,7 +106,7 @@ impl Channel {
     }
 
     async fn disconnected(&mut self, from: BlockHeight) {
-        self.tip = BlockHeight(from.0.saturating_sub(1)).min(self.tip);
+        self.tip = from.before(1).min(self.tip);
         self.onchain.tell_disconnected(from).await;
         let Some(record) = self.record() else { return };
         let funding_gone = record
@@ -185,8 +185,4 @@ fn is_given_up(record: &ChannelRecord, tip: BlockHeight) -> bool {
                 .opened_height
                 .0
                 .saturating_add(FUNDING_PATIENCE)
-}
-
-fn depth(tip: BlockHeight, of: BlockHeight) -> u32 {
-    (tip.0 + 1).saturating_sub(of.0)
 }

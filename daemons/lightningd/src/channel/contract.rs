@@ -9,6 +9,7 @@ use lightningd_db::{Db, DbError};
 use onchain::action::{Encoded, Facts, KnownHtlc, Terms};
 use secp256k1::PublicKey;
 use tx::ledger::{Htlc, HtlcKey};
+use tx::limits;
 use wire::{BlockHeight, ChannelDbid, CommitmentNumber, HtlcId, Preimage, Side};
 
 use crate::store::channels::{self as records, ChannelRecord};
@@ -21,10 +22,10 @@ pub const BURIAL_DEPTH: u32 = 100;
 /// How far we go on chain. The depth at which an HTLC counts as over leaves a forward time to fail
 /// what came in for it, with CLN's `cltv-delta`.
 pub const TERMS: Terms = Terms {
-    reasonable_depth: 3,
+    reasonable_depth: limits::REASONABLE_DEPTH,
     burial_depth: BURIAL_DEPTH,
-    fee_percent: 50,
-    anchor_percent: 50,
+    fee_part: limits::CLAIM_FEE_PART,
+    anchor_part: limits::ANCHOR_FEE_PART,
 };
 
 /// # Errors

@@ -110,22 +110,21 @@ impl Channel {
 
     /// An HTLC of ours ended. What follows from it is written before this channel can forget it:
     /// its own Persist comes later in the same ordered writer.
-    pub(super) fn resolved(&mut self, id: HtlcId, origin: Origin, removal: Removal) {
+    pub(super) fn resolved(&self, id: HtlcId, origin: Origin, removal: Removal) {
         tracing::debug!("HTLC {id} ended");
+        self.tell_origin(origin, End::Removed(removal));
+    }
+
+    /// Who wanted the HTLC hears how it ended.
+    pub(super) fn tell_origin(&self, origin: Origin, end: End) {
+        let node = &self.node;
         match origin {
             Origin::Payment {
                 payment_hash,
                 groupid,
                 partid,
-            } => {
-                let end = PartEnd::Ended(removal);
-                self.node
-                    .payments
-                    .ended(&self.node, payment_hash, groupid, partid, end);
-            }
-            Origin::Forward { channel, id } => {
-                forwards::ended(&self.node, channel, id, End::Removed(removal));
-            }
+            } => (node.payments).ended(node, payment_hash, groupid, partid, end.into()),
+            Origin::Forward { channel, id } => forwards::ended(node, channel, id, end),
         }
     }
 

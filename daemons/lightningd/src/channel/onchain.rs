@@ -9,15 +9,13 @@ use ipc_messages::lightningd_onchaind::{ToLightningd, ToOnchaind};
 use lightningd_db::Batch;
 use lightningd_wallet::ClaimNeed;
 use onchain::State;
-use onchain::action::{ClaimId, Encoded, HtlcEnd, Notice, Spender, Standing};
+use onchain::action::{ClaimId, Encoded, HtlcEnd, Notice, Standing};
 use tx::ledger::HtlcKey;
 use wire::{BlockHeight, Side};
 
 use super::contract::{BURIAL_DEPTH, TERMS};
 use super::onchaind::{Answer, Word};
 use super::{Channel, Stage};
-use crate::forwards;
-use crate::payments::PartEnd;
 use crate::store::channels::Facts;
 use crate::store::forwards::End;
 use crate::store::onchain::OnchainRecord;
@@ -249,7 +247,10 @@ impl Channel {
                 self.resolved(key.id, origin, Removal::Fulfil { preimage });
             }
             HtlcEnd::Failed => {
-                let depth = record.facts.spent_by.map_or(0, |(_, at)| self.depth(at));
+                let depth = record
+                    .facts
+                    .spent_by
+                    .map_or(0, |(_, at)| self.tip.depth(at));
                 if depth < TERMS.reasonable_depth {
                     return tracing::error!("onchaind says too early that HTLC {} failed", key.id);
                 }
@@ -268,24 +269,7 @@ impl Channel {
         self.onchain.failed = later;
         let now: Vec<(Origin, BlockHeight)> = now;
         for (origin, _) in now {
-            self.timed_out(origin);
-        }
-    }
-
-    /// Nobody can take the HTLC any more.
-    fn timed_out(&self, origin: Origin) {
-        let node = &self.node;
-        match origin {
-            Origin::Payment {
-                payment_hash,
-                groupid,
-                partid,
-            } => {
-                let end = PartEnd::TimedOut;
-                node.payments
-                    .ended(node, payment_hash, groupid, partid, end);
-            }
-            Origin::Forward { channel, id } => forwards::ended(node, channel, id, End::TimedOut),
+            self.tell_origin(origin, End::TimedOut);
         }
     }
 
@@ -294,7 +278,7 @@ impl Channel {
         let known = self.record().map(|record| record.facts.spender);
         if spender.is_some() && known != Some(spender) {
             if let Some(spender) = spender {
-                tracing::info!("the funding output is spent by {}", spent_by(spender));
+                tracing::info!("the funding output is spent by {spender}");
             }
             self.change_facts("onchaind knows the transaction", |facts| {
                 facts.spender = spender;
@@ -305,16 +289,12 @@ impl Channel {
 
     async fn is_over(&mut self) {
         let spent = self.record().and_then(|record| record.facts.spent_by);
-        let buried = |(_, height)| self.depth(height) >= BURIAL_DEPTH;
+        let buried = |(_, height)| self.tip.depth(height) >= BURIAL_DEPTH;
         if spent.is_some_and(buried) {
             self.forget().await;
         } else {
             tracing::error!("onchaind says too early that the channel is over");
         }
-    }
-
-    fn depth(&self, height: BlockHeight) -> u32 {
-        (self.tip.0 + 1).saturating_sub(height.0)
     }
 
     /// The preimage of an HTLC that the peer offered, for the chain.
@@ -358,15 +338,5 @@ impl Channel {
         if let Stage::Open(record, _) = &mut self.stage {
             record.live.phase = Phase::Onchain;
         }
-    }
-}
-
-fn spent_by(spender: Spender) -> &'static str {
-    match spender {
-        Spender::MutualClose => "the mutual close",
-        Spender::Ours => "our commitment",
-        Spender::Theirs => "the peer's commitment",
-        Spender::Revoked => "a commitment that the peer has revoked: all of it is ours",
-        Spender::Unknown => "a commitment that is newer than what we know",
     }
 }

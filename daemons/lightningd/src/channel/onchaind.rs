@@ -206,7 +206,7 @@ impl OnChain {
         onchaind.next_search += 1;
         onchaind.searches.insert(onchaind.next_search);
         // What it was told up to there, it was told of all that it had watched by then.
-        Some((onchaind.next_search, next(onchaind.told)))
+        Some((onchaind.next_search, onchaind.told.after(1)))
     }
 
     pub fn searched(&mut self, search: u64) {
@@ -230,7 +230,7 @@ impl OnChain {
     pub async fn tell_disconnected(&mut self, from: BlockHeight) {
         match &mut self.running {
             Some(onchaind) => {
-                onchaind.told = onchaind.told.min(before(from));
+                onchaind.told = onchaind.told.min(from.before(1));
                 self.tell(ToOnchaind::Disconnected { from }).await;
             }
             None => self.missed = Some(self.missed.map_or(from, |missed| missed.min(from))),
@@ -265,14 +265,6 @@ impl OnChain {
         self.again = Some(Instant::now() + self.pause);
         Some(onchaind.process.ended().await)
     }
-}
-
-fn next(height: BlockHeight) -> BlockHeight {
-    BlockHeight(height.0.saturating_add(1))
-}
-
-fn before(height: BlockHeight) -> BlockHeight {
-    BlockHeight(height.0.saturating_sub(1))
 }
 
 impl Channel {
@@ -321,8 +313,8 @@ impl Channel {
         to.send(&ToOnchaind::Start(Box::new(start))).await?;
         let told = match heard {
             // It forgets the last blocks by itself: a reorganization may have come while nobody heard it.
-            Some(height) => BlockHeight(height.0.saturating_sub(REWIND)),
-            None => before(spent.unwrap_or(self.tip)),
+            Some(height) => height.before(REWIND),
+            None => spent.unwrap_or(self.tip).before(1),
         };
         let funding = record.live.funding.outpoint;
         self.onchain.running = Some(Box::new(Onchaind {

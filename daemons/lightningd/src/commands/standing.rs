@@ -2,7 +2,7 @@
 //! and about how long that is.
 
 use bitcoin::Network;
-use onchain::action::{Fate, OutputKind, OutputStanding, Spender, Standing};
+use onchain::action::{Fate, OutputKind, OutputStanding, Standing};
 use tx::ledger::HtlcKey;
 use wire::{BlockHeight, Side};
 
@@ -12,11 +12,10 @@ pub fn lines(standing: &Standing, tip: BlockHeight, network: Network) -> Vec<Str
     let Some((spender, txid, height)) = standing.spender else {
         return Vec::new();
     };
-    let depth = (tip.0 + 1).saturating_sub(height.0);
+    let depth = tip.depth(height);
     let confirmations = count(depth, "confirmation");
     let mut lines = vec![format!(
-        "{} {txid} is in block {height}, {confirmations}",
-        spent_by(spender)
+        "{spender} {txid} is in block {height}, {confirmations}"
     )];
     let until = |block: BlockHeight| until(block, tip, network);
     let open = standing.outputs.iter().filter_map(|output| {
@@ -29,16 +28,6 @@ pub fn lines(standing: &Standing, tip: BlockHeight, network: Network) -> Vec<Str
         lines.push(format!("{} {all}", until(end)));
     }
     lines
-}
-
-fn spent_by(spender: Spender) -> &'static str {
-    match spender {
-        Spender::MutualClose => "mutual close",
-        Spender::Ours => "our commitment",
-        Spender::Theirs => "the peer's commitment",
-        Spender::Revoked => "a revoked commitment of the peer, all of which is ours,",
-        Spender::Unknown => "an unknown commitment of the peer",
-    }
 }
 
 fn name(output: &OutputStanding) -> String {
@@ -76,7 +65,7 @@ fn fate(fate: Fate, until: &impl Fn(BlockHeight) -> String) -> Option<String> {
 
 /// `after block 120 (in 10 blocks, about 2 hours)`.
 fn until(block: BlockHeight, tip: BlockHeight, network: Network) -> String {
-    let left = block.0.saturating_sub(tip.0);
+    let left = block.since(tip);
     if left == 0 {
         return format!("since block {block}");
     }
@@ -114,6 +103,7 @@ mod tests {
     use wire::{HtlcId, Satoshi};
 
     use super::*;
+    use onchain::action::Spender;
 
     fn output(vout: u32, kind: OutputKind, fate: Fate) -> OutputStanding {
         OutputStanding {

@@ -7,6 +7,7 @@ use super::{
 use crate::claims::{Builder, DUST, Group, htlc_list};
 use crate::feerates::{fee, share};
 use crate::tree::Output;
+use tx::setup::CommitmentFormat;
 
 /// A claim on its way to a signature.
 #[derive(Clone, Debug)]
@@ -24,6 +25,19 @@ pub(super) enum What {
     Sweep,
     Htlcs(Group),
     Anchor(Transaction),
+}
+
+impl Draft {
+    /// Its fee is known with its coins.
+    fn of_htlcs(group: Group, feerate: FeeratePerKw, funded: bool) -> Draft {
+        Draft {
+            takes: group.takes(),
+            feerate,
+            fee: Satoshi::ZERO,
+            funded,
+            what: What::Htlcs(group),
+        }
+    }
 }
 
 impl Onchain {
@@ -150,7 +164,7 @@ impl Onchain {
         }
     }
 
-    /// Asks for the signature, or first for the coins.
+    /// Asks for the signature, or first for the coins. `before`: the fee of what it replaces.
     fn draft(
         &mut self,
         id: ClaimId,
@@ -160,65 +174,58 @@ impl Onchain {
         tree: &Tree,
         actions: &mut Vec<Action>,
     ) {
-        let most = share(group.value(), self.facts.terms.fee_percent);
-        let builder = self.builder(tree);
-        let takes = group.takes();
+        let most = share(group.value(), self.facts.terms.fee_part);
         match &group {
             Group::Sweep(outputs) => {
-                let Some(weight) = builder.sweep_weight(outputs) else {
-                    return;
-                };
                 // What is left is worth an output.
                 let most = most.min(group.value().saturating_sub(DUST));
-                let Some(fee) = fee(&self.feerates, feerate, weight, most, before) else {
-                    return;
-                };
-                let Some(request) = builder.sweep(outputs, fee) else {
-                    return;
-                };
-                let draft = Draft {
-                    takes,
-                    feerate,
-                    fee,
-                    funded: false,
-                    what: What::Sweep,
-                };
-                self.ask(id, draft, request, actions);
-            }
-            Group::Htlcs(outputs) if !tree.has_anchors(&self.facts) => {
-                // The fee was fixed when the peer signed: there is nothing to raise.
-                if before.is_some() {
-                    return;
+                if let Some((fee, request)) = self.sweep(outputs, feerate, most, before, tree) {
+                    let draft = Draft {
+                        takes: group.takes(),
+                        feerate,
+                        fee,
+                        funded: false,
+                        what: What::Sweep,
+                    };
+                    self.ask(id, draft, request, actions);
                 }
-                let request = Request::HtlcTxs {
-                    htlcs: htlc_list(outputs),
-                    coins: Vec::new(),
-                    fee: Satoshi::ZERO,
-                };
-                let draft = Draft {
-                    takes,
-                    feerate,
-                    fee: Satoshi::ZERO,
-                    funded: false,
-                    what: What::Htlcs(group),
-                };
-                self.ask(id, draft, request, actions);
             }
-            Group::Htlcs(outputs) => {
-                let weight = builder.htlcs_weight(outputs);
-                let Some(_) = fee(&self.feerates, feerate, weight, most, before) else {
-                    return;
-                };
-                let draft = Draft {
-                    takes,
-                    feerate,
-                    fee: before.unwrap_or(Satoshi::ZERO),
-                    funded: true,
-                    what: What::Htlcs(group),
-                };
-                self.need_coins(id, draft, weight, Satoshi::ZERO, most, actions);
-            }
+            Group::Htlcs(outputs) => match self.facts.setup.format {
+                // The fee was fixed when the peer signed: there is nothing to raise.
+                CommitmentFormat::StaticRemotekey if before.is_some() => {}
+                CommitmentFormat::StaticRemotekey => {
+                    let request = Request::HtlcTxs {
+                        htlcs: htlc_list(outputs),
+                        coins: Vec::new(),
+                        fee: Satoshi::ZERO,
+                    };
+                    let draft = Draft::of_htlcs(group, feerate, false);
+                    self.ask(id, draft, request, actions);
+                }
+                CommitmentFormat::AnchorsZeroFeeHtlc => {
+                    let weight = self.builder(tree).htlcs_weight(outputs);
+                    if fee(&self.feerates, feerate, weight, most, before).is_some() {
+                        let draft = Draft::of_htlcs(group, feerate, true);
+                        self.need_coins(id, draft, weight, Satoshi::ZERO, most, actions);
+                    }
+                }
+            },
         }
+    }
+
+    /// The fee and the question; `None` if the fee would be none that is relayed, or too much.
+    fn sweep(
+        &self,
+        outputs: &[Output],
+        feerate: FeeratePerKw,
+        most: Satoshi,
+        before: Option<Satoshi>,
+        tree: &Tree,
+    ) -> Option<(Satoshi, Request)> {
+        let builder = self.builder(tree);
+        let weight = builder.sweep_weight(outputs)?;
+        let fee = fee(&self.feerates, feerate, weight, most, before)?;
+        Some((fee, builder.sweep(outputs, fee)?))
     }
 
     pub(super) fn need_coins(
@@ -324,18 +331,6 @@ impl Onchain {
                 let parent = self.parent_of(&tx);
                 actions.push(Action::Broadcast(Broadcast { tx, parent }));
             }
-        }
-    }
-}
-
-impl Group {
-    /// Of outputs that were claimed together.
-    fn of(outputs: Vec<Output>) -> Option<Group> {
-        use crate::plan::Plan;
-        match outputs.first().map(|output| &output.plan)? {
-            Plan::Sweep { .. } => Some(Group::Sweep(outputs)),
-            Plan::HtlcTx { .. } => Some(Group::Htlcs(outputs)),
-            Plan::Leave | Plan::NeedsPreimage { .. } => None,
         }
     }
 }

@@ -110,31 +110,30 @@ impl Onchain {
         }
     }
 
+    /// The block with which what is in the one at `height` is buried.
+    fn buried_at(&self, height: BlockHeight) -> BlockHeight {
+        height.after(self.facts.terms.burial_depth.saturating_sub(1))
+    }
+
     /// The block from which on this output can be forgotten; `None` if that is not known yet.
     fn done_at(&self, tree: &Tree, output: &Output) -> Option<BlockHeight> {
-        let buried = |height: BlockHeight| {
-            let more = self.facts.terms.burial_depth.saturating_sub(1);
-            BlockHeight(height.0.saturating_add(more))
-        };
         if let Some(spent) = output.spent {
-            return Some(buried(spent.height));
+            return Some(self.buried_at(spent.height));
         }
         if output.plan == Plan::Leave {
-            return Some(buried(output.height));
+            return Some(self.buried_at(output.height));
         }
         match self.fate(tree, output) {
             // A preimage may be learned, and the peer may be late.
-            Fate::NeedsPreimage { until } => Some(buried(until.max(output.height))),
-            Fate::Left | Fate::Uneconomic => Some(buried(output.height)),
+            Fate::NeedsPreimage { until } => Some(self.buried_at(until.max(output.height))),
+            Fate::Left | Fate::Uneconomic => Some(self.buried_at(output.height)),
             Fate::Waits { .. } | Fate::Claimed { .. } | Fate::Spent { .. } => None,
         }
     }
 
     fn until(&self, tree: &Tree) -> Option<BlockHeight> {
         let all = tree.outputs.iter().map(|output| self.done_at(tree, output));
-        let mut last = BlockHeight(
-            (tree.height.0).saturating_add(self.facts.terms.burial_depth.saturating_sub(1)),
-        );
+        let mut last = self.buried_at(tree.height);
         for done in all {
             last = last.max(done?);
         }
@@ -162,9 +161,5 @@ impl Tree {
             (_, OutputKind::ToLocal | OutputKind::ToRemote) => output.plan != Plan::Leave,
             (_, OutputKind::Anchor | OutputKind::Close | OutputKind::Theirs) => false,
         }
-    }
-
-    pub(super) fn has_anchors(&self, facts: &crate::action::Facts) -> bool {
-        facts.setup.format == tx::setup::CommitmentFormat::AnchorsZeroFeeHtlc
     }
 }

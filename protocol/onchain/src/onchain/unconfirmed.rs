@@ -6,15 +6,13 @@ use super::{
     Action, Broadcast, ClaimId, Encoded, Onchain, OutPoint, Request, Satoshi, Transaction,
     anchor_of, number_of, spends,
 };
-use crate::claims::{at_stake, commitment_deadline};
+use crate::claims::{COIN_WEIGHT, FIXED_WEIGHT, INPUT_WEIGHT, at_stake, commitment_deadline};
 use crate::feerates::share;
 use tx::claim::FeeCoin;
 use tx::fees::ANCHOR_VALUE;
 
-/// Weight of the anchor's child without coins and change: fixed parts, the input and its witness.
-const CHILD_WEIGHT: u64 = 42 + 164 + 116;
-/// Weight of a coin with its change.
-const COIN_WEIGHT: u64 = 272 + 172;
+/// Weight of the anchor's child without coins and change; the input's witness is a signature and the script.
+const CHILD_WEIGHT: u64 = FIXED_WEIGHT + INPUT_WEIGHT + 116;
 
 impl Onchain {
     fn ours(&self) -> Option<Transaction> {
@@ -71,7 +69,7 @@ impl Onchain {
         if before.is_none() {
             self.state.next_claim = self.state.next_claim.saturating_add(1);
         }
-        let most = share(at_stake(&tree), self.facts.terms.anchor_percent);
+        let most = share(at_stake(&tree), self.facts.terms.anchor_part);
         let draft = Draft {
             takes: vec![anchor],
             feerate,

@@ -13,6 +13,7 @@ use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tx::Commitment;
 use tx::keys::{derive_privkey, per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
+use tx::limits;
 use tx::setup::{Basepoints, CommitmentFormat, Funding, Party, Setup};
 use wire::{
     BlockDelta, BlockHeight, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi,
@@ -297,10 +298,10 @@ impl Contract {
             htlcs,
             ours: ours.then(|| Encoded::of(&self.signed(Side::Local, self.local_newest))),
             terms: Terms {
-                reasonable_depth: 3,
+                reasonable_depth: limits::REASONABLE_DEPTH,
                 burial_depth: 20,
-                fee_percent: 50,
-                anchor_percent: 50,
+                fee_part: limits::CLAIM_FEE_PART,
+                anchor_part: limits::ANCHOR_FEE_PART,
             },
         }
     }

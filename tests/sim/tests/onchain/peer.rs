@@ -118,7 +118,7 @@ impl Peer {
         let script = &commitment.to_local_script;
         let point = contract.theirs.point(commitment.n);
         let secret = derive_privkey(&contract.theirs.delayed, &point).unwrap();
-        let value = value_of(outpoint, commitment, contract);
+        let value = value_of(outpoint, commitment);
         spend(outpoint, value, script, delay, 0, &secret, |signature| {
             witness::to_local(signature, script)
         })
@@ -203,8 +203,7 @@ impl Peer {
 }
 
 /// Of a commitment's output, or of the only output of one of its HTLC transactions.
-fn value_of(outpoint: OutPoint, commitment: &Commitment, contract: &Contract) -> u64 {
-    let _ = contract;
+fn value_of(outpoint: OutPoint, commitment: &Commitment) -> u64 {
     if outpoint.txid == commitment.tx.compute_txid() {
         return commitment.tx.output[usize::try_from(outpoint.vout).unwrap()]
             .value

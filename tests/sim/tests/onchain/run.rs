@@ -26,79 +26,41 @@ const CALM: u32 = 250;
 /// A run that is not over by then never will be.
 const PATIENCE: u32 = 700;
 
-/// What happened in all runs together: that the cases did occur.
+/// What the runs are for, and must have seen.
+const CASES: [&str; 11] = [
+    "ours",
+    "theirs",
+    "revoked",
+    "reorgs",
+    "swaps",
+    "crashes",
+    "spikes",
+    "fulfilled",
+    "failed",
+    "claimed by preimage",
+    "second-stage penalties",
+];
+
+/// How often what happened, in all runs together.
 #[derive(Debug, Default)]
-pub struct Seen {
-    runs: u64,
-    ours: u64,
-    theirs: u64,
-    revoked: u64,
-    reorgs: u64,
-    swaps: u64,
-    crashes: u64,
-    spikes: u64,
-    broadcasts: u64,
-    fulfilled: u64,
-    failed: u64,
-    claimed_by_preimage: u64,
-    second_stage_penalties: u64,
-    rejections: BTreeMap<String, u64>,
-}
+pub struct Seen(BTreeMap<String, u64>);
 
 impl Seen {
+    fn count(&mut self, what: &str, often: u64) {
+        *self.0.entry(what.to_owned()).or_default() += often;
+    }
+
     pub fn add(&mut self, one: &Seen) {
-        let Seen {
-            runs,
-            ours,
-            theirs,
-            revoked,
-            reorgs,
-            swaps,
-            crashes,
-            spikes,
-            broadcasts,
-            fulfilled,
-            failed,
-            claimed_by_preimage,
-            second_stage_penalties,
-            rejections,
-        } = one;
-        self.runs += runs;
-        self.ours += ours;
-        self.theirs += theirs;
-        self.revoked += revoked;
-        self.reorgs += reorgs;
-        self.swaps += swaps;
-        self.crashes += crashes;
-        self.spikes += spikes;
-        self.broadcasts += broadcasts;
-        self.fulfilled += fulfilled;
-        self.failed += failed;
-        self.claimed_by_preimage += claimed_by_preimage;
-        self.second_stage_penalties += second_stage_penalties;
-        for (reason, count) in rejections {
-            *self.rejections.entry(reason.clone()).or_default() += count;
+        for (what, often) in &one.0 {
+            self.count(what, *often);
         }
     }
 
     pub fn check(&self) {
-        let all = [
-            self.ours,
-            self.theirs,
-            self.revoked,
-            self.reorgs,
-            self.swaps,
-            self.crashes,
-            self.spikes,
-            self.fulfilled,
-            self.failed,
-            self.claimed_by_preimage,
-            self.second_stage_penalties,
-        ];
-        assert!(
-            all.iter().all(|count| *count > 0),
-            "never happened: {self:?}"
-        );
+        for case in CASES {
+            let often = self.0.get(case).copied().unwrap_or_default();
+            assert!(often > 0, "{case} never happened: {self:?}");
+        }
     }
 }
 
@@ -177,10 +139,7 @@ impl Run {
             learns,
             learned_at: HashMap::new(),
             spike: 0,
-            seen: Seen {
-                runs: 1,
-                ..Seen::default()
-            },
+            seen: Seen::default(),
         }
     }
 
@@ -237,7 +196,7 @@ impl Run {
                 self.chain.market = FeeratePerKw(rng.gen_range(253..900));
             }
         } else if rng.gen_bool(0.02) {
-            self.seen.spikes += 1;
+            self.seen.count("spikes", 1);
             self.spike = rng.gen_range(1..6);
             self.chain.market = FeeratePerKw(self.chain.market.0 * 100);
         } else {
@@ -263,7 +222,7 @@ impl Run {
 
     /// One or two blocks go; the spending transaction may be another one afterwards.
     fn reorganize(&mut self) {
-        self.seen.reorgs += 1;
+        self.seen.count("reorgs", 1);
         let blocks = self.rng.gen_range(1..3);
         let funding = self.contract.funding.outpoint;
         for _ in 0..blocks {
@@ -273,7 +232,7 @@ impl Run {
             let close = random_close(&self.contract, &mut self.rng);
             // Ours is only there if we closed.
             if close.owner == Side::Remote && close != self.close {
-                self.seen.swaps += 1;
+                self.seen.count("swaps", 1);
                 self.close = close;
                 let lost = |tx: &Transaction| spends(tx, funding);
                 self.chain.mempool.retain(|tx| !lost(tx));
@@ -295,14 +254,15 @@ impl Run {
         let txid = spend.compute_txid();
         self.close = self.mined(txid);
         match (self.close.owner, self.close.is_revoked(&self.contract)) {
-            (Side::Local, _) => self.seen.ours += 1,
-            (Side::Remote, false) => self.seen.theirs += 1,
-            (Side::Remote, true) => self.seen.revoked += 1,
+            (Side::Local, _) => self.seen.count("ours", 1),
+            (Side::Remote, false) => self.seen.count("theirs", 1),
+            (Side::Remote, true) => self.seen.count("revoked", 1),
         }
-        self.seen.crashes += self.node.crashes;
-        self.seen.broadcasts += self.node.broadcasts;
+        self.seen.count("crashes", self.node.crashes);
+        self.seen.count("runs", 1);
+        self.seen.count("broadcasts", self.node.broadcasts);
         for (reason, count) in &self.node.rejections {
-            *self.seen.rejections.entry(reason.clone()).or_default() += count;
+            self.seen.count(reason, *count);
         }
         let commitment = self.contract.commitment(self.close.owner, self.close.at);
         for (vout, output) in (0_u32..).zip(&commitment.outputs) {
@@ -496,7 +456,7 @@ impl Run {
                     self.is_ours(OutPoint { txid, vout })
                         && HtlcKind::of(commitment.owner, key.offerer) == HtlcKind::Success
                 }) {
-                    self.seen.claimed_by_preimage += 1;
+                    self.seen.count("claimed by preimage", 1);
                 }
                 continue;
             }
@@ -517,12 +477,12 @@ impl Run {
                 (Some(HtlcEnd::Fulfilled { preimage }), _, _)
                     if preimage.payment_hash() == htlc.payment_hash =>
                 {
-                    self.seen.fulfilled += 1;
+                    self.seen.count("fulfilled", 1);
                 }
-                (Some(HtlcEnd::Failed), None, _) => self.seen.failed += 1,
+                (Some(HtlcEnd::Failed), None, _) => self.seen.count("failed", 1),
                 // Of two that are alike nobody can say whose the output is: one of them is paid.
                 (Some(HtlcEnd::Failed), Some(_), _) if self.has_twin(*key) => {}
-                // Nobody sensible takes so little; who does it nevertheless takes no more than that.
+                // Nobody sensible takes so little); who does it nevertheless takes no more than that.
                 (Some(HtlcEnd::Failed), Some(_), _) if htlc.amount.to_sat_floor().0 < LITTLE => {}
                 (end, took, any) => panic!("seed {seed}: {key:?} ended {end:?}: {took:?} {any:?}"),
             }
@@ -536,7 +496,8 @@ impl Run {
                     && self.is_ours(outpoint)
             };
             let count = commitment.htlcs.iter().filter(second).count();
-            self.seen.second_stage_penalties += u64::try_from(count).unwrap();
+            self.seen
+                .count("second-stage penalties", u64::try_from(count).unwrap());
         }
     }
 }

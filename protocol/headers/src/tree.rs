@@ -1,7 +1,9 @@
-//! Merkle branches: the proof that a transaction is in a block whose header is known.
+//! The Merkle tree of a block, for whoever has the block and proves what is in it.
 
 use bitcoin::Block;
 use bitcoin::hashes::{Hash, sha256d};
+
+use crate::proof::BranchHash;
 
 /// All levels of a block's tree, the transactions' ids first, the root last.
 pub struct Tree {
@@ -9,6 +11,7 @@ pub struct Tree {
 }
 
 impl Tree {
+    #[must_use]
     pub fn of(block: &Block) -> Tree {
         let ids = block.txdata.iter();
         let mut level: Vec<[u8; 32]> = ids.map(|tx| tx.compute_txid().to_byte_array()).collect();
@@ -28,12 +31,13 @@ impl Tree {
 
     /// The sibling at each level, from the transaction up to below the root. One that has none is its
     /// own.
-    pub fn branch(&self, index: u32) -> Vec<[u8; 32]> {
+    #[must_use]
+    pub fn branch(&self, index: u32) -> Vec<BranchHash> {
         let mut at = usize::try_from(index).unwrap_or(usize::MAX);
         let mut branch = Vec::with_capacity(self.levels.len());
         for level in self.levels.iter().filter(|level| level.len() > 1) {
             let sibling = level.get(at ^ 1).or(level.get(at));
-            branch.extend(sibling);
+            branch.extend(sibling.copied().map(BranchHash));
             at /= 2;
         }
         branch
@@ -69,8 +73,8 @@ mod tests {
     }
 
     /// As whoever has the header checks it.
-    fn root(txid: [u8; 32], mut index: u32, branch: &[[u8; 32]]) -> [u8; 32] {
-        branch.iter().fold(txid, |hash, sibling| {
+    fn root(txid: [u8; 32], mut index: u32, branch: &[BranchHash]) -> [u8; 32] {
+        branch.iter().fold(txid, |hash, BranchHash(sibling)| {
             let left = index.is_multiple_of(2);
             index /= 2;
             if left {
@@ -97,6 +101,6 @@ mod tests {
 
     #[test]
     fn a_block_without_transactions_has_no_branches() {
-        assert_eq!(Tree::of(&block(0)).branch(5), Vec::<[u8; 32]>::new());
+        assert_eq!(Tree::of(&block(0)).branch(5), []);
     }
 }
