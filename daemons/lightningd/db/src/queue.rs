@@ -125,6 +125,10 @@ impl Queue {
     pub fn stamp_with(&self, stamp: Stamp) {
         // There is one for the life of the database.
         drop(self.stamp.set(stamp));
+        // The writer may be waiting without a stamp in mind: under its lock, so that it hears of this.
+        let pending = self.lock();
+        self.work.notify_all();
+        drop(pending);
     }
 
     pub fn write(&self, batch: Batch) -> Result<(), DbError> {

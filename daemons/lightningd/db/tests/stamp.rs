@@ -12,6 +12,8 @@ use lightningd_db::{Batch, Db};
 /// A database whose stamp is a number that the test sets.
 fn stamped(path: &std::path::Path) -> (Db, Arc<AtomicU64>) {
     let db = Db::create(path, &identity()).unwrap();
+    // Long enough for its writer to have nothing to do.
+    std::thread::sleep(Duration::from_millis(100));
     let number = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&number);
     db.stamp_with(Box::new(move || match read.load(Ordering::SeqCst) {
