@@ -103,6 +103,8 @@ pub enum Opened {
     Locked(Locked),
     /// The database was put back: the operator has to confirm that.
     Unconfirmed(Unconfirmed),
+    /// The files were only to be looked at.
+    Inspected(ctl::Inspected),
 }
 
 /// A signer beside a database that was put back from an older copy. Nothing was created or changed.
@@ -207,10 +209,36 @@ impl Hsm {
                 chain_hash,
                 database,
             }),
+            Database::Inspected { .. } => {
+                Opened::Inspected(Hsm::inspect(&folder, &seed, chain_hash, database)?)
+            }
             Database::Absent | Database::Present { .. } => {
                 let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
                 Opened::Unlocked(Box::new(hsm))
             }
+        })
+    }
+
+    fn inspect(
+        folder: &Folder,
+        seed: &Seed,
+        chain_hash: ChainHash,
+        database: Database,
+    ) -> Result<ctl::Inspected, KeyError> {
+        let NodeKeys {
+            node_id, journal, ..
+        } = NodeKeys::derive(seed)?;
+        let found = match Journal::exists(folder) {
+            Ok(true) => Journal::inspect(folder, chain_hash, journal, database)
+                .map_err(|error| error.to_string()),
+            Ok(false) => Err(OpenError::NoJournal.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let moment = found.as_ref().ok().and_then(|(_, moment)| moment.as_ref().err());
+        Ok(ctl::Inspected {
+            node_id,
+            moment: moment.map(ToString::to_string),
+            journal: found.map(|(state, _)| known(&state)),
         })
     }
 
@@ -290,15 +318,7 @@ impl Hsm {
     /// All channels with a funding output.
     #[must_use]
     pub fn channels(&self) -> Vec<Known> {
-        let known = |(dbid, channel): (&ChannelDbid, &Channel)| {
-            let funded = channel.funded().ok()?;
-            Some(Known {
-                channel: *dbid,
-                local: funded.local.as_ref().map(|local| local.newest.n),
-                remote: funded.remote.as_ref().map(|remote| remote.newest.n),
-            })
-        };
-        self.state.channels.iter().filter_map(known).collect()
+        known(&self.state)
     }
 
     /// # Errors
@@ -550,4 +570,16 @@ fn ecdh_batch(
     Ok(Reply::SharedSecrets {
         secrets: secrets.collect(),
     })
+}
+
+fn known(state: &State) -> Vec<Known> {
+    let known = |(dbid, channel): (&ChannelDbid, &Channel)| {
+        let funded = channel.funded().ok()?;
+        Some(Known {
+            channel: *dbid,
+            local: funded.local.as_ref().map(|local| local.newest.n),
+            remote: funded.remote.as_ref().map(|remote| remote.newest.n),
+        })
+    };
+    state.channels.iter().filter_map(known).collect()
 }

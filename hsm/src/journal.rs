@@ -176,6 +176,20 @@ impl Journal {
             .map_err(doing("create"))
     }
 
+    /// Reads all of it as [`Journal::open`] does, and changes nothing: its state, and whether it is of
+    /// one moment with the database.
+    pub(crate) fn inspect(
+        folder: &Folder,
+        chain_hash: ChainHash,
+        key: Secret<32>,
+        database: Database,
+    ) -> Result<(State, Result<(), JournalError>), JournalError> {
+        Journal::check_unused(folder)?;
+        let replayed = replay(&Journal::read(folder)?, chain_hash, key)?;
+        let moment = (replayed.heads).check(database, replayed.state.channels.len());
+        Ok((replayed.state, moment))
+    }
+
     /// Opens it, cuts a torn tail, and gives the state that it amounts to. What is refused stays as
     /// it is.
     pub(crate) fn open(

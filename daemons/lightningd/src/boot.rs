@@ -412,7 +412,7 @@ async fn start_node(
 }
 
 /// Genesis hash in wire order (BOLT 0).
-fn chain_hash(network: bitcoin::Network) -> ChainHash {
+pub fn chain_hash(network: bitcoin::Network) -> ChainHash {
     let genesis = bitcoin::constants::genesis_block(network);
     ChainHash(genesis.block_hash().to_byte_array())
 }

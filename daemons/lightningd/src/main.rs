@@ -10,11 +10,14 @@
 
 use std::process::ExitCode;
 
+use process::Asked;
+
 mod boot;
 mod chain;
 mod channel;
 mod channel_update;
 mod channels;
+mod check;
 mod commands;
 mod features;
 mod feerates;
@@ -39,7 +42,8 @@ mod wallet;
 fn main() -> ExitCode {
     abort_on_panic();
     match process::prepare() {
-        Ok(Some(ready)) => boot::run(ready),
+        Ok(Some(Asked::Node(ready))) => boot::run(*ready),
+        Ok(Some(Asked::Check(options, output))) => check::run(&options, output),
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lightningd: {error:#}");

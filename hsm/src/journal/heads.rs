@@ -101,7 +101,9 @@ impl Heads {
     /// B2: whether this journal and that database are of the same moment.
     pub(super) fn check(&self, database: Database, channels: usize) -> Result<(), JournalError> {
         let mark = match database {
-            Database::Present { mark } | Database::Restored { mark } => mark,
+            Database::Present { mark }
+            | Database::Restored { mark }
+            | Database::Inspected { mark } => mark,
             Database::Absent => None,
         };
         let (epoch, sequence) = mark.map_or((0, 0), |mark| (mark.epoch, mark.sequence));
@@ -117,12 +119,14 @@ impl Heads {
         }
         let behind = match database {
             Database::Absent => JournalError::NoDatabase { journal },
-            Database::Present { .. } | Database::Restored { .. } => JournalError::DatabaseOlder {
-                epoch,
-                sequence,
-                journal_epoch: newest.epoch,
-                journal,
-            },
+            Database::Present { .. } | Database::Restored { .. } | Database::Inspected { .. } => {
+                JournalError::DatabaseOlder {
+                    epoch,
+                    sequence,
+                    journal_epoch: newest.epoch,
+                    journal,
+                }
+            }
         };
         let restored = matches!(database, Database::Restored { .. });
         let at = usize::try_from(sequence.wrapping_sub(self.first)).unwrap_or(usize::MAX);

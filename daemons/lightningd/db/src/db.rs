@@ -290,8 +290,7 @@ impl Found {
     /// What the last batch was stamped with, see [`Db::stamp_with`]; `None` if none was.
     #[must_use]
     pub fn stamp(&self) -> Option<&[u8]> {
-        let bytes = self.checked.stamped.0.as_slice();
-        Some(bytes).filter(|bytes| !bytes.is_empty())
+        self.checked.stamp()
     }
 
     /// Opens it, if it is of this node.
@@ -299,14 +298,7 @@ impl Found {
     /// # Errors
     /// As [`Db::open`].
     pub fn open(self, expect: &Identity) -> Result<Db, DbError> {
-        let (acknowledged, found) = (self.checked.acknowledged.clone()?, self.checked.sequence);
-        if found < acknowledged {
-            return Err(DbError::LostCommits {
-                path: self.path,
-                acknowledged,
-                found,
-            });
-        }
+        self.checked.check_commits(&self.path)?;
         Db::start(&self.path, expect, self.checked)
     }
 }

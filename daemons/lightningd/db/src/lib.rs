@@ -27,6 +27,7 @@ mod options;
 mod queue;
 mod read;
 mod record;
+mod view;
 mod watermark;
 
 pub use batch::Batch;
@@ -39,3 +40,4 @@ pub use open::Loss;
 pub use queue::{Committed, Stamp};
 pub use read::Scan;
 pub use record::{NotReadable, Record};
+pub use view::View;

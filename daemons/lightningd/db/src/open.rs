@@ -42,6 +42,27 @@ pub(crate) struct Checked {
     pub identity: Identity,
 }
 
+impl Checked {
+    /// What the last batch was stamped with; `None` if none was.
+    pub fn stamp(&self) -> Option<&[u8]> {
+        let bytes = self.stamped.0.as_slice();
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Every commit that had been acknowledged is there.
+    pub fn check_commits(&self, path: &Path) -> Result<(), DbError> {
+        let (acknowledged, found) = (self.acknowledged.clone()?, self.sequence);
+        match found < acknowledged {
+            true => Err(DbError::LostCommits {
+                path: path.into(),
+                acknowledged,
+                found,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Whether anything is at `path`.
 pub(crate) fn stands(path: &Path) -> Result<bool, DbError> {
     match fs::read_dir(path) {
@@ -54,6 +75,11 @@ pub(crate) fn stands(path: &Path) -> Result<bool, DbError> {
 
 /// Reads all that the node cannot run without, and changes nothing.
 pub(crate) fn check(path: &Path, network: &str, schema: u32) -> Result<Checked, DbError> {
+    inspect(path, network, schema).map(|(checked, _)| checked)
+}
+
+/// As [`check`], with the read-only view that it was checked through.
+pub(crate) fn inspect(path: &Path, network: &str, schema: u32) -> Result<(Checked, DB), DbError> {
     if !stands(path)? {
         return Err(DbError::Missing { path: path.into() });
     }
@@ -84,13 +110,14 @@ pub(crate) fn check(path: &Path, network: &str, schema: u32) -> Result<Checked, 
     }
     let stamped = read::get::<Stamped>(&view, &Stamped::key())?;
     let acknowledged = watermark.read(path);
-    Ok(Checked {
+    let checked = Checked {
         watermark,
         sequence,
         acknowledged,
         stamped: stamped.unwrap_or_default(),
         identity,
-    })
+    };
+    Ok((checked, view))
 }
 
 /// `CURRENT` names a manifest that is there. RocksDB says the same less clearly.
