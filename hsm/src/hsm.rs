@@ -125,7 +125,10 @@ impl Unconfirmed {
     pub fn confirm(&self) -> Result<Hsm, OpenError> {
         let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
         let mut hsm = Hsm::with_seed(folder, &self.seed, self.chain_hash, self.database)?;
-        hsm.record(Record::Recovery);
+        hsm.record(match matches!(self.database, Database::Copied { .. }) {
+            true => hsm.state.copied(),
+            false => Record::Recovery,
+        });
         hsm.sync()?;
         Ok(hsm)
     }
@@ -202,13 +205,15 @@ impl Hsm {
         database: Database,
     ) -> Result<Opened, OpenError> {
         Ok(match database {
-            Database::Restored { .. } => Opened::Unconfirmed(Unconfirmed {
-                node_id: NodeKeys::derive(&seed)?.node_id,
-                folder,
-                seed,
-                chain_hash,
-                database,
-            }),
+            Database::Restored { .. } | Database::Copied { .. } => {
+                Opened::Unconfirmed(Unconfirmed {
+                    node_id: NodeKeys::derive(&seed)?.node_id,
+                    folder,
+                    seed,
+                    chain_hash,
+                    database,
+                })
+            }
             Database::Inspected { .. } => {
                 Opened::Inspected(Hsm::inspect(&folder, &seed, chain_hash, database)?)
             }
@@ -228,16 +233,12 @@ impl Hsm {
         let NodeKeys {
             node_id, journal, ..
         } = NodeKeys::derive(seed)?;
-        let found = match Journal::exists(folder) {
-            Ok(true) => Journal::inspect(folder, chain_hash, journal, database)
-                .map_err(|error| error.to_string()),
-            Ok(false) => Err(OpenError::NoJournal.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let moment = found.as_ref().ok().and_then(|(_, moment)| moment.as_ref().err());
+        let found = Journal::inspect(folder, chain_hash, journal, database);
+        let found = found.map_err(|error| error.to_string());
+        let moment = found.as_ref().ok().and_then(|(_, misfit)| misfit.clone());
         Ok(ctl::Inspected {
             node_id,
-            moment: moment.map(ToString::to_string),
+            moment,
             journal: found.map(|(state, _)| known(&state)),
         })
     }
@@ -468,9 +469,13 @@ impl Hsm {
     /// state of it has to be the newest.
     ///
     /// # Errors
-    /// D3; D4: it does not wait for its peer.
+    /// D3; D4: it does not wait for its peer; B2: the journal is of a backup, in which no state is known to
+    /// be the newest.
     pub fn end_recovery(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
         Msg::EndRecovery.check_phase(self.phase(dbid)?)?;
+        if dbid < self.state.copied_below {
+            return Err(Refused::Copied(dbid));
+        }
         let change = Change::Onchain;
         self.record(Record::Channel { dbid, change });
         Ok(())

@@ -95,13 +95,10 @@ impl Custody {
     }
 
     pub fn hsm(&mut self) -> Option<&mut Hsm> {
-        match &mut self.signer {
-            Signer::Open(open) => Some(&mut open.hsm),
-            Signer::NotStarted
-            | Signer::Locked(_)
-            | Signer::Unconfirmed(_)
-            | Signer::Inspected(_)
-            | Signer::Failed(_) => None,
+        if let Signer::Open(open) = &mut self.signer {
+            Some(&mut open.hsm)
+        } else {
+            None
         }
     }
 
@@ -160,14 +157,10 @@ impl Custody {
     /// How far the journal is, where lightningd reads it. Before a reply leaves, so that a batch that
     /// holds what came of it names its record too.
     pub fn write_mark(&mut self) -> io::Result<()> {
-        match &mut self.signer {
-            Signer::Open(open) => open.marks.write(open.hsm.mark()),
-            Signer::NotStarted
-            | Signer::Locked(_)
-            | Signer::Unconfirmed(_)
-            | Signer::Inspected(_)
-            | Signer::Failed(_) => Ok(()),
+        if let Signer::Open(open) = &mut self.signer {
+            open.marks.write(open.hsm.mark())?;
         }
+        Ok(())
     }
 
     /// Opens the seed with the passphrase that `read` gives, if it is time for one.

@@ -166,7 +166,6 @@ impl Hsm {
             | ctl::Reply::Locked
             | ctl::Reply::Unconfirmed
             | ctl::Reply::Inspected(_)
-        | ctl::Reply::Inspected(_)
             | ctl::Reply::Minted
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -185,7 +184,6 @@ impl Hsm {
             | ctl::Reply::Locked
             | ctl::Reply::Unconfirmed
             | ctl::Reply::Inspected(_)
-        | ctl::Reply::Inspected(_)
             | ctl::Reply::NewChannel(_)
             | ctl::Reply::Minted
             | ctl::Reply::Forgotten => Err(HsmError::Confused),

@@ -24,6 +24,7 @@ mod feerates;
 mod forwards;
 mod hsm;
 mod invoices;
+mod live_backup;
 mod locate;
 mod logbook;
 mod moment;

@@ -15,6 +15,7 @@
 //! - **A failed sync is final.** After it every write is refused: what the disk then holds is not
 //!   known, and a second sync may report success without having written anything.
 
+mod backup;
 mod batch;
 mod cf;
 mod create;
@@ -30,6 +31,7 @@ mod record;
 mod view;
 mod watermark;
 
+pub use backup::Copied;
 pub use batch::Batch;
 pub use cf::Cf;
 pub use db::{Db, Found, Stats};

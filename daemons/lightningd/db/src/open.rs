@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteOptions};
 
+use crate::backup::Copied;
 use crate::batch::Batch;
 use crate::cf::Cf;
 use crate::error::DbError;
@@ -38,6 +39,8 @@ pub(crate) struct Checked {
     pub acknowledged: Result<u64, DbError>,
     /// What the last batch was stamped with; empty if none was.
     pub stamped: Stamped,
+    /// It is a copy, and nobody has confirmed that it is to be gone on with.
+    pub copied: Option<Copied>,
     /// Whose it is, and its schema.
     pub identity: Identity,
 }
@@ -109,12 +112,14 @@ pub(crate) fn inspect(path: &Path, network: &str, schema: u32) -> Result<(Checke
         }
     }
     let stamped = read::get::<Stamped>(&view, &Stamped::key())?;
+    let copied = read::get::<Copied>(&view, &Copied::key())?;
     let acknowledged = watermark.read(path);
     let checked = Checked {
         watermark,
         sequence,
         acknowledged,
         stamped: stamped.unwrap_or_default(),
+        copied,
         identity,
     };
     Ok((checked, view))
@@ -253,9 +258,16 @@ pub(crate) fn open(
     expect: &Identity,
     checked: &Checked,
 ) -> Result<DB, DbError> {
-    let damaged = |e: rocksdb::Error| DbError::Damaged {
-        path: path.into(),
-        detail: e.to_string(),
+    // All of it was read just now: what fails is the disk.
+    let damaged = |e: rocksdb::Error| match e.kind() {
+        rocksdb::ErrorKind::IOError => DbError::NotOpened {
+            path: path.into(),
+            why: e.to_string(),
+        },
+        _other => DbError::Damaged {
+            path: path.into(),
+            detail: e.to_string(),
+        },
     };
     let names = DB::list_cf(options, path).map_err(damaged)?;
     let families = names

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, Direction};
 
+use crate::backup::Copied;
 use crate::cf::Cf;
 use crate::error::DbError;
 use crate::identity::{Identity, SCHEMA};
@@ -48,6 +49,12 @@ impl View {
     #[must_use]
     pub fn stamp(&self) -> Option<&[u8]> {
         self.checked.stamp()
+    }
+
+    /// As [`crate::Found::copied`].
+    #[must_use]
+    pub fn copied(&self) -> Option<Copied> {
+        self.checked.copied
     }
 
     /// How many batches were written.

@@ -23,7 +23,8 @@ const BACKEND: &str = "Start bitcoind and wait until it has caught up, check the
                        check again";
 const OTHER_CHAIN: &str = "Point the bitcoin- options to a bitcoind of the chain that this node was on, \
                            or put back the folder that belongs to this one";
-const SPENT: &str = "Start the node soon: it answers what was broadcast, as long as its deadlines allow";
+const SPENT: &str =
+    "Start the node soon: it answers what was broadcast, as long as its deadlines allow";
 
 /// What bitcoind has told.
 #[derive(Default)]
@@ -53,9 +54,14 @@ pub async fn look(
         .into_iter()
         .map(|(height, block)| (height, block.hash))
         .collect();
-    let outpoints = channels.iter().map(|one| one.live.funding.outpoint).collect();
+    let outpoints = channels
+        .iter()
+        .map(|one| one.live.funding.outpoint)
+        .collect();
     // All that are known are read again: what was spent in them may not have been written.
-    let oldest = ours.first().map(|(height, hash)| (BlockHeight(*height), *hash));
+    let oldest = ours
+        .first()
+        .map(|(height, hash)| (BlockHeight(*height), *hash));
     let mut link = launcher
         .chaind(options, oldest.into_iter().collect())
         .await?;

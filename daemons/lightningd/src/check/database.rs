@@ -18,10 +18,14 @@ pub fn look(options: &Options, report: &mut Report) -> Option<View> {
     match read {
         Ok((view, records)) => {
             let (schema, batches) = (view.identity().schema, view.batches());
+            let copy = match view.copied() {
+                Some(_) => "; it is of a backup, and starts only with --await-recovery",
+                None => "",
+            };
             report.add(
                 Check::Database,
                 Finding::Well(format!(
-                    "schema {schema}, {records} records after {batches} batches"
+                    "schema {schema}, {records} records after {batches} batches{copy}"
                 )),
             );
             Some(view)
@@ -70,7 +74,9 @@ fn advice(error: &DbError) -> &'static str {
         DbError::OtherNode { .. } | DbError::OtherNetwork { .. } => {
             "Check --lightning-dir and --network, or put back the folder that belongs here"
         }
-        DbError::Io { .. } => "See why the disk or its permissions refuse that",
+        DbError::Io { .. } | DbError::NotOpened { .. } => {
+            "See why the disk or its permissions refuse that"
+        }
         DbError::Missing { .. }
         | DbError::AlreadyThere { .. }
         | DbError::MissingFile { .. }

@@ -18,7 +18,7 @@ pub enum Request {
     /// Locked if: the seed needs a passphrase. It comes over OPERATOR; ask for Unlocked.
     /// Inspected if: the database is said to be Inspected. Then seed and journal are read and nothing is written, and
     /// no key is open afterwards.
-    /// Unconfirmed if: the database is said to be Restored. The confirmation comes over OPERATOR; ask for Unlocked.
+    /// Unconfirmed if: the database is said to be Restored or Copied. The confirmation comes over OPERATOR; ask for Unlocked.
     Init {
         chain_hash: ChainHash,
         database: Database,
@@ -57,8 +57,31 @@ pub enum Database {
     /// One that the owner says was put back from an older copy, with its mark. Nothing is opened before
     /// the owner confirms it over OPERATOR.
     Restored { mark: Option<Mark> },
+    /// One of a backup, whose journal and seed are of the backup too: both may be older than what peers have. Nothing
+    /// is opened before the owner confirms it over OPERATOR.
+    Copied { mark: Option<Mark> },
     /// One that is only to be compared with seed and journal, with its mark.
     Inspected { mark: Option<Mark> },
+}
+
+impl Database {
+    /// Its mark, if it is there and was written to.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        match self {
+            Database::Absent => None,
+            Database::Present { mark }
+            | Database::Restored { mark }
+            | Database::Copied { mark }
+            | Database::Inspected { mark } => *mark,
+        }
+    }
+
+    /// Whether the owner says that it was put back.
+    #[must_use]
+    pub fn is_put_back(&self) -> bool {
+        matches!(self, Database::Restored { .. } | Database::Copied { .. })
+    }
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived: decoded, matched, taken apart

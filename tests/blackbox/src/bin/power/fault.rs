@@ -200,5 +200,7 @@ fn path_at(pid: Pid, address: u64) -> Option<PathBuf> {
     let mut bytes = vec![0; LONGEST_PATH];
     let read = memory.read_at(&mut bytes, address).ok()?;
     let end = bytes[..read].iter().position(|byte| *byte == 0)?;
-    String::from_utf8(bytes[..end].to_vec()).ok().map(PathBuf::from)
+    String::from_utf8(bytes[..end].to_vec())
+        .ok()
+        .map(PathBuf::from)
 }
