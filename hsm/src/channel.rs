@@ -245,15 +245,14 @@ impl Channel {
         ledger.map_or(Satoshi::ZERO, |ledger| ledger.to_local.to_sat_floor())
     }
 
-    /// B2: the database was put back. What has revoked nothing has no older state, and what is being
-    /// closed signs no new one.
-    pub(crate) fn recover(&mut self) {
+    /// B2: the database was put back, with `copied` the journal too. What has revoked nothing has no older
+    /// state, unless it may have revoked since; and what is being closed signs no new one.
+    pub(crate) fn recover(&mut self, copied: bool) {
         if let Progress::Funded(funded) = &mut self.progress
             && funded.stage == Stage::Signing
-            && funded
-                .local
-                .as_ref()
-                .is_some_and(|local| local.newest.n > CommitmentNumber::ZERO)
+            && (copied
+                || (funded.local.as_ref())
+                    .is_some_and(|local| local.newest.n > CommitmentNumber::ZERO))
         {
             funded.stage = Stage::Recovering;
         }

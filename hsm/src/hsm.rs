@@ -103,6 +103,8 @@ pub enum Opened {
     Locked(Locked),
     /// The database was put back: the operator has to confirm that.
     Unconfirmed(Unconfirmed),
+    /// The files were only to be looked at.
+    Inspected(ctl::Inspected),
 }
 
 /// A signer beside a database that was put back from an older copy. Nothing was created or changed.
@@ -123,7 +125,10 @@ impl Unconfirmed {
     pub fn confirm(&self) -> Result<Hsm, OpenError> {
         let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
         let mut hsm = Hsm::with_seed(folder, &self.seed, self.chain_hash, self.database)?;
-        hsm.record(Record::Recovery);
+        hsm.record(match matches!(self.database, Database::Copied { .. }) {
+            true => hsm.state.copied(),
+            false => Record::Recovery,
+        });
         hsm.sync()?;
         Ok(hsm)
     }
@@ -200,17 +205,41 @@ impl Hsm {
         database: Database,
     ) -> Result<Opened, OpenError> {
         Ok(match database {
-            Database::Restored { .. } => Opened::Unconfirmed(Unconfirmed {
-                node_id: NodeKeys::derive(&seed)?.node_id,
-                folder,
-                seed,
-                chain_hash,
-                database,
-            }),
+            Database::Restored { .. } | Database::Copied { .. } => {
+                Opened::Unconfirmed(Unconfirmed {
+                    node_id: NodeKeys::derive(&seed)?.node_id,
+                    folder,
+                    seed,
+                    chain_hash,
+                    database,
+                })
+            }
+            Database::Inspected { .. } => {
+                Opened::Inspected(Hsm::inspect(&folder, &seed, chain_hash, database)?)
+            }
             Database::Absent | Database::Present { .. } => {
                 let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
                 Opened::Unlocked(Box::new(hsm))
             }
+        })
+    }
+
+    fn inspect(
+        folder: &Folder,
+        seed: &Seed,
+        chain_hash: ChainHash,
+        database: Database,
+    ) -> Result<ctl::Inspected, KeyError> {
+        let NodeKeys {
+            node_id, journal, ..
+        } = NodeKeys::derive(seed)?;
+        let found = Journal::inspect(folder, chain_hash, journal, database);
+        let found = found.map_err(|error| error.to_string());
+        let moment = found.as_ref().ok().and_then(|(_, misfit)| misfit.clone());
+        Ok(ctl::Inspected {
+            node_id,
+            moment,
+            journal: found.map(|(state, _)| known(&state)),
         })
     }
 
@@ -290,15 +319,7 @@ impl Hsm {
     /// All channels with a funding output.
     #[must_use]
     pub fn channels(&self) -> Vec<Known> {
-        let known = |(dbid, channel): (&ChannelDbid, &Channel)| {
-            let funded = channel.funded().ok()?;
-            Some(Known {
-                channel: *dbid,
-                local: funded.local.as_ref().map(|local| local.newest.n),
-                remote: funded.remote.as_ref().map(|remote| remote.newest.n),
-            })
-        };
-        self.state.channels.iter().filter_map(known).collect()
+        known(&self.state)
     }
 
     /// # Errors
@@ -448,9 +469,13 @@ impl Hsm {
     /// state of it has to be the newest.
     ///
     /// # Errors
-    /// D3; D4: it does not wait for its peer.
+    /// D3; D4: it does not wait for its peer; B2: the journal is of a backup, in which no state is known to
+    /// be the newest.
     pub fn end_recovery(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
         Msg::EndRecovery.check_phase(self.phase(dbid)?)?;
+        if dbid < self.state.copied_below {
+            return Err(Refused::Copied(dbid));
+        }
         let change = Change::Onchain;
         self.record(Record::Channel { dbid, change });
         Ok(())
@@ -550,4 +575,16 @@ fn ecdh_batch(
     Ok(Reply::SharedSecrets {
         secrets: secrets.collect(),
     })
+}
+
+fn known(state: &State) -> Vec<Known> {
+    let known = |(dbid, channel): (&ChannelDbid, &Channel)| {
+        let funded = channel.funded().ok()?;
+        Some(Known {
+            channel: *dbid,
+            local: funded.local.as_ref().map(|local| local.newest.n),
+            remote: funded.remote.as_ref().map(|remote| remote.newest.n),
+        })
+    };
+    state.channels.iter().filter_map(known).collect()
 }

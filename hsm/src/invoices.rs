@@ -110,6 +110,17 @@ impl Invoices {
         Ok(())
     }
 
+    /// A number that many further than the next.
+    pub(crate) fn beyond(&self, many: u64) -> PreimageNumber {
+        PreimageNumber(self.next.0.saturating_add(many))
+    }
+
+    /// No number below this is given out any more.
+    pub(crate) fn skip_to(&mut self, next: PreimageNumber) {
+        self.next = self.next.max(next);
+        self.unsigned.clear();
+    }
+
     pub(crate) fn register(&mut self, hash: PaymentHash, terms: Terms) -> Result<(), Misfit> {
         self.unsigned.remove(&hash);
         let registered = Registered {

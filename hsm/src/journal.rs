@@ -36,6 +36,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use wire::ChainHash;
 
 use self::format::{Begin, Chain};
+use crate::hsm::OpenError;
 use crate::record::Record;
 use crate::secret::{Secret, fill_random};
 use crate::state::State;
@@ -174,6 +175,23 @@ impl Journal {
         folder
             .create_whole(FILE, TEMPORARY, 0o600, &header)
             .map_err(doing("create"))
+    }
+
+    /// Reads all of it as [`Journal::open`] does, and changes nothing: its state, and why it is not of one
+    /// moment with the database.
+    pub(crate) fn inspect(
+        folder: &Folder,
+        chain_hash: ChainHash,
+        key: Secret<32>,
+        database: Database,
+    ) -> Result<(State, Option<String>), OpenError> {
+        if !Journal::exists(folder)? {
+            return Err(OpenError::NoJournal);
+        }
+        Journal::check_unused(folder)?;
+        let Replayed { state, heads, .. } = replay(&Journal::read(folder)?, chain_hash, key)?;
+        let moment = heads.check(database, state.channels.len());
+        Ok((state, moment.err().map(|error| error.to_string())))
     }
 
     /// Opens it, cuts a torn tail, and gives the state that it amounts to. What is refused stays as

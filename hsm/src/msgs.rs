@@ -164,7 +164,7 @@ macro_rules! msgs {
 
 msgs! {
     Ctl ctl {
-        Init "Init" -> "node id, channels, the block for marks", BeforeInit,
+        Init "Init" -> "node id, channels, the block for marks; or what an inspection found", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
         Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed or confirmed a recovery", Always,
             key "", rules [D4], journal "";

@@ -143,6 +143,16 @@ pub(crate) enum Record {
     Recovery,
     /// The owner has seen the words of the seed.
     MnemonicShown,
+    /// By the operator: database and journal are a backup, that was put back (B2). New channels, addresses and
+    /// preimages are numbered from here on, beyond all that may have been given out since.
+    Copied {
+        next_dbid: ChannelDbid,
+        next_preimage: PreimageNumber,
+    },
+    /// Channels below this one are from before a backup, in a compacted journal.
+    SnapshotCopied {
+        below: ChannelDbid,
+    },
 }
 
 /// A transaction that spends coins of the wallet.

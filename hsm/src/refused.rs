@@ -252,6 +252,11 @@ pub enum Refused {
          newest state. If the peer never comes back: lightning-hsmtool confirm-recovery --channel"
     )]
     NotShown,
+    #[error(
+        "the journal is of a backup: only its peer knows whether this is the newest state of channel {0}, \
+         and has to close it"
+    )]
+    Copied(ChannelDbid),
     #[error("no database waits to be confirmed as put back: start the node with --await-recovery")]
     NoRecovery,
     #[error(
@@ -493,7 +498,7 @@ impl Refused {
             | Refused::NotOffered(_) => Rule::H1,
             Refused::HasPaid(_) | Refused::StillClaimable(_) => Rule::H2,
             Refused::Stale => Rule::B3,
-            Refused::NotShown => Rule::B2,
+            Refused::NotShown | Refused::Copied(_) => Rule::B2,
             Refused::InvoiceExpired | Refused::OtherPayee(_) | Refused::TooManyPayments(_) => {
                 Rule::A1
             }

@@ -17,6 +17,8 @@ use crate::tip::Tip;
 
 /// Coins in one record of a compacted journal.
 const COINS: usize = 10_000;
+/// So many channels and preimages at most were begun since a backup.
+const SKIPPED: u64 = 1 << 20;
 
 /// A record does not fit what came before it: a damaged journal, or our bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,8 @@ pub(crate) struct Misfit(pub(crate) &'static str);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub(crate) next_dbid: ChannelDbid,
+    /// Channels below this one are of a backup that was put back; 0 if none ever was.
+    pub(crate) copied_below: ChannelDbid,
     pub(crate) next_address: u32,
     pub(crate) channels: BTreeMap<ChannelDbid, Channel>,
     /// What pays for the HTLCs that went out (H1, H2).
@@ -44,6 +48,7 @@ impl State {
     pub(crate) fn new() -> State {
         State {
             next_dbid: ChannelDbid(1),
+            copied_below: ChannelDbid(0),
             next_address: 0,
             channels: BTreeMap::new(),
             flows: Flows::default(),
@@ -181,7 +186,22 @@ impl State {
                 Ok(())
             }
             Record::Recovery => {
-                self.channels.values_mut().for_each(Channel::recover);
+                (self.channels.values_mut()).for_each(|channel| channel.recover(false));
+                Ok(())
+            }
+            Record::Copied {
+                next_dbid,
+                next_preimage,
+            } => {
+                // What had no funding output here may have had one since.
+                self.channels.retain(|_, channel| channel.funded().is_ok());
+                (self.channels.values_mut()).for_each(|channel| channel.recover(true));
+                (self.next_dbid, self.copied_below) = (next_dbid, next_dbid);
+                self.invoices.skip_to(next_preimage);
+                Ok(())
+            }
+            Record::SnapshotCopied { below } => {
+                self.copied_below = below;
                 Ok(())
             }
             Record::SnapshotInvoices { invoices } => {
@@ -248,6 +268,14 @@ impl State {
         channels.fold(self.coins.balance(), Satoshi::saturating_add)
     }
 
+    /// That this state is of a backup: numbers that may have been given out since never come again.
+    pub(crate) fn copied(&self) -> Record {
+        Record::Copied {
+            next_dbid: ChannelDbid(self.next_dbid.0.saturating_add(SKIPPED)),
+            next_preimage: self.invoices.beyond(SKIPPED),
+        }
+    }
+
     fn take_address(&mut self, index: u32) -> Result<(), Misfit> {
         if index != self.next_address {
             return Err(Misfit("wallet addresses have a gap"));
@@ -301,5 +329,10 @@ impl State {
                 self.tip.clone(),
             ))))
             .chain(self.mnemonic_shown.then_some(Record::MnemonicShown))
+            .chain(
+                (self.copied_below > ChannelDbid(0)).then_some(Record::SnapshotCopied {
+                    below: self.copied_below,
+                }),
+            )
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use hsm::{Hsm, Locked, OpenError, Opened, Passphrase, SeedError, Unconfirmed, UnixTime};
-use hsm_messages::ctl::Database;
+use hsm_messages::ctl::{self, Database};
 use hsm_messages::operator::SeedFile;
 use ipc_transport::Hardening;
 use sha2::{Digest, Sha256};
@@ -28,6 +28,8 @@ pub enum Signer {
     /// The database was put back, which the operator has to confirm.
     Unconfirmed(Unconfirmed),
     Open(Box<Open>),
+    /// The files were looked at; that is all.
+    Inspected(ctl::Inspected),
     /// Seed, journal and database do not go together.
     Failed(String),
 }
@@ -44,6 +46,7 @@ impl Signer {
             Opened::Unlocked(hsm) => Signer::open(*hsm),
             Opened::Locked(locked) => Signer::Locked(locked),
             Opened::Unconfirmed(unconfirmed) => Signer::Unconfirmed(unconfirmed),
+            Opened::Inspected(inspected) => Signer::Inspected(inspected),
         }
     }
 
@@ -92,11 +95,10 @@ impl Custody {
     }
 
     pub fn hsm(&mut self) -> Option<&mut Hsm> {
-        match &mut self.signer {
-            Signer::Open(open) => Some(&mut open.hsm),
-            Signer::NotStarted | Signer::Locked(_) | Signer::Unconfirmed(_) | Signer::Failed(_) => {
-                None
-            }
+        if let Signer::Open(open) = &mut self.signer {
+            Some(&mut open.hsm)
+        } else {
+            None
         }
     }
 
@@ -155,12 +157,10 @@ impl Custody {
     /// How far the journal is, where lightningd reads it. Before a reply leaves, so that a batch that
     /// holds what came of it names its record too.
     pub fn write_mark(&mut self) -> io::Result<()> {
-        match &mut self.signer {
-            Signer::Open(open) => open.marks.write(open.hsm.mark()),
-            Signer::NotStarted | Signer::Locked(_) | Signer::Unconfirmed(_) | Signer::Failed(_) => {
-                Ok(())
-            }
+        if let Signer::Open(open) = &mut self.signer {
+            open.marks.write(open.hsm.mark())?;
         }
+        Ok(())
     }
 
     /// Opens the seed with the passphrase that `read` gives, if it is time for one.
@@ -186,6 +186,7 @@ impl Custody {
                     Signer::Open(open) => Ok(open.hsm.node_id()),
                     Signer::Failed(why) => Err(NotUnlocked::Failed(why.clone())),
                     Signer::Unconfirmed(unconfirmed) => Ok(unconfirmed.node_id),
+                    Signer::Inspected(inspected) => Ok(inspected.node_id),
                     Signer::NotStarted | Signer::Locked(_) => Err(NotUnlocked::NotLocked),
                 }
             }

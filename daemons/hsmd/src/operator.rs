@@ -205,7 +205,7 @@ fn audit_tail(notes: &Notes, from: LineNumber) -> Reply {
 
 fn status(custody: &mut Custody) -> Reply {
     let lock = match &custody.signer {
-        Signer::NotStarted | Signer::Failed(_) => Lock::NotStarted,
+        Signer::NotStarted | Signer::Inspected(_) | Signer::Failed(_) => Lock::NotStarted,
         Signer::Locked(_) => Lock::Locked,
         Signer::Unconfirmed(_) => Lock::Unconfirmed,
         Signer::Open(open) => Lock::Unlocked {

@@ -35,6 +35,8 @@ use crate::{chain, channels, commands, invoices, moment, payd, payments, peers, 
 
 /// How long commands and tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// So many addresses that were handed out since a backup are looked for on chain.
+const GAP: u32 = 200;
 
 /// Runs the node until it is to stop.
 pub fn run(ready: Ready) -> ExitCode {
@@ -100,6 +102,7 @@ struct Signer {
     init: ctl::Init,
     /// Where it says how far its journal is durable.
     marks: Arc<File>,
+    recovery: Recovery,
     process: Process,
 }
 
@@ -114,11 +117,21 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
         true => Some(Db::find(&db_path, options.network.name())?),
         false => None,
     };
+    if found.as_ref().and_then(Found::copied).is_some() && !options.await_recovery {
+        bail!(
+            "the database in {} is of a backup, and peers may be further than it: with it a revoked \
+             commitment could be signed. If the newest database and hsm-journal are there, put them back. \
+             If they are lost, and no other node runs with this seed, start the node with \
+             --await-recovery and run lightning-hsmtool confirm-recovery: channels that have changed \
+             since are closed by their peers; nothing was changed",
+            options.network_dir.display()
+        );
+    }
     let first = FirstStart::of(&options.network_dir, found.is_none())?;
     let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
-    let stored = load_channels(&db, &signer, options.await_recovery).await?;
+    let stored = load_channels(&db, &signer).await?;
     let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
     // Who can ask can connect: getinfo says where we listen.
     tokio::select! {
@@ -176,8 +189,14 @@ async fn start_hsmd(
         });
     })?;
     let chain_hash = chain_hash(options.network.bitcoin());
-    let database = match (moment::database(found)?, options.await_recovery) {
-        (ctl::Database::Present { mark }, true) => ctl::Database::Restored { mark },
+    let recovery = match (found.and_then(Found::copied), options.await_recovery) {
+        (_, false) => Recovery::None,
+        (None, true) => Recovery::OfDatabase,
+        (Some(_), true) => Recovery::OfCopy,
+    };
+    let database = match (moment::database(found)?, recovery) {
+        (ctl::Database::Present { mark }, Recovery::OfCopy) => ctl::Database::Copied { mark },
+        (ctl::Database::Present { mark }, Recovery::OfDatabase) => ctl::Database::Restored { mark },
         (database, _) => database,
     };
     let request = ctl::Request::Init {
@@ -214,6 +233,7 @@ async fn start_hsmd(
         ctl,
         init,
         marks: Arc::new(marks.into()),
+        recovery,
         process,
     })
 }
@@ -275,16 +295,31 @@ fn open_db(path: &Path, options: &Options, found: Option<Found>, id: NodeId) -> 
     }
 }
 
+/// What the owner has confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recovery {
+    None,
+    /// The database is older than hsm-journal.
+    OfDatabase,
+    /// Both are a backup's.
+    OfCopy,
+}
+
 /// Every channel of ours must be known to hsmd, or its journal is an older copy. After a recovery that
-/// the owner has confirmed, a channel whose state here is older is marked: it is never gone on with.
-async fn load_channels(db: &Db, signer: &Signer, recovered: bool) -> anyhow::Result<Vec<Stored>> {
+/// the owner has confirmed, a channel whose state here is older is marked: it is never gone on with. In a
+/// backup a channel that has revoked nothing is too: its peer has no secret to show by which hsmd could
+/// tell that it is the newest.
+async fn load_channels(db: &Db, signer: &Signer) -> anyhow::Result<Vec<Stored>> {
     let mut stored = store::channels::all(db)?;
+    let recovery = signer.recovery;
     let (known, mut marked) = (&signer.init.channels, Batch::new());
     for (record, _) in &mut stored {
-        if recovered && moment::is_older(&record.live, known) {
+        let older = recovery != Recovery::None && moment::is_older(&record.live, known);
+        let shows_nothing = recovery == Recovery::OfCopy && record.live.has_revoked_nothing();
+        if older || shows_nothing {
             let dbid = record.live.dbid;
             tracing::warn!(
-                "channel {dbid} is older here than it was: its peer is asked to close it"
+                "channel {dbid} may be older here than it was: its peer is asked to close it"
             );
             record.facts.stale = true;
             store::channels::put(&mut marked, record);
@@ -366,6 +401,11 @@ async fn start_node(
     let height = known
         .first()
         .map_or(BlockHeight::ZERO, |(height, _)| *height);
+    if signer.recovery == Recovery::OfCopy {
+        let mut batch = wallet::take_addresses(&hsm, GAP).await?;
+        lightningd_db::Copied::confirmed(&mut batch);
+        db.commit(batch).await?;
+    }
     let coins = wallet::Stored::load(&db, height)?;
     let invoice_counters = invoices::Counters::load(&db)?;
     let payment_counters = payments::Counters::load(&db)?;
@@ -412,7 +452,7 @@ async fn start_node(
 }
 
 /// Genesis hash in wire order (BOLT 0).
-fn chain_hash(network: bitcoin::Network) -> ChainHash {
+pub fn chain_hash(network: bitcoin::Network) -> ChainHash {
     let genesis = bitcoin::constants::genesis_block(network);
     ChainHash(genesis.block_hash().to_byte_array())
 }

@@ -8,6 +8,7 @@ mod fundchannel;
 mod hints;
 mod invoices;
 mod listpeerchannels;
+mod live_backup;
 mod node;
 mod paging;
 mod pay;
@@ -46,6 +47,7 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::GETLOG, node::getlog)?;
     rows.add(&table::LISTCONFIGS, node::listconfigs)?;
     rows.add(&table::LISTSANDBOX, sandbox::listsandbox)?;
+    rows.add(&table::BACKUP, live_backup::backup)?;
     rows.add(&table::FEERATES, node::feerates)?;
     rows.add(&table::PING, peers::ping)?;
     rows.add(&table::CONNECT, peers::connect)?;

@@ -146,6 +146,7 @@ pub async fn mint(
         ctl::Reply::Init(_)
         | ctl::Reply::Locked
         | ctl::Reply::Unconfirmed
+        | ctl::Reply::Inspected(_)
         | ctl::Reply::NewChannel(_)
         | ctl::Reply::ForceClose { .. }
         | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -164,6 +165,7 @@ impl Hsm {
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
             | ctl::Reply::Unconfirmed
+            | ctl::Reply::Inspected(_)
             | ctl::Reply::Minted
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -181,6 +183,7 @@ impl Hsm {
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
             | ctl::Reply::Unconfirmed
+            | ctl::Reply::Inspected(_)
             | ctl::Reply::NewChannel(_)
             | ctl::Reply::Minted
             | ctl::Reply::Forgotten => Err(HsmError::Confused),

@@ -10,17 +10,21 @@
 
 use std::process::ExitCode;
 
+use process::Asked;
+
 mod boot;
 mod chain;
 mod channel;
 mod channel_update;
 mod channels;
+mod check;
 mod commands;
 mod features;
 mod feerates;
 mod forwards;
 mod hsm;
 mod invoices;
+mod live_backup;
 mod locate;
 mod logbook;
 mod moment;
@@ -39,7 +43,8 @@ mod wallet;
 fn main() -> ExitCode {
     abort_on_panic();
     match process::prepare() {
-        Ok(Some(ready)) => boot::run(ready),
+        Ok(Some(Asked::Node(ready))) => boot::run(*ready),
+        Ok(Some(Asked::Check(options, output))) => check::run(&options, output),
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lightningd: {error:#}");

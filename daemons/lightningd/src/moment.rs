@@ -23,11 +23,17 @@ pub fn database(found: Option<&Found>) -> anyhow::Result<ctl::Database> {
     let Some(found) = found else {
         return Ok(ctl::Database::Absent);
     };
-    let mark = match found.stamp() {
-        Some(stamp) => Some(Mark::from_block(stamp).context("the database's stamp is no mark")?),
-        None => None,
-    };
+    let mark = mark(found.stamp())?;
     Ok(ctl::Database::Present { mark })
+}
+
+/// The mark that the database's last batch is stamped with.
+///
+/// # Errors
+/// That is no mark.
+pub fn mark(stamp: Option<&[u8]>) -> anyhow::Result<Option<Mark>> {
+    let read = |stamp| Mark::from_block(stamp).context("the database's stamp is no mark");
+    stamp.map(read).transpose()
 }
 
 /// From now on each batch says how far hsmd's journal was, and the database knows of this start of

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use lightningd_options::{Environment, Options, Start};
+use lightningd_options::{CheckOutput, Environment, Options, Start};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use subd::Mode;
@@ -26,11 +26,17 @@ pub struct Ready {
     pub sandbox: Mode,
 }
 
+/// What the command line asks for.
+pub enum Asked {
+    Node(Box<Ready>),
+    Check(Box<Options>, CheckOutput),
+}
+
 /// `None`: something was printed and that is all.
 ///
 /// # Errors
 /// What is wrong and what to do.
-pub fn prepare() -> anyhow::Result<Option<Ready>> {
+pub fn prepare() -> anyhow::Result<Option<Asked>> {
     let environment = Environment::from_process().context("cannot read the environment")?;
     let arguments = std::env::args_os().skip(1);
     let mut options = match lightningd_options::parse(arguments, &environment, VERSION)? {
@@ -41,6 +47,9 @@ pub fn prepare() -> anyhow::Result<Option<Ready>> {
         Start::Run(options) => *options,
     };
     limits();
+    if let Some(output) = options.check {
+        return Ok(Some(Asked::Check(Box::new(options), output)));
+    }
     folder(&options.lightning_dir)?;
     folder(&options.network_dir)?;
     let lock = lock(&options.pid_file)?;
@@ -52,12 +61,12 @@ pub fn prepare() -> anyhow::Result<Option<Ready>> {
     // Tried by a child, so while there is one thread.
     let (sandbox, warnings) = crate::sandbox::choose(options.sandbox);
     options.warnings.extend(warnings);
-    Ok(Some(Ready {
+    Ok(Some(Asked::Node(Box::new(Ready {
         options,
         log,
         lock,
         sandbox,
-    }))
+    }))))
 }
 
 /// Preimages never reach a core file or another process of the same user; nobody we start gains
@@ -80,7 +89,7 @@ fn folder(path: &Path) -> anyhow::Result<()> {
 }
 
 fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -88,6 +97,24 @@ fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
         .mode(0o640)
         .open(path)
         .with_context(|| format!("cannot open the pid file {}", path.display()))?;
+    lock_file(file, path)
+}
+
+/// As a start does, but makes no file: `None` if there is none to lock.
+///
+/// # Errors
+/// A node runs on the folder, or the file cannot be read.
+pub fn lock_existing(path: &Path) -> anyhow::Result<Option<Flock<File>>> {
+    match File::open(path) {
+        Ok(file) => lock_file(file, path).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot open the pid file {}", path.display()))
+        }
+    }
+}
+
+fn lock_file(mut file: File, path: &Path) -> anyhow::Result<Flock<File>> {
     let mut pid = String::new();
     let _ = file.read_to_string(&mut pid);
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

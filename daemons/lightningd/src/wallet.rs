@@ -221,6 +221,20 @@ impl Stored {
     }
 }
 
+/// So many new addresses of hsmd's, to be written down: coins may have come to them since a backup was made that
+/// was put back.
+///
+/// # Errors
+/// hsmd refuses.
+pub async fn take_addresses(hsm: &crate::hsm::Hsm, count: u32) -> anyhow::Result<Batch> {
+    let mut batch = Batch::new();
+    for _ in 0..count {
+        let (index, p2wpkh, p2tr) = hsm.new_address().await?;
+        batch.put(&index, &store::wallet::Address { p2wpkh, p2tr });
+    }
+    Ok(batch)
+}
+
 fn add_scripts(
     scripts: &mut HashMap<ScriptBuf, KeyRef>,
     index: u32,

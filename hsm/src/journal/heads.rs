@@ -100,10 +100,7 @@ impl Heads {
 
     /// B2: whether this journal and that database are of the same moment.
     pub(super) fn check(&self, database: Database, channels: usize) -> Result<(), JournalError> {
-        let mark = match database {
-            Database::Present { mark } | Database::Restored { mark } => mark,
-            Database::Absent => None,
-        };
+        let mark = database.mark();
         let (epoch, sequence) = mark.map_or((0, 0), |mark| (mark.epoch, mark.sequence));
         let newest = self.newest();
         let journal = newest.sequence;
@@ -115,16 +112,16 @@ impl Heads {
         if sequence > journal {
             return Err(older);
         }
-        let behind = match database {
-            Database::Absent => JournalError::NoDatabase { journal },
-            Database::Present { .. } | Database::Restored { .. } => JournalError::DatabaseOlder {
+        let behind = match database == Database::Absent {
+            true => JournalError::NoDatabase { journal },
+            false => JournalError::DatabaseOlder {
                 epoch,
                 sequence,
                 journal_epoch: newest.epoch,
                 journal,
             },
         };
-        let restored = matches!(database, Database::Restored { .. });
+        let restored = database.is_put_back();
         let at = usize::try_from(sequence.wrapping_sub(self.first)).unwrap_or(usize::MAX);
         let Some(head) = self.heads.get(at) else {
             return if restored { Ok(()) } else { Err(behind) };

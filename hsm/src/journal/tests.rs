@@ -165,17 +165,20 @@ fn kind(record: &Record) -> &'static str {
         Record::SnapshotTip(_) => "SnapshotTip",
         Record::Recovery => "Recovery",
         Record::MnemonicShown => "MnemonicShown",
+        Record::Copied { .. } => "Copied",
+        Record::SnapshotCopied { .. } => "SnapshotCopied",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 40] = [
+const KINDS: [&str; 42] = [
     "Address",
     "Allowed",
     "Approved",
     "Close",
     "Closed",
     "Coins",
+    "Copied",
     "Disallowed",
     "DropInvoices",
     "Ended",
@@ -199,6 +202,7 @@ const KINDS: [&str; 40] = [
     "Shown",
     "SnapshotChannel",
     "SnapshotCoins",
+    "SnapshotCopied",
     "SnapshotCounters",
     "SnapshotFlow",
     "SnapshotHeads",
@@ -316,6 +320,10 @@ fn every_kind() -> Vec<Record> {
         timestamp: 1,
     });
     records.extend(on_chain());
+    records.push(Record::Copied {
+        next_dbid: ChannelDbid(9),
+        next_preimage: PreimageNumber(9),
+    });
     records
 }
 

@@ -54,7 +54,9 @@ pub fn open(path: &Path, new_node: bool) -> Result<Hsm, OpenError> {
 pub fn open_with(path: &Path, database: Database) -> Result<Hsm, OpenError> {
     match Hsm::open(folder(path), CHAIN, database)? {
         Opened::Unlocked(hsm) => Ok(*hsm),
-        Opened::Locked(_) | Opened::Unconfirmed(_) => panic!("it waits for its owner"),
+        Opened::Locked(_) | Opened::Unconfirmed(_) | Opened::Inspected(_) => {
+            panic!("it waits for its owner")
+        }
     }
 }
 

@@ -20,11 +20,28 @@ fn opened(node: &mut Node, database: Database) -> Result<Opened, OpenError> {
 
 /// The signer after a confirmed recovery, in the place of the one before.
 fn recover(node: &mut Node, mark: Mark) {
-    let database = Database::Restored { mark: Some(mark) };
+    recover_beside(node, Database::Restored { mark: Some(mark) });
+}
+
+fn recover_beside(node: &mut Node, database: Database) {
     match opened(node, database).unwrap() {
         Opened::Unconfirmed(unconfirmed) => node.go_on(unconfirmed.confirm().unwrap()),
-        Opened::Unlocked(_) | Opened::Locked(_) => panic!("nobody was asked"),
+        Opened::Unlocked(_) | Opened::Locked(_) | Opened::Inspected(_) => {
+            panic!("nobody was asked")
+        }
     }
+}
+
+/// A pair whose `a` was put back from a backup with its journal: its newest commitment there is 3.
+fn put_back() -> Pair {
+    let mut pair = Pair::open(CommitmentFormat::AnchorsZeroFeeHtlc);
+    for _ in 0..3 {
+        pair.commit(Side::Local, &[]);
+        pair.commit(Side::Remote, &[]);
+    }
+    let mark = Some(pair.a.node.hsm().mark());
+    recover_beside(&mut pair.a.node, Database::Copied { mark });
+    pair
 }
 
 /// A pair whose `a` was recovered: its newest commitment is 3.
@@ -215,4 +232,111 @@ fn a_channel_that_has_revoked_nothing_and_one_that_is_closing_stay_as_they_are()
     pair.a.ask(close);
     recover(&mut pair.a.node, mark);
     assert_eq!(phase(&mut pair), Phase::Closing);
+}
+
+#[test]
+fn b2_of_a_backup_nothing_is_signed_until_the_peer_shows_that_it_is_the_newest() {
+    let mut pair = put_back();
+    assert_eq!(phase(&mut pair), Phase::Recovering);
+    signs_nothing(&mut pair, "B2");
+    assert_eq!(force_close_refused(&mut pair), Some(Rule::B2));
+    assert_eq!(shows(&mut pair, 2), Proof::Revoked);
+    assert_eq!(phase(&mut pair), Phase::Active);
+    let mut pair = put_back();
+    assert_eq!(shows(&mut pair, 3), Proof::Stale);
+    signs_nothing(&mut pair, "B3");
+    assert_eq!(force_close_refused(&mut pair), Some(Rule::B3));
+}
+
+#[test]
+fn b2_no_word_of_the_operators_makes_a_backups_state_the_newest() {
+    let mut pair = put_back();
+    let channel = pair.a.new.channel;
+    for _ in 0..2 {
+        let refused = pair.a.node.hsm().end_recovery(channel).unwrap_err();
+        assert_eq!(refused.rule(), Rule::B2);
+        assert_eq!(force_close_refused(&mut pair), Some(Rule::B2));
+        pair.a.node.hsm().compact().unwrap();
+        pair.a.node.restart();
+    }
+    // Nor does a recovery of the database that is confirmed later.
+    let mark = pair.a.node.hsm().mark();
+    recover(&mut pair.a.node, mark);
+    let refused = pair.a.node.hsm().end_recovery(channel).unwrap_err();
+    assert_eq!(refused.rule(), Rule::B2);
+}
+
+#[test]
+fn b2_a_channel_of_a_backup_waits_for_its_peer_even_if_it_has_revoked_nothing_there() {
+    let mut pair = Pair::open(CommitmentFormat::AnchorsZeroFeeHtlc);
+    let mark = Some(pair.a.node.hsm().mark());
+    recover_beside(&mut pair.a.node, Database::Copied { mark });
+    assert_eq!(phase(&mut pair), Phase::Recovering);
+    assert_eq!(force_close_refused(&mut pair), Some(Rule::B2));
+    assert_eq!(shows(&mut pair, 0), Proof::Stale);
+    assert_eq!(force_close_refused(&mut pair), Some(Rule::B3));
+}
+
+#[test]
+fn b2_no_number_comes_again_that_may_have_been_given_out_since_a_backup() {
+    let mut node = Node::new();
+    let peer = node.hsm().node_id();
+    let unfunded = node.hsm().new_channel(peer).unwrap().channel;
+    let before = node.hsm().new_preimage().unwrap();
+    node.hsm().sync().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["hsm_secret", "hsm-journal"] {
+        fs::copy(node.dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let mark = Some(node.hsm().mark());
+    // What the node goes on to give out.
+    let mut channels = vec![unfunded];
+    let mut hashes = vec![before];
+    for _ in 0..50 {
+        channels.push(node.hsm().new_channel(peer).unwrap().channel);
+        hashes.push(node.hsm().new_preimage().unwrap());
+        node.hsm().sync().unwrap();
+    }
+    let database = Database::Copied { mark };
+    let Ok(Opened::Unconfirmed(waits)) = Hsm::open(folder(copy.path()), CHAIN, database) else {
+        panic!("nobody was asked");
+    };
+    let mut hsm = waits.confirm().unwrap();
+    hsm.set_now(node.hsm().now());
+    // What was begun there may have got a funding output since.
+    assert_eq!(hsm.phase(unfunded).unwrap_err().rule(), Rule::D3);
+    for _ in 0..50 {
+        let channel = hsm.new_channel(peer).unwrap().channel;
+        assert!(!channels.contains(&channel), "{channel}");
+        let hash = hsm.new_preimage().unwrap();
+        assert!(!hashes.contains(&hash), "{hash}");
+    }
+}
+
+#[test]
+fn who_only_inspects_changes_nothing_and_hears_what_an_opening_would_come_to() {
+    let mut pair = Pair::open(CommitmentFormat::AnchorsZeroFeeHtlc);
+    pair.commit(Side::Local, &[]);
+    let (channels, node_id) = (pair.a.node.hsm().channels(), pair.a.node.hsm().node_id());
+    let node = &mut pair.a.node;
+    let older = node.hsm().mark();
+    node.restart();
+    node.hsm().get_address().unwrap();
+    node.hsm().sync().unwrap();
+    let newest = node.hsm().mark();
+    let before = fs::read(node.journal()).unwrap();
+    node.stop();
+    for (mark, fits) in [(newest, true), (older, false)] {
+        let mark = Some(mark);
+        let database = Database::Inspected { mark };
+        let opened = Hsm::open(folder(node.dir.path()), CHAIN, database).unwrap();
+        let Opened::Inspected(found) = opened else {
+            panic!("it was opened");
+        };
+        assert_eq!(found.node_id, node_id);
+        assert_eq!(found.journal.unwrap(), channels);
+        assert_eq!(found.moment.is_none(), fits, "{:?}", found.moment);
+    }
+    assert!(fs::read(node.journal()).unwrap() == before);
+    assert_eq!(fs::read_dir(node.dir.path()).unwrap().count(), 2);
 }

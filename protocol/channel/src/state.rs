@@ -165,6 +165,12 @@ pub struct Tally {
 }
 
 impl Live {
+    /// Our commitment 0 is the only one there ever was, so the peer has no secret of ours.
+    #[must_use]
+    pub fn has_revoked_nothing(&self) -> bool {
+        self.local_next <= CommitmentNumber(1)
+    }
+
     /// A channel with commitment 0 on both sides; `remote_point` is the peer's
     /// first_per_commitment_point, `phase` is `Opening` or `AwaitingLockin`.
     ///

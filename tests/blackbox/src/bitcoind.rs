@@ -312,7 +312,10 @@ impl Drop for Bitcoind {
 }
 
 /// $BITCOIND, or bitcoind on PATH, or the one that `cargo xtask setup` fetched.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub fn program() -> Result<PathBuf> {
     if let Some(named) = env::var_os("BITCOIND") {
         return Ok(named.into());
     }

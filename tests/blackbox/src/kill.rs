@@ -34,7 +34,12 @@ pub struct Rounds {
 impl Rounds {
     /// So many rounds, unless the environment says otherwise; prints the seed.
     pub fn new(default: usize) -> Rounds {
-        let count = setting("BULKHEAD_KILL_ROUNDS").unwrap_or(default);
+        Rounds::named("BULKHEAD_KILL_ROUNDS", default)
+    }
+
+    /// As [`Rounds::new`], where another variable says how many.
+    pub fn named(variable: &str, default: usize) -> Rounds {
+        let count = setting(variable).unwrap_or(default);
         let seed = setting("BULKHEAD_KILL_SEED").unwrap_or_else(rand::random);
         println!("{count} rounds, seed {seed}");
         Rounds {

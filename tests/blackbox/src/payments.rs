@@ -114,11 +114,15 @@ impl Loads {
     /// # Errors
     /// They were not.
     pub fn flow(&self, more: usize) -> Result<()> {
-        let paid = || self.0.iter().map(Load::paid).sum::<usize>();
-        let before = paid();
+        let before = self.paid();
         until("payments flow", || {
-            Ok((paid() >= before + more).then_some(()))
+            Ok((self.paid() >= before + more).then_some(()))
         })
+    }
+
+    /// As [`Load::paid`], of all of them.
+    pub fn paid(&self) -> usize {
+        self.0.iter().map(Load::paid).sum()
     }
 
     /// As [`Load::finish`], for all of them.

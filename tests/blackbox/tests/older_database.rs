@@ -1,39 +1,15 @@
 //! Rule B2 where the newest database is lost: the owner confirms the older copy, and the channel that has changed
 //! since ends with the newest commitment, which the peer has.
 
+use blackbox::Network;
 use blackbox::folder::copy;
-use blackbox::node::{program, settled};
-use blackbox::wait::until;
-use blackbox::{Network, Node};
+use blackbox::node::settled;
 use serde_json::json;
 use std::fs;
-use std::process::Command;
-use std::thread;
 
 fn pay(network: &Network, label: &str) {
     let invoice = network.nodes[1].invoice(50_000_000, label).unwrap();
     network.nodes[0].pay(&invoice.bolt11).unwrap();
-}
-
-/// Starts the node, which waits, and confirms the recovery once it says so.
-fn launch_and_confirm(node: &mut Node) {
-    let (log, folder) = (node.log_file(), node.network_dir());
-    let before = node.log().len();
-    let confirming = thread::spawn(move || {
-        until("the log says how to confirm", || {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            let new = text.get(before..).unwrap_or_default();
-            Ok(new.contains("confirm-recovery").then_some(()))
-        })
-        .unwrap();
-        let mut tool = Command::new(program("lightning-hsmtool").unwrap());
-        tool.arg("confirm-recovery").arg(folder).arg("--yes");
-        let output = tool.output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{error}");
-    });
-    node.launch().unwrap();
-    confirming.join().unwrap();
 }
 
 #[test]
@@ -59,11 +35,7 @@ fn b2_an_older_database_that_its_owner_confirms_ends_its_channel_with_the_newest
     // It is refused as ever, with what the owner can do.
     let words = network.nodes[0].launch_refused().unwrap().words;
     assert!(words.contains("--await-recovery"), "{words}");
-    let config = network.nodes[0].lightning_dir().join("config");
-    let mut text = fs::read_to_string(&config).unwrap_or_default();
-    text.push_str("\nawait-recovery\n");
-    fs::write(&config, text).unwrap();
-    launch_and_confirm(&mut network.nodes[0]);
+    network.nodes[0].launch_and_confirm().unwrap();
 
     let channels = network.nodes[0].rpc("listpeerchannels", json!({})).unwrap();
     assert_eq!(channels["channels"][0]["lost_state"], json!(true));

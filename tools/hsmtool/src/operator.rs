@@ -144,6 +144,8 @@ const RECOVERY: &str = "\
 The database was put back from an older copy. hsmd goes on with its own journal, which has to be the
 newest: if hsm-journal was put back too, our old commitments could be published, and the peers would
 take all of their channels. Channels that have changed since are closed by their peers.
+Only a backup that the node's command `backup` has made has an older journal of its own: hsmd knows of it,
+and signs nothing of a channel before its peer has shown its state. No other node may run with this seed.
 ";
 const ENDS: &str = "\
 hsmd's own newest commitment of the channel will be published when it is closed. If hsm-journal is an

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use rocksdb::Direction;
 
+use crate::backup::{self, Copied};
 use crate::batch::Batch;
 use crate::error::DbError;
 use crate::identity::{Identity, SCHEMA};
@@ -32,6 +33,7 @@ pub struct Stats {
 pub struct Db {
     queue: Arc<Queue>,
     writer: Arc<Writer>,
+    network: Arc<str>,
 }
 
 struct Writer {
@@ -117,6 +119,7 @@ impl Db {
             watermark,
             sequence,
             stamped,
+            identity,
             ..
         } = checked;
         let queue = Arc::new(Queue::new(db, watermark, sequence, stamped));
@@ -131,6 +134,7 @@ impl Db {
                 thread,
             }),
             queue,
+            network: identity.network.into(),
         }
     }
 
@@ -241,6 +245,18 @@ impl Db {
         self.queue.stamp_with(stamp);
     }
 
+    /// Copies the database, as it is now, to the folder `to`, which is not there yet: durably, and so that the
+    /// copy says of itself that it is one. `at` is now, in seconds since the epoch; `then` is called as soon as
+    /// everything that the copy will have is fixed. Blocks for as long as it takes to read and write all of
+    /// it; others go on meanwhile.
+    ///
+    /// # Errors
+    /// Something stands there; the disk refuses; a write has failed before.
+    pub fn backup(&self, to: &Path, at: u64, then: impl FnOnce()) -> Result<(), DbError> {
+        self.queue.check()?;
+        backup::backup(&self.queue.db, &self.network, to, at, then)
+    }
+
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.queue.stats()
@@ -290,8 +306,18 @@ impl Found {
     /// What the last batch was stamped with, see [`Db::stamp_with`]; `None` if none was.
     #[must_use]
     pub fn stamp(&self) -> Option<&[u8]> {
-        let bytes = self.checked.stamped.0.as_slice();
-        Some(bytes).filter(|bytes| !bytes.is_empty())
+        self.checked.stamp()
+    }
+
+    /// Whether it is a copy that was made while the node ran ([`Db::backup`]), and was not yet gone on with.
+    #[must_use]
+    pub fn copied(&self) -> Option<Copied> {
+        self.checked.copied
+    }
+
+    /// Whose it is, and its schema.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.checked.identity
     }
 
     /// Opens it, if it is of this node.
@@ -299,14 +325,7 @@ impl Found {
     /// # Errors
     /// As [`Db::open`].
     pub fn open(self, expect: &Identity) -> Result<Db, DbError> {
-        let (acknowledged, found) = (self.checked.acknowledged.clone()?, self.checked.sequence);
-        if found < acknowledged {
-            return Err(DbError::LostCommits {
-                path: self.path,
-                acknowledged,
-                found,
-            });
-        }
+        self.checked.check_commits(&self.path)?;
         Db::start(&self.path, expect, self.checked)
     }
 }

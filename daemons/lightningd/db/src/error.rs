@@ -64,6 +64,11 @@ pub enum DbError {
         ADVICE
     )]
     Watermark { path: PathBuf, detail: String },
+    #[error(
+        "{path} cannot be opened for writing: {why}. Nothing that was confirmed is lost: free or check the \
+         disk, then start the node again"
+    )]
+    NotOpened { path: PathBuf, why: String },
     #[error("{path} is a RocksDB database, but not one of this program")]
     NotOurs { path: PathBuf },
     #[error(

@@ -15,6 +15,7 @@
 //! - **A failed sync is final.** After it every write is refused: what the disk then holds is not
 //!   known, and a second sync may report success without having written anything.
 
+mod backup;
 mod batch;
 mod cf;
 mod create;
@@ -27,8 +28,10 @@ mod options;
 mod queue;
 mod read;
 mod record;
+mod view;
 mod watermark;
 
+pub use backup::Copied;
 pub use batch::Batch;
 pub use cf::Cf;
 pub use db::{Db, Found, Stats};
@@ -39,3 +42,4 @@ pub use open::Loss;
 pub use queue::{Committed, Stamp};
 pub use read::Scan;
 pub use record::{NotReadable, Record};
+pub use view::View;

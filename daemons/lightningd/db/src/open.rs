@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteOptions};
 
+use crate::backup::Copied;
 use crate::batch::Batch;
 use crate::cf::Cf;
 use crate::error::DbError;
@@ -38,8 +39,31 @@ pub(crate) struct Checked {
     pub acknowledged: Result<u64, DbError>,
     /// What the last batch was stamped with; empty if none was.
     pub stamped: Stamped,
+    /// It is a copy, and nobody has confirmed that it is to be gone on with.
+    pub copied: Option<Copied>,
     /// Whose it is, and its schema.
     pub identity: Identity,
+}
+
+impl Checked {
+    /// What the last batch was stamped with; `None` if none was.
+    pub fn stamp(&self) -> Option<&[u8]> {
+        let bytes = self.stamped.0.as_slice();
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Every commit that had been acknowledged is there.
+    pub fn check_commits(&self, path: &Path) -> Result<(), DbError> {
+        let (acknowledged, found) = (self.acknowledged.clone()?, self.sequence);
+        match found < acknowledged {
+            true => Err(DbError::LostCommits {
+                path: path.into(),
+                acknowledged,
+                found,
+            }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Whether anything is at `path`.
@@ -54,6 +78,11 @@ pub(crate) fn stands(path: &Path) -> Result<bool, DbError> {
 
 /// Reads all that the node cannot run without, and changes nothing.
 pub(crate) fn check(path: &Path, network: &str, schema: u32) -> Result<Checked, DbError> {
+    inspect(path, network, schema).map(|(checked, _)| checked)
+}
+
+/// As [`check`], with the read-only view that it was checked through.
+pub(crate) fn inspect(path: &Path, network: &str, schema: u32) -> Result<(Checked, DB), DbError> {
     if !stands(path)? {
         return Err(DbError::Missing { path: path.into() });
     }
@@ -83,14 +112,17 @@ pub(crate) fn check(path: &Path, network: &str, schema: u32) -> Result<Checked, 
         }
     }
     let stamped = read::get::<Stamped>(&view, &Stamped::key())?;
+    let copied = read::get::<Copied>(&view, &Copied::key())?;
     let acknowledged = watermark.read(path);
-    Ok(Checked {
+    let checked = Checked {
         watermark,
         sequence,
         acknowledged,
         stamped: stamped.unwrap_or_default(),
+        copied,
         identity,
-    })
+    };
+    Ok((checked, view))
 }
 
 /// `CURRENT` names a manifest that is there. RocksDB says the same less clearly.
@@ -226,9 +258,16 @@ pub(crate) fn open(
     expect: &Identity,
     checked: &Checked,
 ) -> Result<DB, DbError> {
-    let damaged = |e: rocksdb::Error| DbError::Damaged {
-        path: path.into(),
-        detail: e.to_string(),
+    // All of it was read just now: what fails is the disk.
+    let damaged = |e: rocksdb::Error| match e.kind() {
+        rocksdb::ErrorKind::IOError => DbError::NotOpened {
+            path: path.into(),
+            why: e.to_string(),
+        },
+        _other => DbError::Damaged {
+            path: path.into(),
+            detail: e.to_string(),
+        },
     };
     let names = DB::list_cf(options, path).map_err(damaged)?;
     let families = names

@@ -157,6 +157,15 @@ impl Queue {
         self.failure.subscribe()
     }
 
+    /// # Errors
+    /// A write or a sync has failed.
+    pub fn check(&self) -> Result<(), DbError> {
+        match self.failure.borrow().clone() {
+            Some(why) => Err(DbError::Failed { why }),
+            None => Ok(()),
+        }
+    }
+
     /// Tells the writer to finish.
     pub fn close(&self) {
         self.stamp_alone();

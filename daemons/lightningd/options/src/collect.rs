@@ -238,7 +238,7 @@ fn name_and_place(raw: &Raw) -> Place {
 
 fn misplaced(setting: &Setting, class: FileClass) -> Option<&'static str> {
     match (setting.row.name, class) {
-        ("conf", _) => Some("not permitted in configuration files"),
+        ("conf" | "check" | "json", _) => Some("not permitted in configuration files"),
         ("lightning-dir", FileClass::Base | FileClass::Network) => Some(
             "not permitted in implicit configuration files (give it on the command line, or in a file named by --conf)",
         ),

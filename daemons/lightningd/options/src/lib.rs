@@ -26,7 +26,9 @@ pub use listconfigs::UnknownConfig;
 pub use locate::{Location, Overrides, locate};
 pub use log::{LogFilter, LogLevel, LogOptions, LogTarget};
 pub use network::Network;
-pub use options::{Bitcoind, Channels, Connections, Developer, Options, Password, Rescan, Sandbox};
+pub use options::{
+    Bitcoind, Channels, CheckOutput, Connections, Developer, Options, Password, Rescan, Sandbox,
+};
 
 use std::ffi::OsString;
 

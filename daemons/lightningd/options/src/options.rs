@@ -29,6 +29,8 @@ pub struct Options {
     /// Absolute.
     pub pid_file: PathBuf,
     pub daemon: bool,
+    /// Only look whether what the node has goes together.
+    pub check: Option<CheckOutput>,
     /// The database is an older copy, which the owner is going to confirm.
     pub await_recovery: bool,
     /// None: all of the sandbox where the host gives all of it.
@@ -48,6 +50,13 @@ pub struct Options {
     /// What a user should know and need not change. To be logged at start.
     pub warnings: Vec<String>,
     pub(crate) settings: Vec<Setting>,
+}
+
+/// How `--check` says what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckOutput {
+    Text,
+    Json,
 }
 
 /// How much of the subdaemons' sandbox must be there.
@@ -285,6 +294,14 @@ impl Options {
         if let Some(s) = settings.iter().find(|s| is_short_delta(s)) {
             return Err(s.refuse(format!("must be at least {MIN_CLTV_DELTA}")));
         }
+        if values.flag("json") && !values.flag("check") {
+            return Err(OptionError::Combination("--json needs --check"));
+        }
+        if values.flag("check") && values.flag("daemon") {
+            return Err(OptionError::Combination(
+                "--check runs in the foreground: leave --daemon out",
+            ));
+        }
         if values.flag("daemon") && values.set("log-file").is_none() {
             return Err(OptionError::Combination("--daemon needs --log-file"));
         }
@@ -304,6 +321,10 @@ impl Options {
                 .path("pid-file", &network_dir)
                 .unwrap_or_else(|| lightning_dir.join(format!("lightningd-{network}.pid"))),
             daemon: values.flag("daemon"),
+            check: values.flag("check").then(|| match values.flag("json") {
+                true => CheckOutput::Json,
+                false => CheckOutput::Text,
+            }),
             await_recovery: values.flag("await-recovery"),
             sandbox: values
                 .text("sandbox")

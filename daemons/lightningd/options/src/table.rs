@@ -206,6 +206,16 @@ pub static ROWS: &[Row] = &[
         General,
         "The database was put back from an older copy and the newest is lost: wait until `lightning-hsmtool confirm-recovery` has confirmed that, then ask the peers to close what has changed since.",
     ),
+    flag(
+        "check",
+        General,
+        "Check database, journal, seed and chain of a node that does not run against each other, say what is wrong and what to do, and exit: with success only if all is well. Changes nothing (command line only).",
+    ),
+    flag(
+        "json",
+        General,
+        "With --check: print what was found as JSON (command line only).",
+    ),
     row(
         "conf",
         Kind::Path,

@@ -11,7 +11,7 @@ const PAY_STATES: Type = Type::OneOf(&["pending", "complete", "failed"]);
 const NORMAL: &str = "\"normal\"";
 
 /// Commands that CLN does not have.
-pub const OURS: &[&str] = &["listsandbox"];
+pub const OURS: &[&str] = &["listsandbox", "backup"];
 
 /// What a command is about, as `help` sorts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,6 +168,9 @@ commands! {
     LISTSANDBOX: "listsandbox", Node, [],
         "shows every process of the node and what it may do",
         "For lightningd and each subdaemon: its process id, user, seccomp mode and filters, capabilities and threads as the kernel shows them now; its Landlock level, namespaces and limits as it read them back itself before it read anything from anybody; its open files; and what this host did not give it, with the reason. Not a command of Core Lightning's.";
+    BACKUP: "backup", Backup, [Param::required("destination", Type::String)],
+        "copies the whole node to another folder while it runs",
+        "Makes the folder destination, which must not be there yet and is named by its full path: a lightning-dir with the database of one moment, hsm-journal, hsm_secret as it is, the configuration, and SHA256SUMS for sha256sum. Payments go on meanwhile, so that it is older than what peers have: a node that is started on it refuses, unless with --await-recovery; then nothing of a channel is signed before its peer has shown its state, and peers that are ahead close. Never run it beside the original. Not a command of Core Lightning's.";
     CONNECT: "connect", Peer, [
             Param::required("id", Type::String), Param::optional("host", Type::String), Param::optional("port", Type::U16)],
         "connects to another node",

@@ -37,7 +37,17 @@ const STALE: &str = "this node's state of the channel is older than the peer's: 
                      old copy. The peer was asked to close with its newest commitment; ours may not be \
                      broadcast any more";
 
+/// What the peer of a channel hears that a backup has from before its first revocation.
+pub(super) const ASK_TO_CLOSE: &str =
+    "we have lost data: please close the channel with your newest commitment";
+
 impl Channel {
+    /// Its state is of a backup from before anything was revoked.
+    pub(super) fn shows_nothing(&self) -> bool {
+        let record = self.record();
+        record.is_some_and(|r| r.facts.stale && r.live.has_revoked_nothing())
+    }
+
     pub(super) async fn close(&mut self, ask: CloseAsk) {
         let Some(record) = self.record().filter(|r| r.live.phase != Phase::Opening) else {
             let reason = "closed before it was opened".to_owned();

@@ -83,6 +83,10 @@ impl Channel {
         self.link = Some(Link { to, from, process });
         if self.is_on_chain() {
             self.fail_channeld().await;
+        } else if self.shows_nothing() {
+            // The peer has nothing to prove that it is ahead with, so it is asked to close as it is.
+            let reason = super::close::ASK_TO_CLOSE.to_owned();
+            self.send(ToChanneld::Fail { reason }).await;
         }
         Ok(())
     }

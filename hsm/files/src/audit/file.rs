@@ -23,7 +23,8 @@ const MAX: u64 = LONG + (64 << 20);
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     #[error(
-        "cannot {doing} {FILE}: {error}. Nothing is signed that is not in it: free or check the disk"
+        "cannot {doing} {FILE}: {error}. Nothing is signed that is not in it: free or check the disk, \
+         then start the node again"
     )]
     Io {
         doing: &'static str,

@@ -16,7 +16,9 @@ pub enum Request {
     /// Refused if: the seed file or the journal is missing or damaged, or belongs to another network; the
     /// journal or the database is an older copy than the other (B2). Then nothing is created or changed.
     /// Locked if: the seed needs a passphrase. It comes over OPERATOR; ask for Unlocked.
-    /// Unconfirmed if: the database is said to be Restored. The confirmation comes over OPERATOR; ask for Unlocked.
+    /// Inspected if: the database is said to be Inspected. Then seed and journal are read and nothing is written, and
+    /// no key is open afterwards.
+    /// Unconfirmed if: the database is said to be Restored or Copied. The confirmation comes over OPERATOR; ask for Unlocked.
     Init {
         chain_hash: ChainHash,
         database: Database,
@@ -55,6 +57,31 @@ pub enum Database {
     /// One that the owner says was put back from an older copy, with its mark. Nothing is opened before
     /// the owner confirms it over OPERATOR.
     Restored { mark: Option<Mark> },
+    /// One of a backup, whose journal and seed are of the backup too: both may be older than what peers have. Nothing
+    /// is opened before the owner confirms it over OPERATOR.
+    Copied { mark: Option<Mark> },
+    /// One that is only to be compared with seed and journal, with its mark.
+    Inspected { mark: Option<Mark> },
+}
+
+impl Database {
+    /// Its mark, if it is there and was written to.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        match self {
+            Database::Absent => None,
+            Database::Present { mark }
+            | Database::Restored { mark }
+            | Database::Copied { mark }
+            | Database::Inspected { mark } => *mark,
+        }
+    }
+
+    /// Whether the owner says that it was put back.
+    #[must_use]
+    pub fn is_put_back(&self) -> bool {
+        matches!(self, Database::Restored { .. } | Database::Copied { .. })
+    }
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived: decoded, matched, taken apart
@@ -71,6 +98,7 @@ pub enum Reply {
     Forgotten,
     Refused(Refused),
     Unconfirmed,
+    Inspected(Inspected),
 }
 
 /// Who the seed makes us.
@@ -81,6 +109,16 @@ pub struct Init {
     pub channels: Vec<Known>,
     /// Highest wallet address index handed out, and its script kinds' watch list is derived by GetAddress alone.
     pub next_address: u32,
+}
+
+/// What an Init that changes nothing found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inspected {
+    pub node_id: NodeId,
+    /// Channels with a funding output, or why the journal cannot be used.
+    pub journal: Result<Vec<Known>, String>,
+    /// Why the journal and the database are not of one moment (B2); `None` if they are, or there is no journal.
+    pub moment: Option<String>,
 }
 
 /// A channel with a funding output, as the journal knows it.

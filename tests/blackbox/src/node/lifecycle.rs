@@ -5,10 +5,10 @@ use crate::process::Process;
 use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 /// How a node that would not start said so.
@@ -39,6 +39,26 @@ impl Node {
         command.arg(self.network_dir()).arg(program("lightningd")?);
         self.child = Some(self.spawn_by(command)?);
         self.wait_for_answer()
+    }
+
+    /// Starts it on a power supply whose disk goes wrong (`power` says how it is told), and waits until it
+    /// answers or has ended; says whether it runs.
+    ///
+    /// # Errors
+    /// It does neither.
+    pub fn launch_on_faulty(&mut self, power: &Path, fault: &str) -> Result<bool> {
+        let mut command = Command::new(power);
+        command.arg(format!("--fault={fault}"));
+        command.arg(self.network_dir()).arg(program("lightningd")?);
+        self.child = Some(self.spawn_by(command)?);
+        let what = format!("{} answers or ends", self.name());
+        let came = until(&what, || {
+            if !self.is_running() {
+                return Ok(Some(false));
+            }
+            Ok(self.rpc("getinfo", json!({})).ok().map(|_| true))
+        });
+        came.with_context(|| self.last_words())
     }
 
     /// The power fails: every process is gone, and what was not synced to the disk.
@@ -101,8 +121,7 @@ impl Node {
                 return Err(error);
             }
         };
-        let terminal =
-            fs::read_to_string(self.lightning_dir().join("output.log")).unwrap_or_default();
+        let terminal = self.terminal();
         let log = self.log();
         let words = format!("{terminal}{}", log.get(logged..).unwrap_or_default());
         if status.success() {
@@ -112,6 +131,65 @@ impl Node {
             );
         }
         Ok(Refusal { status, words })
+    }
+
+    /// Starts it with `--await-recovery` in its configuration, where it waits, and confirms the recovery once
+    /// it says so.
+    ///
+    /// # Errors
+    /// It does not say so, the confirmation is refused, or it does not come up.
+    pub fn launch_and_confirm(&mut self) -> Result<()> {
+        let config = self.lightning_dir.join("config");
+        let mut text = fs::read_to_string(&config).unwrap_or_default();
+        if !text.contains("await-recovery") {
+            text.push_str("\nawait-recovery\n");
+            fs::write(&config, text)?;
+        }
+        let logged = self.log().len();
+        let (log, folder) = (self.log_file(), self.network_dir());
+        let confirming = std::thread::spawn(move || -> Result<()> {
+            until("the log says how to confirm", || {
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                let new = text.get(logged..).unwrap_or_default();
+                Ok(new.contains("confirm-recovery").then_some(()))
+            })?;
+            let mut tool = Command::new(program("lightning-hsmtool")?);
+            tool.arg("confirm-recovery").arg(folder).arg("--yes");
+            let output = tool.output()?;
+            let error = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{error}");
+            Ok(())
+        });
+        self.launch()?;
+        let confirmed = confirming.join();
+        confirmed.map_err(|_| anyhow::anyhow!("the thread that confirms panicked"))?
+    }
+
+    /// What its last start wrote to its terminal.
+    pub fn terminal(&self) -> String {
+        fs::read_to_string(self.lightning_dir().join("output.log")).unwrap_or_default()
+    }
+
+    /// What `lightningd --check` says of it, and whether it ended with success.
+    ///
+    /// # Errors
+    /// It says no JSON.
+    pub fn check(&self) -> Result<(bool, Value)> {
+        let output = self.check_with(&["--json"])?;
+        let said = serde_json::from_slice(&output.stdout);
+        let said = said.with_context(|| format!("--check said no JSON: {output:?}"))?;
+        Ok((output.status.success(), said))
+    }
+
+    /// As [`Node::check`], with other arguments: all that it wrote.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn check_with(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(program("lightningd")?);
+        self.add_arguments(&mut command);
+        command.arg("--check").args(arguments);
+        Ok(command.stdin(Stdio::null()).output()?)
     }
 
     /// Ends it with the `stop` command; its exit status.
@@ -232,17 +310,8 @@ impl Node {
             .create(true)
             .append(true)
             .open(self.log_file())?;
+        self.add_arguments(&mut command);
         command
-            .arg("--regtest")
-            .arg(format!("--lightning-dir={}", self.lightning_dir.display()))
-            .arg(format!("--bitcoin-datadir={}", self.bitcoin_data.display()))
-            .arg("--bitcoin-rpcconnect=127.0.0.1")
-            .arg(format!("--bitcoin-rpcport={}", self.bitcoin_port))
-            .arg(format!("--addr=127.0.0.1:{}", self.port))
-            .arg(format!("--alias={}", self.name))
-            .arg("--log-level=debug")
-            .arg(format!("--log-file={}", self.log_file().display()))
-            .args(&self.options.arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
@@ -253,6 +322,20 @@ impl Node {
         command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))
+    }
+
+    fn add_arguments(&self, command: &mut Command) {
+        command
+            .arg("--regtest")
+            .arg(format!("--lightning-dir={}", self.lightning_dir.display()))
+            .arg(format!("--bitcoin-datadir={}", self.bitcoin_data.display()))
+            .arg("--bitcoin-rpcconnect=127.0.0.1")
+            .arg(format!("--bitcoin-rpcport={}", self.bitcoin_port))
+            .arg(format!("--addr=127.0.0.1:{}", self.port))
+            .arg(format!("--alias={}", self.name))
+            .arg("--log-level=debug")
+            .arg(format!("--log-file={}", self.log_file().display()))
+            .args(&self.options.arguments);
     }
 }
 

@@ -1,10 +1,22 @@
-//! The power supply of a node, for tests: `power FOLDER PROGRAM [ARGUMENT...]`.
+//! The power supply of a node and its disk, for tests: `power [--fault=FAULT] FOLDER PROGRAM [ARGUMENT...]`.
 //!
 //! Runs the program and watches with ptrace what it and its descendants sync to disk. At SIGUSR1 the
 //! power fails: every process is killed, and each file in the folder goes back to what it held when it
 //! was last synced, one that never was is empty. What was only in the page cache is lost, as it may be
 //! on a real machine. Names and removals of files count as durable at once: journalling file systems
 //! keep their order, and nothing here depends on more.
+//!
+//! With a fault ([`fault`]) the disk goes wrong once, and what was not durable then never is: after a failed
+//! sync the kernel may report the next one as good without the data. When the program has ended, the
+//! files are as the disk has them.
+
+#[cfg(target_arch = "x86_64")]
+mod fault;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_fault.rs"]
+mod fault;
+
+use fault::Fault;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -32,16 +44,31 @@ struct Supply {
     /// What threads are syncing now.
     syncing: HashMap<Pid, (Identity, Vec<u8>)>,
     threads: HashSet<Pid>,
+    fault: Option<Fault>,
+    /// Files whose syncs are worth nothing any more.
+    spoilt: HashSet<Identity>,
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let given = arguments.peek().and_then(|first| first.to_str());
+    let given = given.and_then(|first| first.strip_prefix("--fault=").map(Fault::parse));
+    let fault = match given.transpose() {
+        Ok(fault) => fault,
+        Err(error) => {
+            eprintln!("power: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if fault.is_some() {
+        arguments.next();
+    }
     let (Some(folder), Some(program)) = (arguments.next(), arguments.next()) else {
-        eprintln!("power FOLDER PROGRAM [ARGUMENT...]");
+        eprintln!("power [--fault=CALL:FILE:N:HOW] FOLDER PROGRAM [ARGUMENT...]");
         return ExitCode::FAILURE;
     };
     let mut command = Command::new(program);
-    match run(PathBuf::from(folder), command.args(arguments)) {
+    match run(PathBuf::from(folder), fault, command.args(arguments)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("power: {error:#}");
@@ -50,7 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(folder: PathBuf, command: &mut Command) -> Result<ExitCode> {
+fn run(folder: PathBuf, fault: Option<Fault>, command: &mut Command) -> Result<ExitCode> {
     let cut = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, cut.clone())?;
     let mut supply = Supply {
@@ -58,6 +85,8 @@ fn run(folder: PathBuf, command: &mut Command) -> Result<ExitCode> {
         folder,
         syncing: HashMap::new(),
         threads: HashSet::new(),
+        fault,
+        spoilt: HashSet::new(),
     };
     let child = command.spawn().context("cannot start the program")?;
     let main = Pid::from_raw(i32::try_from(child.id())?);
@@ -82,7 +111,10 @@ impl Supply {
             }
             match waitpid(None, Some(WaitPidFlag::__WALL)) {
                 Err(Errno::EINTR) => {}
-                Err(Errno::ECHILD) => return Ok(code),
+                Err(Errno::ECHILD) => {
+                    self.damage()?;
+                    return Ok(code);
+                }
                 Err(error) => return Err(error.into()),
                 Ok(WaitStatus::Exited(pid, 0)) if pid == main => code = ExitCode::SUCCESS,
                 Ok(status) => self.stopped(status)?,
@@ -97,8 +129,16 @@ impl Supply {
                 let operation = ptrace::syscall_info(pid).map(|info| info.op);
                 if operation == Ok(libc::PTRACE_SYSCALL_INFO_ENTRY) {
                     let synced = self.syncs(pid);
-                    self.syncing.extend(synced.map(|synced| (pid, synced)));
+                    if !self.goes_wrong(pid)? {
+                        let whole = synced.filter(|(file, _)| !self.spoilt.contains(file));
+                        self.syncing.extend(whole.map(|synced| (pid, synced)));
+                    } else {
+                        self.spoilt.extend(synced.map(|(file, _)| file));
+                    }
                 } else {
+                    if let Some(fault) = &mut self.fault {
+                        fault.ends(pid)?;
+                    }
                     self.durable.extend(self.syncing.remove(&pid));
                 }
                 (pid, None)
@@ -137,6 +177,25 @@ impl Supply {
         Some((identity(&metadata), fs::read(&file).ok()?))
     }
 
+    fn goes_wrong(&mut self, pid: Pid) -> Result<bool> {
+        match &mut self.fault {
+            Some(fault) => fault.begins(pid, &self.folder),
+            None => Ok(false),
+        }
+    }
+
+    /// The program has ended. If its disk went wrong, the files are what that holds.
+    fn damage(&mut self) -> Result<()> {
+        let Some((file, torn)) = self.fault.as_ref().and_then(Fault::happened) else {
+            return Ok(());
+        };
+        if torn && let Ok(metadata) = fs::metadata(file) {
+            let holds = (identity(&metadata), fs::read(file)?);
+            self.durable.extend([holds]);
+        }
+        self.lose_what_is_not_durable()
+    }
+
     /// The power fails.
     fn fail(&mut self) -> Result<()> {
         for pid in &self.threads {
@@ -155,6 +214,10 @@ impl Supply {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.lose_what_is_not_durable()
+    }
+
+    fn lose_what_is_not_durable(&self) -> Result<()> {
         for path in paths(&self.folder)? {
             let kept = self.durable.get(&identity(&fs::metadata(&path)?));
             fs::write(&path, kept.map_or(&[][..], Vec::as_slice))?;
