@@ -67,9 +67,14 @@ pub enum JournalError {
     },
     #[error("another hsmd uses {FILE}")]
     InUse,
-    #[error("{FILE} is no journal, or of a version that this program does not know")]
+    #[error(
+        "{FILE} is no journal, or of a version that this program does not know: put back the newest, the \
+         one of the same moment as the database, or use the version that wrote it"
+    )]
     NotAJournal,
-    #[error("{FILE} belongs to another chain")]
+    #[error(
+        "{FILE} belongs to another chain: put back the one of this network, or check --network"
+    )]
     OtherChain,
     #[error("{FILE} was written with another seed: restore the hsm_secret that belongs to it")]
     OtherSeed,

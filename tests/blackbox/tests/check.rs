@@ -281,7 +281,12 @@ fn another_chain_and_a_bitcoind_that_is_away_are_found() {
     // Of another network, it says so by name.
     let data = tempfile::tempdir().unwrap();
     let signet = Signet::start(data.path());
-    let said = check(&["--json", &signet.port, &signet.data]);
+    let said = blackbox::until("signet's bitcoind has started", || {
+        let said = check(&["--json", &signet.port, &signet.data]);
+        let what = of(&said, "chain")["what"].as_str().unwrap().to_owned();
+        Ok((!what.contains("is starting")).then_some(said))
+    })
+    .unwrap();
     let chain = of(&said, "chain");
     assert_eq!(chain["status"], "wrong", "{said:#}");
     assert!(chain["what"].as_str().unwrap().contains("`signet`"));

@@ -51,6 +51,26 @@ impl Node {
         command.arg(format!("--fault={fault}"));
         command.arg(self.network_dir()).arg(program("lightningd")?);
         self.child = Some(self.spawn_by(command)?);
+        self.answers_or_ends()
+    }
+
+    /// Starts it where it may refuse; `None` if it runs.
+    ///
+    /// # Errors
+    /// It neither answers nor ends, or ends with success.
+    pub fn launch_or_refuse(&mut self) -> Result<Option<Refusal>> {
+        let logged = self.log().len();
+        self.child = Some(self.spawn()?);
+        if self.answers_or_ends()? {
+            return Ok(None);
+        }
+        let status = self.wait_for_end()?;
+        let words = self.terminal() + self.log().get(logged..).unwrap_or_default();
+        ensure!(!status.success(), "it ended with success:\n{words}");
+        Ok(Some(Refusal { status, words }))
+    }
+
+    fn answers_or_ends(&mut self) -> Result<bool> {
         let what = format!("{} answers or ends", self.name());
         let came = until(&what, || {
             if !self.is_running() {
