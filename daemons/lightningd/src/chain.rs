@@ -58,6 +58,9 @@ pub enum ChannelNews {
 
 enum Ask {
     WatchScripts(Vec<ScriptBuf>),
+    /// Coins of the wallet: a spend of one is told, whoever made it.
+    WatchCoins(Vec<OutPoint>),
+    UnwatchCoins(Vec<OutPoint>),
     WatchChannel {
         channel: ChannelDbid,
         outpoint: OutPoint,
@@ -123,6 +126,19 @@ impl Handle {
 
     pub fn watch_scripts(&self, scripts: Vec<ScriptBuf>) {
         let _ = self.asks.send(Ask::WatchScripts(scripts));
+    }
+
+    /// Those that are watched already may be among them.
+    pub fn watch_coins(&self, coins: Vec<OutPoint>) {
+        if !coins.is_empty() {
+            let _ = self.asks.send(Ask::WatchCoins(coins));
+        }
+    }
+
+    pub fn unwatch_coins(&self, coins: Vec<OutPoint>) {
+        if !coins.is_empty() {
+            let _ = self.asks.send(Ask::UnwatchCoins(coins));
+        }
     }
 
     pub fn watch_channel(&self, channel: ChannelDbid, outpoint: OutPoint, script: ScriptBuf) {

@@ -4,6 +4,7 @@
 //! What channeld says is hostile until checked: a bad frame ends that channeld, which is started
 //! again from the last persisted state, and nothing else.
 
+mod books;
 mod chain;
 mod close;
 mod contract;
@@ -164,6 +165,7 @@ impl Channel {
 
     async fn run(mut self, mut mail: mpsc::UnboundedReceiver<Mail>) {
         let node = self.node.clone();
+        self.begin_books();
         self.resume_duties();
         self.begin_processes().await;
         while !self.over {
@@ -309,9 +311,14 @@ impl Channel {
     }
 
     fn persist(&mut self, sequence: u64, wait: bool, persist: &Persist) {
-        let (facts, ended) = self.take_over(persist);
+        let (facts, gone) = self.take_over(persist);
         let mut batch = Batch::new();
+        let ended: Vec<_> = (gone.iter())
+            .map(|(key, record)| (*key, record.htlc))
+            .filter(|(key, htlc)| records::is_ever_an_output(&persist.live, *key, htlc))
+            .collect();
         records::put_persist(&mut batch, &facts, persist, &ended);
+        self.book_settled(&mut batch, &gone);
         if wait {
             let commit = self.node.db.commit(batch);
             self.commits
@@ -326,9 +333,9 @@ impl Channel {
         self.publish();
     }
 
-    /// Takes the new state into memory; the facts that go with it into the database, and what is known of
-    /// HTLCs that go.
-    fn take_over(&mut self, persist: &Persist) -> (Facts, Vec<(HtlcKey, Htlc)>) {
+    /// Takes the new state into memory; gives the facts that go with it into the database, and the HTLCs
+    /// that are over.
+    fn take_over(&mut self, persist: &Persist) -> (Facts, Vec<(HtlcKey, HtlcRecord)>) {
         if persist.live.dbid != self.dbid || persist.live.peer != self.peer {
             let why = format!(
                 "channeld of channel {} speaks of another channel",
@@ -357,9 +364,9 @@ impl Channel {
                 self.log_change(before, "changed");
             }
         }
-        let mut ended = Vec::new();
+        let mut gone = Vec::new();
         let Stage::Open(record, htlcs) = &mut self.stage else {
-            return (Facts::default(), ended);
+            return (Facts::default(), gone);
         };
         for (key, change) in &persist.htlcs {
             match change {
@@ -369,19 +376,14 @@ impl Channel {
                     }
                     htlcs.insert(*key, new.clone());
                 }
-                None => {
-                    let gone = htlcs.remove(key).map(|gone| (*key, gone.htlc));
-                    ended.extend(gone.filter(|(key, htlc)| {
-                        records::is_ever_an_output(&record.live, *key, htlc)
-                    }));
-                }
+                None => gone.extend(htlcs.remove(key).map(|record| (*key, record))),
             }
         }
         let ours = record.live.our_balance();
         let facts = &mut record.facts;
         facts.least_ours = Some(facts.least_ours.map_or(ours, |least| least.min(ours)));
         facts.most_ours = Some(facts.most_ours.map_or(ours, |most| most.max(ours)));
-        (facts.clone(), ended)
+        (facts.clone(), gone)
     }
 
     /// Notes a change of the state's name, if there was one.
@@ -434,6 +436,7 @@ impl Channel {
         };
         let mut batch = Batch::new();
         records::put(&mut batch, record);
+        self.book(&mut batch);
         if let Err(error) = self.node.db.write(batch) {
             self.node.database_failed(&error);
         }

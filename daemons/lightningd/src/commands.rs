@@ -1,6 +1,7 @@
 //! The RPC commands: each takes checked arguments, asks actors, and shapes the answer as CLN does.
 
 mod addresses;
+mod bookkeeper;
 mod channels;
 mod close;
 mod decode;
@@ -17,6 +18,7 @@ mod peers;
 mod sandbox;
 mod secrets;
 mod standing;
+mod transactions;
 mod wallet;
 
 use std::future::Future;
@@ -56,6 +58,11 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::NEWADDR, wallet::newaddr)?;
     rows.add(&table::LISTFUNDS, wallet::listfunds)?;
     rows.add(&table::WITHDRAW, wallet::withdraw)?;
+    rows.add(&table::LISTTRANSACTIONS, transactions::listtransactions)?;
+    rows.add(&table::LISTACCOUNTEVENTS, bookkeeper::listaccountevents)?;
+    rows.add(&table::LISTBALANCES, bookkeeper::listbalances)?;
+    rows.add(&table::LISTINCOME, bookkeeper::listincome)?;
+    rows.add(&table::INSPECT, bookkeeper::inspect)?;
     rows.add(&table::FUNDCHANNEL, fundchannel::fundchannel)?;
     rows.add(&table::CLOSE, close::close)?;
     rows.add(&table::LISTPEERCHANNELS, listpeerchannels::listpeerchannels)?;

@@ -7,9 +7,11 @@ pub mod chain;
 pub mod channels;
 pub mod forwards;
 pub mod invoices;
+pub mod moves;
 pub mod onchain;
 pub mod payments;
 pub mod peers;
+pub mod transactions;
 pub mod wallet;
 
 /// Seconds since the epoch.

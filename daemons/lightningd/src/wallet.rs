@@ -18,9 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 use tx::claim::{CoinKind, FeeCoin};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
 
+use crate::books::wallet as books;
 use crate::hsm::HsmError;
 use crate::node::Node;
 use crate::store;
+use crate::store::moves;
 
 /// How many requests may wait.
 const QUEUE: usize = 256;
@@ -87,7 +89,7 @@ enum Ask {
         spent: bool,
         reply: Reply<Vec<Fund>>,
     },
-    Block(BlockHeight, Vec<Transaction>, oneshot::Sender<()>),
+    Block(BlockHeight, Vec<(u32, Transaction)>, oneshot::Sender<()>),
     Disconnect(BlockHeight, oneshot::Sender<()>),
 }
 
@@ -183,7 +185,8 @@ impl Handle {
         self.ask(|reply| Ask::Funds { spent, reply }).await
     }
 
-    pub async fn block(&self, height: BlockHeight, txs: Vec<Transaction>) {
+    /// `txs` with their places in the block.
+    pub async fn block(&self, height: BlockHeight, txs: Vec<(u32, Transaction)>) {
         let (done, answer) = oneshot::channel();
         if self.0.send(Ask::Block(height, txs, done)).await.is_ok() {
             let _ = answer.await;
@@ -260,6 +263,9 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
     };
     node.chain
         .watch_scripts(wallet.scripts.keys().cloned().collect());
+    node.chain
+        .watch_coins(wallet.set.iter().map(|coin| coin.outpoint).collect());
+    wallet.begin_books();
     wallet.broadcast_again();
     wallet.tell_hsmd(wallet.set.iter()).await;
     loop {
@@ -288,7 +294,7 @@ impl Wallet {
             Ask::Sent(tx, reply) => drop(reply.send(self.sent(tx).await)),
             Ask::Abandon(txid) => {
                 let changes = self.set.abandon(txid);
-                let mut batch = changes_batch(&changes);
+                let mut batch = self.batch(&changes);
                 batch.delete::<store::wallet::WalletTx>(&txid.to_byte_array());
                 self.write(batch);
             }
@@ -364,7 +370,7 @@ impl Wallet {
             .set
             .reserve(&built.outpoints(), RESERVATION_BLOCKS, false);
         if let Ok((_, changes)) = reserved {
-            self.write(changes_batch(&changes));
+            self.write(self.batch(&changes));
         }
         Ok(built)
     }
@@ -373,7 +379,7 @@ impl Wallet {
     fn release(&mut self, coins: &[OutPoint], blocks: u32) {
         for coin in coins {
             if let Ok((_, changes)) = self.set.unreserve(&[*coin], blocks) {
-                self.write(changes_batch(&changes));
+                self.write(self.batch(&changes));
             }
         }
     }
@@ -399,7 +405,7 @@ impl Wallet {
         let unreserved = picked.coins.iter().filter(|c| c.reservation(tip).is_none());
         let unreserved: Vec<OutPoint> = unreserved.map(|coin| coin.outpoint).collect();
         if let Ok((_, changes)) = self.set.reserve(&unreserved, CLAIM_BLOCKS, false) {
-            self.write(changes_batch(&changes));
+            self.write(self.batch(&changes));
         }
         Some(Coins {
             coins,
@@ -443,19 +449,23 @@ impl Wallet {
 
     async fn sent(&mut self, tx: Transaction) -> Result<(), WalletError> {
         let changes = self.set.add_broadcast(&tx, Self::owner(&self.scripts));
-        let mut batch = changes_batch(&changes);
+        let mut batch = self.batch(&changes);
         let key = tx.compute_txid().to_byte_array();
         batch.put(&key, &store::wallet::WalletTx { tx, height: None });
         self.node.db.commit(batch).await?;
         Ok(())
     }
 
-    async fn block(&mut self, height: BlockHeight, txs: &[Transaction]) {
-        let changes = self
-            .set
-            .apply_block(height, txs, Self::owner(&self.scripts));
-        let mut batch = changes_batch(&changes);
-        for tx in txs {
+    async fn block(&mut self, height: BlockHeight, txs: &[(u32, Transaction)]) {
+        let changes = self.set.apply_block(
+            height,
+            txs.iter().map(|(_, tx)| tx),
+            Self::owner(&self.scripts),
+        );
+        let mut batch = self.batch(&changes);
+        store::transactions::connect(&mut batch, height, txs);
+        for (_, tx) in txs {
+            self.note_paid_out(&mut batch, height, tx);
             let key = tx.compute_txid().to_byte_array();
             match self.node.db.get::<store::wallet::WalletTx>(&key) {
                 Ok(Some(mut sent)) => {
@@ -513,15 +523,93 @@ impl Wallet {
     }
 
     fn disconnect(&mut self, height: BlockHeight) {
-        let mut batch = match self.set.disconnect_block(height) {
-            Ok(changes) => changes_batch(&changes),
+        let changes = match self.set.disconnect_block(height) {
+            Ok(changes) => changes,
             Err(error) => return tracing::warn!("reorg: {error}"),
         };
+        let mut batch = self.batch(&changes);
+        for change in &changes {
+            if let Change::Remove(outpoint) = change {
+                self.take_back(&mut batch, books::coin_keys(*outpoint));
+            }
+        }
+        match self
+            .node
+            .db
+            .scan_prefix::<store::transactions::Mined>(&height.0)
+        {
+            Ok(mined) => mined
+                .iter()
+                .for_each(|(_, mined)| self.take_back(&mut batch, books::paid_out_keys(&mined.0))),
+            Err(error) => self.node.database_failed(&error),
+        }
+        store::transactions::disconnect(&mut batch, height);
         for (key, mut sent) in self.transactions() {
             if sent.height == Some(height) {
                 sent.height = None;
                 batch.put(&key, &sent);
             }
+        }
+        self.write(batch);
+    }
+
+    /// What the database is to have after a change of the set: the coins, and the moves that they tell of.
+    fn batch(&self, changes: &[Change]) -> Batch {
+        let mut batch = changes_batch(changes);
+        let mut watch = Vec::new();
+        let mut unwatch = Vec::new();
+        for change in changes {
+            match change {
+                Change::Put(coin) => {
+                    watch.push(coin.outpoint);
+                    self.note_coin(&mut batch, coin);
+                }
+                // The moves of a coin that is dropped because it was spent long ago stay.
+                Change::Remove(outpoint) => unwatch.push(*outpoint),
+            }
+        }
+        self.node.chain.watch_coins(watch);
+        self.node.chain.unwatch_coins(unwatch);
+        batch
+    }
+
+    fn note_coin(&self, batch: &mut Batch, coin: &Utxo) {
+        for (key, wanted) in books::of_coin(coin) {
+            self.set_move(batch, key, wanted);
+        }
+    }
+
+    /// What others got of our coins. A transaction with somebody else's inputs is a channel's, whose books
+    /// say what its outputs are.
+    fn note_paid_out(&self, batch: &mut Batch, height: BlockHeight, tx: &Transaction) {
+        let mut inputs = tx.input.iter();
+        if inputs.all(|input| self.set.get(&input.previous_output).is_some()) {
+            let is_ours = |script: &Script| self.scripts.contains_key(script);
+            for (key, moved) in books::paid_out(tx, height, is_ours) {
+                self.set_move(batch, key, Some(moved));
+            }
+        }
+    }
+
+    fn take_back(&self, batch: &mut Batch, keys: impl IntoIterator<Item = moves::ChainKey>) {
+        for key in keys {
+            self.set_move(batch, key, None);
+        }
+    }
+
+    fn set_move(&self, batch: &mut Batch, key: moves::ChainKey, wanted: Option<moves::ChainMove>) {
+        if let Err(error) = moves::set(&self.node.db, batch, key, wanted) {
+            self.node.database_failed(&error);
+        }
+    }
+
+    /// The coins of a wallet from before there were books.
+    fn begin_books(&self) {
+        let mut batch = Batch::new();
+        match moves::is_empty(&self.node.db, moves::WALLET) {
+            Ok(true) => (self.set.iter()).for_each(|coin| self.note_coin(&mut batch, coin)),
+            Ok(false) => return,
+            Err(error) => return self.node.database_failed(&error),
         }
         self.write(batch);
     }

@@ -126,7 +126,7 @@ pub struct Live {
     pub remote_view: Balances,
     /// Feerate changes on their way, as the HTLC states are for HTLCs.
     pub feerate: FeerateState,
-    /// Our script for the mutual close.
+    /// Our script for the mutual close: the one that our shutdown named, once we have sent it.
     pub shutdown_script: ScriptBuf,
     /// Fulfilled amounts for `listpeerchannels`: (count, amount) by direction.
     pub fulfilled_out: Tally,

@@ -7,6 +7,7 @@ mod journal;
 mod ldk;
 mod machine;
 mod ours;
+mod start;
 mod table;
 
 use std::time::Duration;
@@ -30,6 +31,8 @@ enum What {
     Payments(Payments),
     /// Requests to hsmd: its journal on a disk, then on a RAM disk.
     Hsm(hsm::Asked),
+    /// Starts and blocks of a node with many channels, and what payments leave on the disk.
+    Start(start::Asked),
 }
 
 /// How much to measure.
@@ -74,6 +77,7 @@ fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Payments(payments) => run(&payments),
         What::Hsm(asked) => hsm::run(&asked),
+        What::Start(asked) => start::run(&asked),
     }
 }
 

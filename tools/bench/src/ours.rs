@@ -68,7 +68,7 @@ pub fn measure(asked: &Payments, place: Place) -> Result<Ours> {
         let [alice, bob] = nodes(&network)?;
         alice.wait_for_normal(bob)?;
     }
-    let before = cpu(&network)?;
+    let before = cpu(&network.nodes)?;
     let mut rows = Vec::new();
     for at_once in &asked.at_once {
         eprintln!("{} payments, {at_once} at once", asked.of_row(*at_once));
@@ -76,7 +76,7 @@ pub fn measure(asked: &Payments, place: Place) -> Result<Ours> {
         rows.push(row(alice, bob, asked, *at_once)?);
     }
     let paid: usize = rows.iter().map(|row| row.count).sum();
-    let cpu_ms = (cpu(&network)? - before).as_secs_f64() * 1000.0 / paid as f64;
+    let cpu_ms = (cpu(&network.nodes)? - before).as_secs_f64() * 1000.0 / paid as f64;
     let memory = memory(&network)?;
     let mut costs = Vec::new();
     for node in &mut network.nodes {
@@ -151,9 +151,9 @@ fn row(alice: &Node, bob: &Node, asked: &Payments, at_once: usize) -> Result<Row
 }
 
 /// User and system time of every process of the nodes.
-fn cpu(network: &Network) -> Result<Duration> {
+pub fn cpu<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<Duration> {
     let mut ticks = 0;
-    for process in network.nodes.iter().flat_map(Node::processes) {
+    for process in nodes.into_iter().flat_map(Node::processes) {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid.0))?;
         let after_name = stat.rsplit_once(')').context("odd /proc/PID/stat")?.1;
         // Fields 14 and 15 of proc(5); the first after the name is 3.

@@ -20,13 +20,16 @@ pub enum Cf {
     WalletUtxos,
     WalletTxs,
     WalletAddresses,
+    Transactions,
+    ChainMoves,
+    ChannelMoves,
     Chain,
     Config,
     Datastore,
 }
 
 impl Cf {
-    pub const ALL: [Cf; 18] = [
+    pub const ALL: [Cf; 21] = [
         Cf::Meta,
         Cf::Channels,
         Cf::Htlcs,
@@ -42,6 +45,9 @@ impl Cf {
         Cf::WalletUtxos,
         Cf::WalletTxs,
         Cf::WalletAddresses,
+        Cf::Transactions,
+        Cf::ChainMoves,
+        Cf::ChannelMoves,
         Cf::Chain,
         Cf::Config,
         Cf::Datastore,
@@ -66,6 +72,9 @@ impl Cf {
             Cf::WalletUtxos => "wallet_utxos",
             Cf::WalletTxs => "wallet_txs",
             Cf::WalletAddresses => "wallet_addresses",
+            Cf::Transactions => "transactions",
+            Cf::ChainMoves => "chain_moves",
+            Cf::ChannelMoves => "channel_moves",
             Cf::Chain => "chain",
             Cf::Config => "config",
             Cf::Datastore => "datastore",
@@ -93,6 +102,7 @@ impl Cf {
             | Cf::Config
             | Cf::Datastore => 1,
             Cf::EndedHtlcs | Cf::Onchain => 2,
+            Cf::Transactions | Cf::ChainMoves | Cf::ChannelMoves => 3,
         }
     }
 
@@ -119,6 +129,9 @@ impl Cf {
             | Cf::PaymentParts
             | Cf::Forwards
             | Cf::WalletTxs
+            | Cf::Transactions
+            | Cf::ChainMoves
+            | Cf::ChannelMoves
             | Cf::Datastore => false,
         }
     }

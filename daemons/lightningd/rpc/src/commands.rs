@@ -23,10 +23,11 @@ pub enum Category {
     Invoice,
     Payment,
     Backup,
+    Bookkeeper,
 }
 
 impl Category {
-    pub const ALL: [Category; 7] = [
+    pub const ALL: [Category; 8] = [
         Category::Node,
         Category::Peer,
         Category::Channel,
@@ -34,6 +35,7 @@ impl Category {
         Category::Invoice,
         Category::Payment,
         Category::Backup,
+        Category::Bookkeeper,
     ];
 
     #[must_use]
@@ -46,6 +48,7 @@ impl Category {
             Category::Invoice => "invoice",
             Category::Payment => "payment",
             Category::Backup => "backup",
+            Category::Bookkeeper => "bookkeeper",
         }
     }
 }
@@ -224,6 +227,24 @@ commands! {
             Param::optional("utxos", Type::Outpoints)],
         "sends bitcoin from the wallet to an address",
         "The amount is in satoshi unless it carries another unit, or 'all'. Some funds are held back as long as there are channels that may need them to pay fees.";
+    LISTTRANSACTIONS: "listtransactions", Wallet, [],
+        "lists the transactions of the wallet and of the channels",
+        "Every transaction that paid or spent something of the wallet's or of a channel's, for good, in the order of the chain; then those of ours that are in no block yet, whose blockheight is 0.";
+    LISTACCOUNTEVENTS: "bkpr-listaccountevents", Bookkeeper, [
+            Param::optional("account", Type::String), Param::optional("payment_id", Type::String)],
+        "lists what moved on the chain and in channels",
+        "The account is wallet, external, or a channel's channel_id; without one all are shown. payment_id, instead, selects by a payment hash or a transaction's id. The credits of an account less its debits are its balance; onchain_fee entries say what of the difference went to miners. Channels that are closed stay listed.";
+    LISTBALANCES: "bkpr-listbalances", Bookkeeper, [],
+        "lists what is in each account",
+        "The wallet and every channel that was ever funded. account_closed says that the funding output is spent, account_resolved that all that followed from it has ended.";
+    LISTINCOME: "bkpr-listincome", Bookkeeper, [
+            Param::or("consolidate_fees", Type::Bool, "true"), Param::or("start_time", Type::U32, "0"),
+            Param::optional("end_time", Type::U32)],
+        "lists what made the node richer or poorer",
+        "Times are in seconds since 1970: what is later than start_time, up to end_time. All credits less all debits are what all accounts hold together. Fees on the chain are always shown as one entry for each transaction and account.";
+    INSPECT: "bkpr-inspect", Bookkeeper, [Param::required("account", Type::String)],
+        "shows the transactions of a channel and what each of them cost",
+        "The account is a channel's channel_id. From the funding transaction on, each output that was the channel's, or came from it, with what it was spent by.";
     FEERATES: "feerates", Wallet, [Param::required("style", Type::OneOf(&["perkb", "perkw"]))],
         "shows the feerates in use",
         "In satoshi per 1000 bytes (perkb) or per 1000 weight units (perkw): the estimates, what each kind of transaction of ours pays, and what is accepted from peers.";

@@ -4,7 +4,7 @@
 //! A block is recorded after everybody has handled it; whoever handles one twice after a crash
 //! must come to the same result.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::consensus::deserialize;
@@ -33,6 +33,8 @@ struct Follower {
     channels: HashMap<OutPoint, (ChannelDbid, ScriptBuf)>,
     /// Outputs of transactions that follow from a spent one.
     outputs: HashMap<OutPoint, ChannelDbid>,
+    /// The wallet's.
+    coins: HashSet<OutPoint>,
     scripts: Vec<ScriptBuf>,
     broadcasts: BTreeMap<u64, Broadcasting>,
     searches: BTreeMap<u64, Searching>,
@@ -51,6 +53,7 @@ pub async fn run(node: Arc<Node>, mailbox: Mailbox, link: chaind::Link) {
         link,
         channels: HashMap::new(),
         outputs: HashMap::new(),
+        coins: HashSet::new(),
         scripts: Vec::new(),
         broadcasts: BTreeMap::new(),
         searches: BTreeMap::new(),
@@ -89,6 +92,7 @@ impl Follower {
         while let Ok(ask) = asks.try_recv() {
             match ask {
                 Ask::WatchScripts(scripts) => self.scripts.extend(scripts),
+                Ask::WatchCoins(coins) => self.coins.extend(coins),
                 Ask::WatchChannel {
                     channel,
                     outpoint,
@@ -96,9 +100,10 @@ impl Follower {
                 } => {
                     self.channels.insert(outpoint, (channel, script));
                 }
-                other @ (Ask::Search { .. } | Ask::UnwatchChannel { .. } | Ask::Broadcast(_)) => {
-                    later.push(other);
-                }
+                other @ (Ask::Search { .. }
+                | Ask::UnwatchChannel { .. }
+                | Ask::UnwatchCoins(_)
+                | Ask::Broadcast(_)) => later.push(other),
             }
         }
         // A hsmd that is gone stops the node by itself.
@@ -152,9 +157,10 @@ impl Follower {
             Rescan::From(_) => 0,
         };
         let height = self.view.borrow().height;
+        let channels = self.channels.keys().copied();
         let begin = Searching {
             asker: None,
-            outpoints: self.channels.keys().copied().collect(),
+            outpoints: channels.chain(self.coins.iter().copied()).collect(),
             scripts: self.channels.values().map(|(_, s)| s.clone()).collect(),
             since: height.before(back),
         };
@@ -173,7 +179,8 @@ impl Follower {
 
     async fn watch_all(&mut self) {
         let channels = self.channels.keys().copied();
-        let outpoints = channels.chain(self.outputs.keys().copied()).collect();
+        let others = self.outputs.keys().chain(&self.coins).copied();
+        let outpoints = channels.chain(others).collect();
         let mut scripts = self.scripts.clone();
         scripts.extend(self.channels.values().map(|(_, script)| script.clone()));
         self.send(ToChaind::Watch { outpoints, scripts }).await;
@@ -188,6 +195,23 @@ impl Follower {
                     scripts,
                 })
                 .await;
+            }
+            Ask::WatchCoins(coins) => {
+                let new = coins.into_iter().filter(|coin| self.coins.insert(*coin));
+                let outpoints: Vec<_> = new.collect();
+                if !outpoints.is_empty() {
+                    self.send(ToChaind::Watch {
+                        outpoints,
+                        scripts: Vec::new(),
+                    })
+                    .await;
+                }
+            }
+            Ask::UnwatchCoins(coins) => {
+                for coin in &coins {
+                    self.coins.remove(coin);
+                }
+                self.send(ToChaind::Unwatch { outpoints: coins }).await;
             }
             Ask::WatchChannel {
                 channel,
@@ -376,7 +400,7 @@ impl Follower {
             }
         }
         let height = block.height;
-        let all = txs.iter().map(|(_, tx, _)| tx.clone()).collect();
+        let all = txs.iter().map(|(at, tx, _)| (*at, tx.clone())).collect();
         self.node.wallet.block(height, all).await;
         for (index, tx, branch) in &txs {
             self.tell_hsmd(height, *index, tx, branch);

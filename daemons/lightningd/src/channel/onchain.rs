@@ -101,7 +101,7 @@ impl Channel {
         }
     }
 
-    fn onchain_record(&self) -> OnchainRecord {
+    pub(super) fn onchain_record(&self) -> OnchainRecord {
         match self.node.db.get::<OnchainRecord>(&self.dbid.0) {
             Ok(record) => record.unwrap_or_default(),
             Err(error) => {
@@ -285,6 +285,7 @@ impl Channel {
             });
         }
         self.onchain.standing = Some(standing);
+        self.book_now();
     }
 
     async fn is_over(&mut self) {

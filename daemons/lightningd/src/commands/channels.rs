@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lightningd_rpc::{Args, Context};
 use serde_json::{Value, json};
 use tx::setup::CommitmentFormat;
-use wire::{NodeId, Side};
+use wire::{NodeId, Satoshi, Side};
 
 use super::{Outcome, failed};
 use crate::node::Node;
@@ -77,6 +77,19 @@ fn closed(record: &ChannelRecord) -> Value {
     }
     if let Some(closer) = facts.closer {
         object.insert("closer".to_owned(), json!(side(closer)));
+    }
+    // CLN's last transaction, too, is the mutual close where there was one.
+    if let Some(tx) = &facts.closing_tx {
+        let out = tx.output.iter().map(|output| output.value.to_sat());
+        let fee = live.funding.value.0.saturating_sub(out.sum());
+        object.insert(
+            "last_commitment_txid".to_owned(),
+            json!(tx.compute_txid().to_string()),
+        );
+        object.insert(
+            "last_commitment_fee_msat".to_owned(),
+            json!(Satoshi(fee).to_msat().unwrap_or_default().0),
+        );
     }
     if live.setup.push.0 > 0 {
         object.insert("funding_pushed_msat".to_owned(), json!(live.setup.push.0));

@@ -7,7 +7,7 @@ use lightningd_rpc::{Args, Context, RpcError};
 use serde_json::{Map, Value, json};
 use tx::ledger::HtlcKey;
 use tx::setup::CommitmentFormat;
-use wire::{ChannelId, Message, MilliSatoshi, NodeId, Satoshi, ShortChannelId, Side};
+use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Satoshi, ShortChannelId, Side};
 
 use super::channels::{channel_type, side};
 use super::standing;
@@ -101,6 +101,7 @@ fn open_channel(entry: &mut Map<String, Value>, node: &Node, view: &ChannelView,
             "local_funds_msat": we_put.0,
             "remote_funds_msat": they_put.0,
             "pushed_msat": setup.push.0,
+            "withheld": false,
         },
     });
     if let Value::Object(fields) = fields {
@@ -216,24 +217,74 @@ fn updates(node: &Node, open: &OpenView) -> Value {
 /// For a person: what the channel waits for, and on chain what becomes of each output.
 fn status(node: &Node, view: &ChannelView, open: &OpenView) -> Vec<String> {
     let state = state_name(&open.record.live.phase, &open.record.facts);
-    let what = match state {
-        "CHANNELD_AWAITING_LOCKIN" => "waiting for the funding transaction to be deep enough",
-        "CHANNELD_NORMAL" if view.reestablished => "channel ready for use",
-        "CHANNELD_NORMAL" if view.connected => "reconnected, waiting for reestablishment",
-        "CHANNELD_NORMAL" => "waiting for the peer to connect",
-        "CHANNELD_SHUTTING_DOWN" => "closing: waiting for the last HTLCs to end",
-        "CLOSINGD_SIGEXCHANGE" => "closing: negotiating the fee",
-        "CLOSINGD_COMPLETE" => "closed: waiting for the closing transaction to be mined",
-        "AWAITING_UNILATERAL" => "waiting for a commitment transaction to be mined",
-        "FUNDING_SPEND_SEEN" => "closed on chain: looking at the transaction that did it",
-        _ => "closed on chain",
-    };
+    let what = waits_for(node, view, open, state);
     let mut lines = vec![format!("{state}:{what}")];
     if let Some(standing) = &open.standing {
         let more = standing::lines(standing, open.tip, node.network);
         lines.extend(more.into_iter().map(|line| format!("{state}:{line}")));
     }
     lines
+}
+
+fn waits_for(node: &Node, view: &ChannelView, open: &OpenView, state: &str) -> String {
+    let fixed = match state {
+        "CHANNELD_AWAITING_LOCKIN" => return locks_in(node, open),
+        "CHANNELD_SHUTTING_DOWN" => return runs_out(node, open),
+        "CLOSINGD_COMPLETE" => return mines(open, "closed: waiting for a block with"),
+        "AWAITING_UNILATERAL" => return mines(open, "closing alone: waiting for a block with"),
+        "ONCHAIN" => match &open.standing {
+            Some(standing) => return standing::summary(standing, open.tip, node.network),
+            None => "closed on chain",
+        },
+        "CHANNELD_NORMAL" if view.reestablished => "channel ready for use",
+        "CHANNELD_NORMAL" if view.connected => "reconnected, waiting for reestablishment",
+        "CHANNELD_NORMAL" => "waiting for the peer to connect",
+        "CLOSINGD_SIGEXCHANGE" if view.connected => "closing: negotiating the fee",
+        "CLOSINGD_SIGEXCHANGE" => "closing: waiting for the peer to connect",
+        "FUNDING_SPEND_SEEN" => "closed on chain: looking at the transaction that did it",
+        _ => "closed on chain",
+    };
+    fixed.to_owned()
+}
+
+/// How many blocks the funding transaction still needs.
+fn locks_in(node: &Node, open: &OpenView) -> String {
+    let (live, facts) = (&open.record.live, &open.record.facts);
+    let depth = facts.funding_height.map_or(0, |at| open.tip.depth(at));
+    let left = live.minimum_depth.saturating_sub(depth);
+    match (facts.funding_height, left) {
+        (None, _) => format!(
+            "waiting for a block with the funding transaction {}",
+            live.funding.outpoint.txid
+        ),
+        (Some(_), 0) => "waiting for the peer's channel_ready".to_owned(),
+        (Some(_), left) => format!(
+            "waiting for the funding transaction to be {} deeper",
+            standing::span(left, node.network)
+        ),
+    }
+}
+
+/// A shutdown waits for the HTLCs, the last of which is over one way or the other at its expiry.
+fn runs_out(node: &Node, open: &OpenView) -> String {
+    let expiries = open
+        .htlcs
+        .iter()
+        .map(|(_, record)| record.htlc.cltv_expiry.0);
+    match (open.htlcs.len(), expiries.max()) {
+        (0, _) | (_, None) => "closing: waiting for the peer".to_owned(),
+        (n, Some(last)) => {
+            let last = standing::block(BlockHeight(last), open.tip, node.network);
+            format!("closing: waiting for HTLCs to end, {n} left, the last one by {last}")
+        }
+    }
+}
+
+fn mines(open: &OpenView, what: &str) -> String {
+    match &open.record.facts.closing_tx {
+        Some(tx) => format!("{what} {}", tx.compute_txid()),
+        None => format!("{what} a commitment of the peer's"),
+    }
 }
 
 fn change(change: &StateChange) -> Value {

@@ -6,6 +6,69 @@ use onchain::action::{Fate, OutputKind, OutputStanding, Standing};
 use tx::ledger::HtlcKey;
 use wire::{BlockHeight, Side};
 
+/// In a few words: how much is left to do, what is waited for, until which block, and how long that is.
+pub fn summary(standing: &Standing, tip: BlockHeight, network: Network) -> String {
+    if standing.spender.is_none() {
+        return "looking at the transaction that closed it".to_owned();
+    }
+    let fates = || standing.outputs.iter().map(|output| output.fate);
+    let to_claim = fates().filter(|fate| matches!(fate, Fate::Waits { .. } | Fate::Claimed { .. }));
+    let under_way = fates().any(|fate| matches!(fate, Fate::Claimed { .. }));
+    let opens = |fate| match fate {
+        Fate::Waits { until } => Some(until),
+        Fate::Left
+        | Fate::NeedsPreimage { .. }
+        | Fate::Claimed { .. }
+        | Fate::Uneconomic
+        | Fate::Spent { .. } => None,
+    };
+    let expires = |fate| match fate {
+        Fate::NeedsPreimage { until } => Some(until),
+        Fate::Left
+        | Fate::Waits { .. }
+        | Fate::Claimed { .. }
+        | Fate::Uneconomic
+        | Fate::Spent { .. } => None,
+    };
+    let block = |block| self::block(block, tip, network);
+    match (to_claim.count(), fates().filter_map(opens).min()) {
+        (0, _) => match (fates().filter_map(expires).max(), standing.until) {
+            (Some(until), _) => format!(
+                "nothing to claim without a preimage, waiting for {}",
+                block(until)
+            ),
+            (None, Some(until)) => format!("all outputs are resolved, over at {}", block(until)),
+            (None, None) => "all outputs are resolved".to_owned(),
+        },
+        (n, Some(until)) if !under_way => {
+            let outputs = count(u32::try_from(n).unwrap_or(u32::MAX), "output");
+            format!("{outputs} to claim, waiting for {}", block(until))
+        }
+        (n, _) => {
+            let outputs = count(u32::try_from(n).unwrap_or(u32::MAX), "output");
+            format!("{outputs} to claim, waiting for a block with the claim")
+        }
+    }
+}
+
+/// `block 120 (in 10 blocks, about 2 hours)`.
+pub fn block(block: BlockHeight, tip: BlockHeight, network: Network) -> String {
+    match block.since(tip) {
+        0 => format!("block {block}"),
+        left => format!("block {block} (in {})", span(left, network)),
+    }
+}
+
+/// `10 blocks, about 2 hours`.
+pub fn span(blocks: u32, network: Network) -> String {
+    let counted = count(blocks, "block");
+    match network {
+        // Blocks of a regtest come when somebody wants them.
+        Network::Regtest => counted,
+        _ => format!("{counted}, about {}", duration(blocks)),
+    }
+}
+
 /// One line for the transaction that spent the funding output, one for each output that somebody has
 /// to do something about, and one for the end.
 pub fn lines(standing: &Standing, tip: BlockHeight, network: Network) -> Vec<String> {
@@ -63,20 +126,11 @@ fn fate(fate: Fate, until: &impl Fn(BlockHeight) -> String) -> Option<String> {
     })
 }
 
-/// `after block 120 (in 10 blocks, about 2 hours)`.
+/// `from block 120 on (in 10 blocks, about 2 hours)`.
 fn until(block: BlockHeight, tip: BlockHeight, network: Network) -> String {
-    let left = block.since(tip);
-    if left == 0 {
-        return format!("since block {block}");
-    }
-    let blocks = count(left, "block");
-    // Blocks of a regtest come when somebody wants them.
-    match network {
-        Network::Regtest => format!("from block {block} on (in {blocks})"),
-        _ => format!(
-            "from block {block} on (in {blocks}, about {})",
-            duration(left)
-        ),
+    match block.since(tip) {
+        0 => format!("since block {block}"),
+        left => format!("from block {block} on (in {})", span(left, network)),
     }
 }
 
@@ -141,6 +195,43 @@ mod tests {
         assert!(balance.contains("ours from block 244 on (in 144 blocks, about 24 hours)"));
         assert!(htlc.contains("HTLC 4 that the peer offered") && htlc.contains("preimage"));
         assert!(end.starts_with("from block 343 on (in 243 blocks, about 40 hours)"));
+    }
+
+    #[test]
+    fn the_summary_says_how_much_is_waited_for_and_how_long() {
+        let waits = |block| Fate::Waits {
+            until: BlockHeight(block),
+        };
+        let txid = Txid::all_zeros();
+        let standing = |fates: &[Fate]| Standing {
+            spender: Some((Spender::Ours, txid, BlockHeight(100))),
+            outputs: (0..)
+                .zip(fates)
+                .map(|(vout, fate)| output(vout, OutputKind::ToLocal, *fate))
+                .collect(),
+            until: Some(BlockHeight(300)),
+        };
+        let said = |fates: &[Fate], network| summary(&standing(fates), BlockHeight(100), network);
+        assert_eq!(
+            said(&[waits(144), waits(118), Fate::Left], Network::Bitcoin),
+            "2 outputs to claim, waiting for block 118 (in 18 blocks, about 3 hours)"
+        );
+        assert_eq!(
+            said(&[waits(118)], Network::Regtest),
+            "1 output to claim, waiting for block 118 (in 18 blocks)"
+        );
+        let claimed = said(&[Fate::Claimed { txid }, waits(118)], Network::Bitcoin);
+        assert!(claimed.starts_with("2 outputs to claim, waiting for a block"));
+        let until = BlockHeight(130);
+        let needs = said(&[Fate::NeedsPreimage { until }], Network::Bitcoin);
+        assert!(
+            needs.contains("preimage") && needs.contains("block 130 (in 30 blocks, about 5 hours)")
+        );
+        let over = said(&[Fate::Left, Fate::Uneconomic], Network::Regtest);
+        assert_eq!(
+            over,
+            "all outputs are resolved, over at block 300 (in 200 blocks)"
+        );
     }
 
     #[test]

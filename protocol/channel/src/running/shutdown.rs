@@ -26,6 +26,7 @@ impl Running {
         };
         // BOLT 2, shutdown, sender: a script that was fixed at opening stays.
         let script = self.fixed_script().unwrap_or(script);
+        self.live.shutdown_script = script.clone();
         self.live.phase = Phase::ShuttingDown {
             local: Some(script),
             remote,
@@ -79,6 +80,7 @@ impl Running {
         let ours = local
             .or_else(|| self.fixed_script())
             .unwrap_or_else(|| self.live.shutdown_script.clone());
+        self.live.shutdown_script = ours.clone();
         self.live.phase = Phase::ShuttingDown {
             local: Some(ours),
             remote: Some(script),

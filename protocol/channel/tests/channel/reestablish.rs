@@ -540,6 +540,8 @@ fn a_script_fixed_at_opening_stays() {
         panic!()
     };
     assert_eq!(message.scriptpubkey, script(7));
+    // Whoever looks for our output in the closing transaction looks for what was said.
+    assert_eq!(world.nodes[A].live().shutdown_script, script(7));
 }
 
 #[test]

@@ -30,6 +30,15 @@ impl Node {
         self.wait_for_answer()
     }
 
+    /// Starts it (again) in its folder and waits for nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn begin(&mut self) -> Result<()> {
+        self.child = Some(self.spawn()?);
+        Ok(())
+    }
+
     /// As [`Node::launch`], on a power supply (the program `power` of this package) that can fail.
     ///
     /// # Errors

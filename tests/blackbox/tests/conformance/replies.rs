@@ -1,6 +1,6 @@
 //! Every reply as the interface tables have it, in every state that a node and a channel go through.
 
-use super::interface::{Interface, bolt11, states};
+use super::interface::{Interface, bolt11, refused, states};
 use blackbox::{Bitcoind, Network, Node, until};
 use serde_json::{Value, json};
 
@@ -29,12 +29,19 @@ fn a_fresh_nodes_replies_are_as_in_the_table() {
         ("listinvoices", "invoices"),
         ("listpays", "pays"),
         ("listsendpays", "payments"),
+        ("listtransactions", "transactions"),
+        ("bkpr-listaccountevents", "events"),
+        ("bkpr-listincome", "income_events"),
     ] {
         assert_eq!(ask(method, json!({})), json!({member: []}), "{method}");
     }
     assert_eq!(
         ask("listfunds", json!({})),
         json!({"outputs": [], "channels": []})
+    );
+    assert_eq!(
+        ask("bkpr-listbalances", json!({})),
+        json!({"accounts": [{"account": "wallet", "balances": []}]})
     );
     ask("listconfigs", json!({}));
     for level in ["broken", "unusual", "info", "debug", "trace", "io"] {
@@ -162,6 +169,10 @@ fn ask_lists(tables: &Interface, network: &Network) {
             "listpays",
             "listsendpays",
             "listinvoices",
+            "listtransactions",
+            "bkpr-listaccountevents",
+            "bkpr-listbalances",
+            "bkpr-listincome",
         ] {
             tables.ask(node, method, json!({}));
         }
@@ -276,6 +287,60 @@ fn pay_both_ways(tables: &Interface, alice: &Node, bob: &Node) {
     }
 }
 
+/// Its events and costs stay, and so do its transactions.
+fn books_of_a_closed_channel(tables: &Interface, node: &Node, id: &Value, close: &str) {
+    let events = tables.ask(node, "bkpr-listaccountevents", json!([id]));
+    let events = events["events"].as_array().unwrap();
+    let tagged = |tag: &str| events.iter().find(|event| event["tag"] == tag);
+    assert_eq!(tagged("channel_open").unwrap()["credit_msat"], 500_000_000);
+    assert_eq!(tagged("pushed").unwrap()["debit_msat"], 100_000_000);
+    assert_eq!(tagged("channel_close").unwrap()["debit_msat"], 400_000_000);
+    assert_eq!(tagged("channel_close").unwrap()["txid"], close);
+    let paid = events
+        .iter()
+        .find(|event| event["tag"] == "invoice")
+        .unwrap();
+    let by_payment = json!({"payment_id": paid["payment_id"]});
+    let found = tables.ask(node, "bkpr-listaccountevents", by_payment);
+    assert_eq!(found["events"][0]["tag"], "invoice");
+    let external = tables.ask(node, "bkpr-listaccountevents", json!(["external"]));
+    assert!(
+        external["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|event| event["origin"].is_string())
+    );
+    let accounts = tables.ask(node, "bkpr-listbalances", json!({}));
+    let account = &accounts["accounts"][1];
+    assert_eq!(&account["account"], id);
+    assert_eq!(account["account_resolved"], true);
+    let txs = tables.ask(node, "bkpr-inspect", json!({"account": id}));
+    assert_eq!(txs["txs"].as_array().unwrap().len(), 2, "{txs:#}");
+    let all = tables.ask(node, "listtransactions", json!({}));
+    let hashes = all["transactions"].as_array().unwrap();
+    assert!(hashes.iter().any(|tx| tx["hash"] == close));
+    let none = json!({"start_time": 4_000_000_000_u32});
+    assert_eq!(
+        tables.ask(node, "bkpr-listincome", none),
+        json!({"income_events": []})
+    );
+    let unknown = "00".repeat(32);
+    for (method, params, code) in [
+        ("bkpr-inspect", json!(["wallet"]), -3),
+        ("bkpr-inspect", json!([unknown]), -3),
+        ("bkpr-listaccountevents", json!([unknown]), -32602),
+        ("bkpr-listaccountevents", json!([id, unknown]), -32602),
+        (
+            "bkpr-listaccountevents",
+            json!({"payment_id": "00"}),
+            -32602,
+        ),
+    ] {
+        refused(node, method, params, code);
+    }
+}
+
 fn close_and_bury(tables: &Interface, network: &Network, channel_id: &Value) {
     let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
     let closed = tables.ask(alice, "close", json!([channel_id]));
@@ -314,6 +379,9 @@ fn close_and_bury(tables: &Interface, network: &Network, channel_id: &Value) {
     let by_other = json!({"id": alice.id().unwrap()});
     let none = tables.ask(alice, "listclosedchannels", by_other);
     assert_eq!(none, json!({"closedchannels": []}));
+    assert_eq!(channel["last_commitment_txid"], closed["txids"][0]);
+    assert!(channel["last_commitment_fee_msat"].as_u64() > Some(0));
+    books_of_a_closed_channel(tables, alice, channel_id, &txid);
     let theirs = tables.ask(bob, "listclosedchannels", json!({}));
     assert_eq!(theirs["closedchannels"][0]["closer"], "remote");
     ask_lists(tables, network);

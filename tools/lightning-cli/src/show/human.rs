@@ -29,6 +29,12 @@ fn member(out: &mut impl Write, name: &str, value: &Value) -> io::Result<()> {
             writeln!(out, "{}:", printable(name))?;
             list(out, elements)
         }
+        // Sentences stand on lines of their own.
+        Value::Array(elements) if elements.iter().any(is_sentence) => {
+            writeln!(out, "{}:", printable(name))?;
+            let mut lines = elements.iter().map(word);
+            lines.try_for_each(|line| writeln!(out, "  {line}"))
+        }
         Value::Object(members) if members.len() > 1 => {
             for (inner, value) in members {
                 member(out, &format!("{name}.{inner}"), value)?;
@@ -49,6 +55,10 @@ fn member(out: &mut impl Write, name: &str, value: &Value) -> io::Result<()> {
         ),
         scalar => writeln!(out, "{}={}", printable(name), word(scalar)),
     }
+}
+
+fn is_sentence(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains(' '))
 }
 
 fn list(out: &mut impl Write, elements: &[Value]) -> io::Result<()> {
@@ -120,6 +130,15 @@ mod tests {
         assert_eq!(
             shown(json!({"a": 1, "b": "x", "c": {"d": 2, "e": 3}, "f": [1, 2]})),
             "a=1\nb=x\nc.d=2\nc.e=3\nf=1, 2\n"
+        );
+    }
+
+    #[test]
+    fn sentences_stand_on_lines_of_their_own() {
+        let status = json!(["ONCHAIN:1 output to claim", "ONCHAIN:our commitment"]);
+        assert_eq!(
+            shown(json!({"a": 1, "status": status})),
+            "a=1\nstatus:\n  ONCHAIN:1 output to claim\n  ONCHAIN:our commitment\n"
         );
     }
 
