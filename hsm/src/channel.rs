@@ -198,6 +198,27 @@ impl Channel {
         }
     }
 
+    /// From a static backup: whatever it was, the peer has a newer state (B3).
+    pub(crate) fn recovered(
+        peer: NodeId,
+        shutdown_index: u32,
+        setup: Setup,
+        funding: Funding,
+    ) -> Channel {
+        let funded = Funded {
+            setup,
+            funding,
+            local: None,
+            remote: None,
+            stage: Stage::Stale,
+        };
+        Channel {
+            peer,
+            shutdown_index,
+            progress: Progress::Funded(Box::new(funded)),
+        }
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         let funded = match &self.progress {
             Progress::Stub => return Phase::Stub,

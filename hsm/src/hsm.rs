@@ -383,7 +383,20 @@ impl Hsm {
     /// # Errors
     /// All numbers are used up.
     pub fn new_channel(&mut self, peer: NodeId) -> Result<NewChannel, Refused> {
-        let channel = self.state.next_dbid;
+        let new = self.derive_new(peer, self.state.next_dbid)?;
+        self.record(Record::NewChannel {
+            dbid: new.channel,
+            peer,
+            shutdown_index: new.shutdown_index,
+        });
+        Ok(new)
+    }
+
+    pub(crate) fn derive_new(
+        &mut self,
+        peer: NodeId,
+        channel: ChannelDbid,
+    ) -> Result<NewChannel, Refused> {
         let shutdown = self.next_free_address()?;
         let keys = self.node.channel(&peer, channel)?;
         let new = NewChannel {
@@ -399,11 +412,6 @@ impl Hsm {
             shutdown_index: shutdown.index,
         };
         self.channel_keys.insert(channel, keys);
-        self.record(Record::NewChannel {
-            dbid: channel,
-            peer,
-            shutdown_index: shutdown.index,
-        });
         Ok(new)
     }
 

@@ -143,6 +143,15 @@ pub(crate) enum Record {
     Recovery,
     /// The owner has seen the words of the seed.
     MnemonicShown,
+    /// A channel from a static backup, with its shutdown address: nothing of it is ever signed but
+    /// what takes the peer's commitment's outputs.
+    Recovered {
+        dbid: ChannelDbid,
+        peer: NodeId,
+        shutdown_index: u32,
+        setup: Box<Setup>,
+        funding: Funding,
+    },
 }
 
 /// A transaction that spends coins of the wallet.

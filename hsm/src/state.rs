@@ -74,6 +74,23 @@ impl State {
                     .insert(dbid, Channel::new(peer, shutdown_index));
                 Ok(())
             }
+            Record::Recovered {
+                dbid,
+                peer,
+                shutdown_index,
+                setup,
+                funding,
+            } => {
+                self.take_address(shutdown_index)?;
+                let next = dbid.checked_add(ChannelDbid(1));
+                let next = next.ok_or(Misfit("channel numbers are used up"))?;
+                self.next_dbid = self.next_dbid.max(next);
+                let channel = Channel::recovered(peer, shutdown_index, *setup, funding);
+                match self.channels.insert(dbid, channel) {
+                    None => Ok(()),
+                    Some(_) => Err(Misfit("a known channel was recovered")),
+                }
+            }
             Record::Channel { dbid, change } => self.change(dbid, change),
             Record::Forget { dbid } => {
                 self.updates.remove(&dbid);

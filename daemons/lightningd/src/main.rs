@@ -10,6 +10,7 @@
 
 use std::process::ExitCode;
 
+mod backup;
 mod boot;
 mod chain;
 mod channel;

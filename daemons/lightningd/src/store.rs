@@ -9,6 +9,7 @@ pub mod forwards;
 pub mod invoices;
 pub mod onchain;
 pub mod payments;
+pub mod peer_storage;
 pub mod peers;
 pub mod wallet;
 

@@ -165,11 +165,12 @@ fn kind(record: &Record) -> &'static str {
         Record::SnapshotTip(_) => "SnapshotTip",
         Record::Recovery => "Recovery",
         Record::MnemonicShown => "MnemonicShown",
+        Record::Recovered { .. } => "Recovered",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 40] = [
+const KINDS: [&str; 41] = [
     "Address",
     "Allowed",
     "Approved",
@@ -192,6 +193,7 @@ const KINDS: [&str; 40] = [
     "Paid",
     "PaymentEnded",
     "Preimage",
+    "Recovered",
     "Recovery",
     "Remote",
     "Revoked",
@@ -304,11 +306,8 @@ fn every_kind() -> Vec<Record> {
         },
     ]);
     records.extend(spending(coin(1), peer));
-    records.extend([
-        Record::Start { epoch: 2 },
-        Record::Address { index: 3 },
-        Record::MnemonicShown,
-    ]);
+    let recovered = recovered(&records, peer);
+    records.extend([Record::Start { epoch: 2 }, recovered, Record::MnemonicShown]);
     records.extend(invoices());
     records.push(Record::Update {
         dbid: ChannelDbid(1),
@@ -317,6 +316,29 @@ fn every_kind() -> Vec<Record> {
     });
     records.extend(on_chain());
     records
+}
+
+/// With the terms of the channel that the records have.
+fn recovered(records: &[Record], peer: wire::NodeId) -> Record {
+    let changes = records.iter().filter_map(|record| match record {
+        Record::Channel { change, .. } => Some(change),
+        _other => None,
+    });
+    let setup = changes.clone().find_map(|change| match change {
+        Change::Setup(setup) => Some(setup.clone()),
+        _other => None,
+    });
+    let funding = changes.clone().find_map(|change| match change {
+        Change::Funding(funding) => Some(*funding),
+        _other => None,
+    });
+    Record::Recovered {
+        dbid: ChannelDbid(70),
+        peer,
+        shutdown_index: 3,
+        setup: setup.unwrap(),
+        funding: funding.unwrap(),
+    }
 }
 
 /// A block, and what it is said to hold.

@@ -12,6 +12,7 @@ pub enum Cf {
     Onchain,
     ClosedChannels,
     Peers,
+    PeerStorage,
     Invoices,
     InvoiceByHash,
     Payments,
@@ -26,7 +27,7 @@ pub enum Cf {
 }
 
 impl Cf {
-    pub const ALL: [Cf; 18] = [
+    pub const ALL: [Cf; 19] = [
         Cf::Meta,
         Cf::Channels,
         Cf::Htlcs,
@@ -34,6 +35,7 @@ impl Cf {
         Cf::Onchain,
         Cf::ClosedChannels,
         Cf::Peers,
+        Cf::PeerStorage,
         Cf::Invoices,
         Cf::InvoiceByHash,
         Cf::Payments,
@@ -58,6 +60,7 @@ impl Cf {
             Cf::Onchain => "onchain",
             Cf::ClosedChannels => "closed_channels",
             Cf::Peers => "peers",
+            Cf::PeerStorage => "peer_storage",
             Cf::Invoices => "invoices",
             Cf::InvoiceByHash => "invoice_by_hash",
             Cf::Payments => "payments",
@@ -93,6 +96,7 @@ impl Cf {
             | Cf::Config
             | Cf::Datastore => 1,
             Cf::EndedHtlcs | Cf::Onchain => 2,
+            Cf::PeerStorage => 3,
         }
     }
 
@@ -113,6 +117,7 @@ impl Cf {
             | Cf::Config => true,
             Cf::EndedHtlcs
             | Cf::ClosedChannels
+            | Cf::PeerStorage
             | Cf::Invoices
             | Cf::InvoiceByHash
             | Cf::Payments

@@ -3,7 +3,7 @@
 use bitcoin::ScriptBuf;
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
-use tx::setup::Basepoints;
+use tx::setup::{BackedUp, Basepoints};
 use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 
 use super::mark::Mark;
@@ -26,6 +26,14 @@ pub enum Request {
     Unlocked,
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
+    /// Effect: a channel that a static backup has and the journal lost, under its old number, phase Stale: it signs
+    /// what takes the outputs of the peer's commitment that are ours, and nothing else. The reply is that of NewChannel.
+    /// Refused if: a channel of this number is known.
+    RecoverChannel {
+        channel: ChannelDbid,
+        peer: NodeId,
+        backup: BackedUp,
+    },
     /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan or Onchain.
     /// An older socket of the same role and channel is closed.
     /// Refused if: no such channel, or a channel is given for a role that has none.
