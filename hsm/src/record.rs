@@ -145,13 +145,7 @@ pub(crate) enum Record {
     MnemonicShown,
     /// A channel from a static backup, with its shutdown address: nothing of it is ever signed but
     /// what takes the peer's commitment's outputs.
-    Recovered {
-        dbid: ChannelDbid,
-        peer: NodeId,
-        shutdown_index: u32,
-        setup: Box<Setup>,
-        funding: Funding,
-    },
+    Recovered(ChannelDbid, Box<Channel>),
 }
 
 /// A transaction that spends coins of the wallet.

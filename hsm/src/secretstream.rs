@@ -7,7 +7,7 @@
 
 use chacha20::cipher::consts::U10;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
-use chacha20::{ChaCha20, hchacha};
+use chacha20::{ChaCha20, Nonce, hchacha};
 use poly1305::Poly1305;
 use poly1305::universal_hash::KeyInit;
 use subtle::ConstantTimeEq;
@@ -15,35 +15,34 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::secret::{Secret, fill_random};
 
-const HEADER: usize = 24;
 const MAC: usize = 16;
 const BLOCK: usize = 64;
 /// By so many bytes what is sealed is longer than the message.
-pub(crate) const OVERHEAD: usize = HEADER + 1 + MAC;
+pub(crate) const OVERHEAD: usize = 24 + 1 + MAC;
 
 /// The message under this key, with a header of random bytes.
 ///
 /// # Errors
 /// The system has no random bytes.
 pub(crate) fn seal(key: &Secret<32>, message: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut header = [0; HEADER];
-    fill_random(&mut header)?;
-    let mut stream = Stream::new(key, &header);
+    let (mut for_key, mut for_nonce) = ([0; 16], [0; 8]);
+    fill_random(&mut for_key)?;
+    fill_random(&mut for_nonce)?;
+    let mut stream = Stream::new(key, &for_key, &for_nonce);
     let mut hidden = message.to_vec();
     stream.cipher.apply_keystream(&mut hidden);
     // The tag of a message that is neither the last nor a rekeying is 0.
-    let (tag, _) = stream.tag_block.split_first_chunk().unwrap_or((&[0], &[]));
-    let tag = *tag;
-    let mac = stream.mac(&tag, &hidden);
-    Ok([&header[..], &tag, &hidden, &mac].concat())
+    let mac = stream.mac(&stream.tag, &hidden);
+    Ok([&for_key[..], &for_nonce, &stream.tag, &hidden, &mac].concat())
 }
 
 /// What was sealed under this key; `None` if this was not, or is not what it was.
 pub(crate) fn open(key: &Secret<32>, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (header, rest) = sealed.split_first_chunk::<HEADER>()?;
+    let (for_key, rest) = sealed.split_first_chunk()?;
+    let (for_nonce, rest) = rest.split_first_chunk()?;
     let (tag, rest) = rest.split_first_chunk::<1>()?;
     let (hidden, mac) = rest.split_last_chunk::<MAC>()?;
-    let mut stream = Stream::new(key, header);
+    let mut stream = Stream::new(key, for_key, for_nonce);
     if !bool::from(stream.mac(tag, hidden).ct_eq(mac)) {
         return None;
     }
@@ -56,45 +55,38 @@ struct Stream {
     /// At the message.
     cipher: ChaCha20,
     mac_key: Zeroizing<[u8; 32]>,
-    tag_block: [u8; BLOCK],
+    /// The key stream's block 1: what hides the tag, and the rest.
+    tag: [u8; 1],
+    rest: [u8; BLOCK - 1],
 }
 
 impl Stream {
-    fn new(key: &Secret<32>, header: &[u8; HEADER]) -> Stream {
-        let (mut input, mut nonce) = ([0; 16], [0; 12]);
-        let (for_key, for_nonce) = header.split_at(input.len());
-        input.copy_from_slice(for_key);
-        let counter = 1u32.to_le_bytes();
-        for (to, from) in nonce.iter_mut().zip(counter.iter().chain(for_nonce)) {
-            *to = *from;
-        }
-        let mut subkey = hchacha::<U10>((&**key).into(), &input.into());
-        let mut cipher = ChaCha20::new(&subkey, &nonce.into());
+    fn new(key: &Secret<32>, for_key: &[u8; 16], for_nonce: &[u8; 8]) -> Stream {
+        let mut subkey = hchacha::<U10>((&**key).into(), for_key.into());
+        let nonce = [&[1, 0, 0, 0], for_nonce.as_slice()].concat();
+        let mut cipher = ChaCha20::new(&subkey, Nonce::from_slice(&nonce));
         subkey.as_mut_slice().zeroize();
-        let mut first = Zeroizing::new([0; BLOCK]);
-        cipher.apply_keystream(&mut *first);
         let mut mac_key = Zeroizing::new([0; 32]);
-        for (to, from) in mac_key.iter_mut().zip(first.iter()) {
-            *to = *from;
+        let (mut unused, mut tag, mut rest) = ([0; 32], [0], [0; BLOCK - 1]);
+        for part in [&mut mac_key[..], &mut unused, &mut tag, &mut rest] {
+            cipher.apply_keystream(part);
         }
-        let mut tag_block = [0; BLOCK];
-        cipher.apply_keystream(&mut tag_block);
         Stream {
             cipher,
             mac_key,
-            tag_block,
+            tag,
+            rest,
         }
     }
 
     /// Over the tag's whole block, the message, as many zeros as libsodium puts there (not those that
     /// would fill a block), and the two lengths (of additional data, none here, and of block and message).
     fn mac(&self, tag: &[u8; 1], hidden: &[u8]) -> [u8; MAC] {
-        let rest_of_block = self.tag_block.get(1..).unwrap_or_default();
         let zeros = vec![0; hidden.len() % MAC];
         let lengths = [0, (BLOCK + hidden.len()) as u64].map(u64::to_le_bytes);
-        let parts = [tag, rest_of_block, hidden, &zeros, lengths.as_flattened()];
+        let parts = [tag, &self.rest[..], hidden, &zeros, lengths.as_flattened()].concat();
         let key = (&*self.mac_key).into();
-        Poly1305::new(key).compute_unpadded(&parts.concat()).into()
+        Poly1305::new(key).compute_unpadded(&parts).into()
     }
 }
 

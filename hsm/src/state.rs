@@ -74,22 +74,14 @@ impl State {
                     .insert(dbid, Channel::new(peer, shutdown_index));
                 Ok(())
             }
-            Record::Recovered {
-                dbid,
-                peer,
-                shutdown_index,
-                setup,
-                funding,
-            } => {
-                self.take_address(shutdown_index)?;
-                let next = dbid.checked_add(ChannelDbid(1));
-                let next = next.ok_or(Misfit("channel numbers are used up"))?;
+            Record::Recovered(dbid, channel) => {
+                self.take_address(channel.shutdown_index)?;
+                let next = ChannelDbid(dbid.0.saturating_add(1));
                 self.next_dbid = self.next_dbid.max(next);
-                let channel = Channel::recovered(peer, shutdown_index, *setup, funding);
-                match self.channels.insert(dbid, channel) {
-                    None => Ok(()),
-                    Some(_) => Err(Misfit("a known channel was recovered")),
+                if self.channels.insert(dbid, *channel).is_some() {
+                    return Err(Misfit("a known channel was recovered"));
                 }
+                Ok(())
             }
             Record::Channel { dbid, change } => self.change(dbid, change),
             Record::Forget { dbid } => {

@@ -134,12 +134,8 @@ pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> Answer<rpc::Reply> {
 
 pub fn backup(hsm: &mut Hsm, request: backup::Request) -> Answer<backup::Reply> {
     Ok(match request {
-        backup::Request::Seal { plain } => backup::Reply::Sealed {
-            sealed: backup::Sealed(hsm.seal_backup(&plain.0)?),
-        },
-        backup::Request::Open { sealed } => backup::Reply::Opened {
-            plain: backup::Plain(hsm.open_backup(&sealed.0)?),
-        },
+        backup::Request::Seal(plain) => backup::Reply::Sealed(hsm.seal_backup(&plain)?),
+        backup::Request::Open(sealed) => backup::Reply::Opened(hsm.open_backup(&sealed)?),
     })
 }
 

@@ -38,7 +38,7 @@ impl Request for ctl::Request {
             ctl::Request::Init { .. }
             | ctl::Request::Unlocked
             | ctl::Request::NewChannel { .. }
-            | ctl::Request::RecoverChannel { .. }
+            | ctl::Request::RecoverChannel(_)
             | ctl::Request::Stop => None,
         }
     }

@@ -350,13 +350,8 @@ impl Server {
             ctl::Request::NewChannel { peer } => {
                 ctl::Reply::NewChannel(self.custody.open_hsm()?.new_channel(peer)?)
             }
-            ctl::Request::RecoverChannel {
-                channel,
-                peer,
-                backup,
-            } => {
-                let hsm = self.custody.open_hsm()?;
-                ctl::Reply::NewChannel(hsm.recover_channel(channel, peer, &backup)?)
+            ctl::Request::RecoverChannel(lost) => {
+                ctl::Reply::NewChannel(self.custody.open_hsm()?.recover_channel(&lost)?)
             }
             ctl::Request::Mint { role, channel } => self.mint(role, channel)?,
             ctl::Request::ForceClose { channel } => ctl::Reply::ForceClose {

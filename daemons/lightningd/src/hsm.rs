@@ -183,12 +183,12 @@ impl Hsm {
         peer: NodeId,
         backup: tx::setup::BackedUp,
     ) -> Result<ctl::NewChannel, HsmError> {
-        let request = ctl::Request::RecoverChannel {
+        let lost = ctl::LostChannel {
             channel,
             peer,
             backup,
         };
-        match self.ctl.ask(request).await? {
+        match self.ctl.ask(ctl::Request::RecoverChannel(lost)).await? {
             ctl::Reply::NewChannel(new) => Ok(new),
             ctl::Reply::Refused(refused) => Err(refused.into()),
             ctl::Reply::Init(_)
@@ -206,10 +206,10 @@ impl Hsm {
     /// Refused or gone.
     pub async fn seal_backup(&self, plain: Vec<u8>) -> Result<Vec<u8>, HsmError> {
         let plain = backup::Plain(plain);
-        match self.backup.ask(backup::Request::Seal { plain }).await? {
-            backup::Reply::Sealed { sealed } => Ok(sealed.0),
+        match self.backup.ask(backup::Request::Seal(plain)).await? {
+            backup::Reply::Sealed(sealed) => Ok(sealed.0),
             backup::Reply::Refused(refused) => Err(refused.into()),
-            backup::Reply::Opened { .. } => Err(HsmError::Confused),
+            backup::Reply::Opened(_) => Err(HsmError::Confused),
         }
     }
 
@@ -219,10 +219,10 @@ impl Hsm {
     /// Refused: it was not sealed under this seed, or was changed. Gone.
     pub async fn open_backup(&self, sealed: Vec<u8>) -> Result<Vec<u8>, HsmError> {
         let sealed = backup::Sealed(sealed);
-        match self.backup.ask(backup::Request::Open { sealed }).await? {
-            backup::Reply::Opened { plain } => Ok(plain.0),
+        match self.backup.ask(backup::Request::Open(sealed)).await? {
+            backup::Reply::Opened(plain) => Ok(plain.0),
             backup::Reply::Refused(refused) => Err(refused.into()),
-            backup::Reply::Sealed { .. } => Err(HsmError::Confused),
+            backup::Reply::Sealed(_) => Err(HsmError::Confused),
         }
     }
 

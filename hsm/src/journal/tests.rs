@@ -23,6 +23,7 @@ use wire::{
 use super::format::{self, HEADER, Parsed};
 use super::*;
 use crate::DEFAULT;
+use crate::channel::{Channel, Progress, Stage};
 use crate::invoices::{PreimageNumber, Source, Terms};
 use crate::record::{Change, Spent};
 use crate::spending::{Cause, Grant};
@@ -165,7 +166,7 @@ fn kind(record: &Record) -> &'static str {
         Record::SnapshotTip(_) => "SnapshotTip",
         Record::Recovery => "Recovery",
         Record::MnemonicShown => "MnemonicShown",
-        Record::Recovered { .. } => "Recovered",
+        Record::Recovered(..) => "Recovered",
     }
 }
 
@@ -332,13 +333,9 @@ fn recovered(records: &[Record], peer: wire::NodeId) -> Record {
         Change::Funding(funding) => Some(*funding),
         _other => None,
     });
-    Record::Recovered {
-        dbid: ChannelDbid(70),
-        peer,
-        shutdown_index: 3,
-        setup: setup.unwrap(),
-        funding: funding.unwrap(),
-    }
+    let mut channel = Channel::new(peer, 3);
+    channel.progress = Progress::funded(*setup.unwrap(), funding.unwrap(), Stage::Stale);
+    Record::Recovered(ChannelDbid(70), Box::new(channel))
 }
 
 /// A block, and what it is said to hold.

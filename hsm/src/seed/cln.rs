@@ -6,22 +6,17 @@ use super::{Passphrase, SeedError};
 use crate::secret::Secret;
 use crate::secretstream;
 
-pub(super) const LEN: usize = secretstream::OVERHEAD + SECRET;
+pub(super) const LEN: usize = secretstream::OVERHEAD + 32;
 const SALT: [u8; 16] = *b"c-lightning\0\0\0\0\0";
-const SECRET: usize = 32;
 
 /// The 32-byte seed in these bytes.
-pub(super) fn open(bytes: &[u8], passphrase: &Passphrase) -> Result<Secret<SECRET>, SeedError> {
-    if bytes.len() != LEN {
-        return Err(SeedError::Length(bytes.len()));
-    }
+pub(super) fn open(bytes: &[u8], passphrase: &Passphrase) -> Result<Secret<32>, SeedError> {
     let key = kdf::key(passphrase, &SALT, Cost::USUAL)?;
     let opened = secretstream::open(&key, bytes).ok_or(SeedError::WrongPassphrase)?;
-    let mut seed = Secret::new([0; SECRET]);
-    for (to, from) in seed.iter_mut().zip(opened.iter()) {
-        *to = *from;
-    }
-    Ok(seed)
+    let seed = opened.as_slice().try_into();
+    Ok(Secret::new(
+        seed.map_err(|_| SeedError::Length(bytes.len()))?,
+    ))
 }
 
 #[cfg(test)]

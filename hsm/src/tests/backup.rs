@@ -1,5 +1,7 @@
 //! R2: backups. S1 and B3: channels that come from one.
 
+use hsm_messages::backup::{Plain, Sealed};
+use hsm_messages::ctl::LostChannel;
 use tx::claim::How;
 use tx::commitment::CommitmentOutput;
 use tx::onchain::{Reply as OnchainReply, Request as OnchainRequest};
@@ -20,17 +22,17 @@ const FORMATS: [CommitmentFormat; 2] = [
 #[test]
 fn r2_a_backup_of_another_seed_or_a_changed_one_is_not_opened() {
     let (mut node, mut other) = (Node::new(), Node::new());
-    for plain in [&[][..], &[7], &[1; 70_000]] {
-        let sealed = node.hsm().seal_backup(plain).unwrap();
+    for plain in [vec![], vec![7], vec![1; 70_000]].map(Plain) {
+        let sealed = node.hsm().seal_backup(&plain).unwrap();
         assert_eq!(node.hsm().open_backup(&sealed).unwrap(), plain);
-        assert_ne!(node.hsm().seal_backup(plain).unwrap(), sealed);
+        assert_ne!(node.hsm().seal_backup(&plain).unwrap(), sealed);
         let rule = |opened: Result<_, crate::Refused>| opened.unwrap_err().rule();
         assert_eq!(rule(other.hsm().open_backup(&sealed)), Rule::R2);
         let mut changed = sealed.clone();
-        *changed.last_mut().unwrap() ^= 1;
+        *changed.0.last_mut().unwrap() ^= 1;
         assert_eq!(rule(node.hsm().open_backup(&changed)), Rule::R2);
-        let cut = &sealed[..sealed.len() - 1];
-        assert_eq!(rule(node.hsm().open_backup(cut)), Rule::R2);
+        let cut = Sealed(sealed.0[..sealed.0.len() - 1].to_vec());
+        assert_eq!(rule(node.hsm().open_backup(&cut)), Rule::R2);
     }
 }
 
@@ -45,6 +47,15 @@ fn lost(node: &mut Node) -> Node {
     let hsm = open(new.dir.path(), true).unwrap();
     new.go_on(hsm);
     new
+}
+
+fn lost_channel(channel: ChannelDbid, peer: NodeId, backup: &BackedUp) -> LostChannel {
+    let backup = backup.clone();
+    LostChannel {
+        channel,
+        peer,
+        backup,
+    }
 }
 
 fn backup(pair: &Pair) -> BackedUp {
@@ -69,7 +80,10 @@ fn recovered(format: CommitmentFormat) -> (Pair, NodeId) {
     let mut signer = lost(&mut pair.a.node);
     let terms = backup(&pair);
     let channel = pair.a.new.channel;
-    let new = signer.hsm().recover_channel(channel, peer, &terms).unwrap();
+    let new = signer
+        .hsm()
+        .recover_channel(&lost_channel(channel, peer, &terms))
+        .unwrap();
     assert_eq!(new.basepoints, pair.a.new.basepoints);
     assert_eq!(new.funding_pubkey, pair.a.new.funding_pubkey);
     (pair.a.node, pair.a.new) = (signer, new);
@@ -86,7 +100,10 @@ fn a_recovered_channel_takes_what_the_peers_commitment_pays_us() {
         let mut signer = lost(&mut known.a.node);
         let terms = backup(&known);
         let channel = known.a.new.channel;
-        known.a.new = signer.hsm().recover_channel(channel, peer, &terms).unwrap();
+        known.a.new = signer
+            .hsm()
+            .recover_channel(&lost_channel(channel, peer, &terms))
+            .unwrap();
         known.a.node = signer;
         known.a.node.restart();
         known.a.node.hsm().compact().unwrap();
@@ -145,7 +162,9 @@ fn s1_a_known_channel_is_not_recovered_over() {
     let peer = pair.b.node.hsm().node_id();
     for peer in [peer, NodeId(pair.a.new.funding_pubkey)] {
         let hsm = pair.a.node.hsm();
-        let refused = hsm.recover_channel(channel, peer, &terms).unwrap_err();
+        let refused = hsm
+            .recover_channel(&lost_channel(channel, peer, &terms))
+            .unwrap_err();
         assert_eq!(refused.rule(), Rule::S1);
     }
     pair.commit(Side::Local, &[]);
@@ -155,13 +174,13 @@ fn s1_a_known_channel_is_not_recovered_over() {
         .a
         .node
         .hsm()
-        .recover_channel(pair.a.new.channel, peer, &terms);
+        .recover_channel(&lost_channel(pair.a.new.channel, peer, &terms));
     assert_eq!(again.unwrap_err().rule(), Rule::S1);
-    let last = pair
-        .a
-        .node
-        .hsm()
-        .recover_channel(ChannelDbid(u64::MAX), peer, &terms);
+    let last =
+        pair.a
+            .node
+            .hsm()
+            .recover_channel(&lost_channel(ChannelDbid(u64::MAX), peer, &terms));
     assert_eq!(last.unwrap_err().rule(), Rule::S1);
 }
 
@@ -171,8 +190,12 @@ fn s1_the_number_of_a_recovered_channel_is_for_no_new_one() {
     let (mut node, terms) = (Node::new(), backup(&pair));
     let peer = NodeId(pair.b.new.funding_pubkey);
     let hsm = node.hsm();
-    let seven = hsm.recover_channel(ChannelDbid(7), peer, &terms).unwrap();
-    let three = hsm.recover_channel(ChannelDbid(3), peer, &terms).unwrap();
+    let seven = hsm
+        .recover_channel(&lost_channel(ChannelDbid(7), peer, &terms))
+        .unwrap();
+    let three = hsm
+        .recover_channel(&lost_channel(ChannelDbid(3), peer, &terms))
+        .unwrap();
     assert_ne!(seven.shutdown_index, three.shutdown_index);
     assert_eq!(hsm.new_channel(peer).unwrap().channel, ChannelDbid(8));
     node.restart();
@@ -185,7 +208,7 @@ fn s1_the_number_of_a_recovered_channel_is_for_no_new_one() {
     // What nobody has a stake in may go, and come again.
     node.hsm().forget(ChannelDbid(7)).unwrap();
     node.hsm()
-        .recover_channel(ChannelDbid(7), peer, &terms)
+        .recover_channel(&lost_channel(ChannelDbid(7), peer, &terms))
         .unwrap();
     assert_eq!(
         node.hsm().new_channel(peer).unwrap().channel,

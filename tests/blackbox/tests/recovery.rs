@@ -276,3 +276,42 @@ fn a_backup_of_another_seed_is_put_aside_and_not_used() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_words_alone_bring_the_wallets_coins_back_and_none_that_was_spent() {
+    let mut network = Network::start(&["alice"]).unwrap();
+    let [alice] = &mut network.nodes[..] else {
+        panic!("one node")
+    };
+    let bitcoind = &network.bitcoind;
+    alice.lift_limits().unwrap();
+    alice.fund(bitcoind, 100_000).unwrap();
+    // It leaves nothing behind that is ours.
+    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
+    let all = json!({"destination": address, "satoshi": "all"});
+    alice.rpc("withdraw", all).unwrap();
+    bitcoind.wait_for_mempool(1).unwrap();
+    bitcoind.mine(1).unwrap();
+    // Far apart, but not by more than are looked for.
+    for satoshi in [150_000, 200_000] {
+        for _ in 0..40 {
+            alice.rpc("newaddr", json!({})).unwrap();
+        }
+        alice.fund(bitcoind, satoshi).unwrap();
+    }
+    assert_eq!(alice.coins().unwrap(), 350_000);
+    let words = alice.words().unwrap();
+    alice.stop().unwrap();
+    alice.lose_all_but(&[]).unwrap();
+    alice.restore_seed(&words).unwrap();
+    alice.set_options(rescan());
+    alice.launch().unwrap();
+    alice.wait_for_height(bitcoind.height().unwrap()).unwrap();
+    assert_eq!(alice.coins().unwrap(), 350_000);
+    // And a node that has all its blocks finds none twice.
+    alice.restart().unwrap();
+    assert_eq!(alice.coins().unwrap(), 350_000);
+    let sent = json!({"destination": address, "satoshi": 340_000});
+    alice.rpc("withdraw", sent).unwrap();
+    bitcoind.wait_for_mempool(1).unwrap();
+}

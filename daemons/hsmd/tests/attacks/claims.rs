@@ -60,7 +60,7 @@ fn a_made_up_backup_gives_nothing_away() {
     let (known, unknown) = (link.channel, ChannelDbid(link.channel.0 + 70));
     let thief = terms.remote.basepoints;
     let recover = |world: &mut World, channel| {
-        let request = ctl::Request::RecoverChannel {
+        let request = ctl::Request::RecoverChannel(ctl::LostChannel {
             channel,
             peer: world.ids[1],
             backup: BackedUp {
@@ -70,7 +70,7 @@ fn a_made_up_backup_gives_nothing_away() {
                 basepoints: thief,
                 to_self_delay: terms.remote.to_self_delay,
             },
-        };
+        });
         world.victim.ctl.call(&request).unwrap()
     };
     // The honest channel stays what it is.

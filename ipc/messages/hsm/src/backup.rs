@@ -16,15 +16,15 @@ pub struct Sealed(#[serde(with = "serde_bytes")] pub Vec<u8>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Effect: none; what Core Lightning has in `emergency.recover`, under the same key.
-    Seal { plain: Plain },
+    Seal(Plain),
     /// Effect: none; what was sealed.
     /// Refused if: it was not sealed under this seed, or was changed since (R2).
-    Open { sealed: Sealed },
+    Open(Sealed),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    Sealed { sealed: Sealed },
-    Opened { plain: Plain },
+    Sealed(Sealed),
+    Opened(Plain),
     Refused(Refused),
 }

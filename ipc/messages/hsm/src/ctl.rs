@@ -29,11 +29,7 @@ pub enum Request {
     /// Effect: a channel that a static backup has and the journal lost, under its old number, phase Stale: it signs
     /// what takes the outputs of the peer's commitment that are ours, and nothing else. The reply is that of NewChannel.
     /// Refused if: a channel of this number is known.
-    RecoverChannel {
-        channel: ChannelDbid,
-        peer: NodeId,
-        backup: BackedUp,
-    },
+    RecoverChannel(LostChannel),
     /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan or Onchain.
     /// An older socket of the same role and channel is closed.
     /// Refused if: no such channel, or a channel is given for a role that has none.
@@ -51,6 +47,15 @@ pub enum Request {
     Forget { channel: ChannelDbid },
     /// Effect: flushes the journal and exits.
     Stop,
+}
+
+/// A channel as a static backup has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LostChannel {
+    /// The number that its keys follow from.
+    pub channel: ChannelDbid,
+    pub peer: NodeId,
+    pub backup: BackedUp,
 }
 
 /// What lightningd has of a database.
