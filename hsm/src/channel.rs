@@ -189,6 +189,18 @@ fn after(before: &Ledger, deltas: &[Delta]) -> Result<Ledger, Refused> {
     Ok(ledger)
 }
 
+impl Progress {
+    pub(crate) fn funded(setup: Setup, funding: Funding, stage: Stage) -> Progress {
+        Progress::Funded(Box::new(Funded {
+            setup,
+            funding,
+            local: None,
+            remote: None,
+            stage,
+        }))
+    }
+}
+
 impl Channel {
     pub(crate) fn new(peer: NodeId, shutdown_index: u32) -> Channel {
         Channel {
@@ -315,14 +327,8 @@ impl Channel {
         match (&mut self.progress, change) {
             (Progress::Stub, Change::Setup(setup)) => self.progress = Progress::Agreed(setup),
             (Progress::Agreed(setup), Change::Funding(funding)) => {
-                let funded = Funded {
-                    setup: (**setup).clone(),
-                    funding,
-                    local: None,
-                    remote: None,
-                    stage: Stage::Signing,
-                };
-                self.progress = Progress::Funded(Box::new(funded));
+                let setup = (**setup).clone();
+                self.progress = Progress::funded(setup, funding, Stage::Signing);
             }
             (Progress::Funded(funded), change) => return funded.apply(change),
             (Progress::Stub | Progress::Agreed(_), _) => {

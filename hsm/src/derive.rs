@@ -63,19 +63,23 @@ pub(crate) struct NodeKeys {
     pub(crate) journal: Secret<32>,
     preimages: Secret<32>,
     users: Secret<32>,
+    /// Seals what is to be recovered from (R2).
+    pub(crate) backup: Secret<32>,
 }
 
 impl NodeKeys {
     pub(crate) fn derive(seed: &Seed) -> Result<NodeKeys, KeyError> {
         let half = seed.first_half();
         let node = NodeKey::new(expand_until(half.as_slice(), Label::NodeId, key)?);
+        let users = expand(None, seed.whole(), Label::DerivedSecrets)?;
         Ok(NodeKeys {
             node_id: NodeId(node.public()),
             key: node,
             channels: expand(None, half.as_slice(), Label::PeerSeed)?,
             journal: expand(None, half.as_slice(), Label::Journal)?,
             preimages: expand(None, half.as_slice(), Label::Preimages)?,
-            users: expand(None, seed.whole(), Label::DerivedSecrets)?,
+            backup: expand(None, &users[..], Label::StaticBackup)?,
+            users,
         })
     }
 

@@ -404,27 +404,33 @@ impl Hsm {
     /// # Errors
     /// All numbers are used up.
     pub fn new_channel(&mut self, peer: NodeId) -> Result<NewChannel, Refused> {
-        let channel = self.state.next_dbid;
+        let new = self.keys(peer, self.state.next_dbid)?;
+        let (dbid, shutdown_index) = (new.channel, new.shutdown_index);
+        self.record(Record::NewChannel {
+            dbid,
+            peer,
+            shutdown_index,
+        });
+        Ok(new)
+    }
+
+    pub(crate) fn keys(&mut self, peer: NodeId, dbid: ChannelDbid) -> Result<NewChannel, Refused> {
         let shutdown = self.next_free_address()?;
-        let keys = self.node.channel(&peer, channel)?;
+        let keys = self.node.channel(&peer, dbid)?;
+        let first_points = [
+            keys.point(CommitmentNumber(0))?,
+            keys.point(CommitmentNumber(1))?,
+        ];
         let new = NewChannel {
-            channel,
+            channel: dbid,
             funding_pubkey: keys.funding_pubkey(),
             basepoints: keys.basepoints(),
-            first_points: [
-                keys.point(CommitmentNumber(0))?,
-                keys.point(CommitmentNumber(1))?,
-            ],
+            first_points,
             shutdown_p2wpkh: shutdown.p2wpkh,
             shutdown_p2tr: shutdown.p2tr,
             shutdown_index: shutdown.index,
         };
-        self.channel_keys.insert(channel, keys);
-        self.record(Record::NewChannel {
-            dbid: channel,
-            peer,
-            shutdown_index: shutdown.index,
-        });
+        self.channel_keys.insert(dbid, keys);
         Ok(new)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One enum, so that no label comes from anywhere else, least of all from a message. What a user
 //! asks for by a label of its own (`makesecret`) lies below [`Label::DerivedSecrets`], from which
-//! nothing else is derived.
+//! nothing of the node's is derived but the key of static backups, which Core Lightning has there.
 
 /// HKDF's `info`. Core Lightning's where it has that secret too (hsmd/libhsmd.c,
 /// common/derive_basepoints.c).
@@ -26,6 +26,8 @@ pub(crate) enum Label<'a> {
     Preimage,
     /// From the seed: what users' secrets are derived from.
     DerivedSecrets,
+    /// From that: what seals static backups. Core Lightning's users have it by this label too.
+    StaticBackup,
     /// From that alone: a user's secret, by whatever label.
     User(&'a [u8]),
 }
@@ -42,6 +44,7 @@ impl<'a> Label<'a> {
             Label::Preimages => b"bulkhead preimages",
             Label::Preimage => b"bulkhead preimage",
             Label::DerivedSecrets => b"derived secrets",
+            Label::StaticBackup => b"scb secret",
             Label::User(info) => info,
         }
     }

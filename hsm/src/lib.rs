@@ -23,6 +23,7 @@
     )
 )]
 
+mod backup;
 mod channel;
 mod coins;
 mod derive;
@@ -42,6 +43,7 @@ mod record;
 mod refused;
 pub mod rules;
 mod secret;
+mod secretstream;
 mod seed;
 mod spend;
 mod spending;

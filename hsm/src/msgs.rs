@@ -7,7 +7,9 @@
 //! A new message: a row here, under its role, named as the variant of the role's `Request`. Neither
 //! compiles without the other. Then `cargo xtask docs` writes the page anew.
 
-use hsm_messages::{chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet};
+use hsm_messages::{
+    backup, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet,
+};
 use wire::ChannelDbid;
 
 use crate::Hsm;
@@ -30,11 +32,12 @@ pub enum Role {
     Pay,
     Onchain,
     Tip,
+    Backup,
 }
 
 impl Role {
     /// As hsmd's page has them.
-    pub const ALL: [Role; 11] = [
+    pub const ALL: [Role; 12] = [
         Role::Ctl,
         Role::Noise,
         Role::Chan,
@@ -46,6 +49,7 @@ impl Role {
         Role::Pay,
         Role::Onchain,
         Role::Tip,
+        Role::Backup,
     ];
 
     #[must_use]
@@ -62,6 +66,7 @@ impl Role {
             Role::Pay => "PAY",
             Role::Onchain => "ONCHAIN",
             Role::Tip => "TIP",
+            Role::Backup => "BACKUP",
         }
     }
 
@@ -81,6 +86,7 @@ impl Role {
             Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
             Role::Pay => "lightningd: what may be paid",
             Role::Tip => "lightningd: what is on chain, with proofs",
+            Role::Backup => "lightningd: backups, wherever they are kept",
             Role::Onchain => "a spent channel's onchaind; the socket names the channel",
         }
     }
@@ -170,6 +176,8 @@ msgs! {
             key "", rules [D4], journal "";
         NewChannel "NewChannel" -> "channel, basepoints, points 0 and 1, closing address", Open,
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
+        RecoverChannel "RecoverChannel" -> "as NewChannel", Open,
+            key "channel, wallet", rules [B3, S1], journal "the channel's number, peer, address and what the backup has of its terms; phase Stale";
         Mint "Mint" -> "done", Open,
             key "", rules [D3, D4], journal "";
         ForceClose "ForceClose" -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
@@ -289,6 +297,12 @@ msgs! {
             key "", rules [T1], journal "headers (written; on disk with the next record that is waited for)";
         Spend "Spend" -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "revocation seed", rules [T1], journal "what is spent (written; on disk with the next record that is waited for)";
+    }
+    Backup backup {
+        Seal "Seal" -> "the sealed backup", Open,
+            key "static backups", rules [R2], journal "";
+        Open "Open" -> "what was sealed", Open,
+            key "static backups", rules [R2], journal "";
     }
 }
 

@@ -153,6 +153,9 @@ pub(crate) enum Record {
     SnapshotCopied {
         below: ChannelDbid,
     },
+    /// A channel from a static backup, with its shutdown address: nothing of it is ever signed but
+    /// what takes the peer's commitment's outputs.
+    Recovered(ChannelDbid, Box<Channel>),
 }
 
 /// A transaction that spends coins of the wallet.

@@ -352,6 +352,12 @@ pub enum Refused {
     TooManyInvoices(usize),
     #[error("no preimage of this signer's is registered for payment hash {0}")]
     NotOurPreimage(PaymentHash),
+    #[error("no backup that was sealed under this seed, or it was changed since")]
+    NotOurBackup,
+    #[error("the system has no random bytes")]
+    NoRandom,
+    #[error("channel {0} is known here already")]
+    ChannelKnown(ChannelDbid),
     #[error("a label of {0} bytes is too long")]
     LabelTooLong(usize),
     #[error("a text of {0} bytes is too long")]
@@ -460,6 +466,7 @@ impl Refused {
             | Refused::AlreadyOpen(_) => Rule::D4,
             Refused::NotOurKey(_)
             | Refused::SetupChanged
+            | Refused::ChannelKnown(_)
             | Refused::FundingChanged
             | Refused::NoFunding
             | Refused::OutOfRange(_) => Rule::S1,
@@ -524,7 +531,11 @@ impl Refused {
             | Refused::HashRegistered(_)
             | Refused::PreimageHolder(_)
             | Refused::TooManyInvoices(_) => Rule::I1,
-            Refused::LabelTooLong(_) | Refused::MnemonicShown | Refused::NoMnemonic => Rule::R2,
+            Refused::NotOurBackup
+            | Refused::NoRandom
+            | Refused::LabelTooLong(_)
+            | Refused::MnemonicShown
+            | Refused::NoMnemonic => Rule::R2,
             Refused::TextTooLong(_) => Rule::D2,
             Refused::NotOurPreimage(_) | Refused::NotPaid { .. } => Rule::H4,
             Refused::Claim(TxError::NoAnchor | TxError::NotACommitment) | Refused::NotBroadcast => {

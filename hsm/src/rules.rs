@@ -39,7 +39,7 @@ rules! {
         in "hsm/src/journal.rs";
     B2: "Seed, journal and database belong together, to this chain and to one moment: an older copy of the journal or of the database is refused; nothing is created beside something old. If the operator confirms that the database was put back, nothing is signed of a channel that has revoked anything, until its peer shows the newest state.",
         in "hsm/src/journal/heads.rs";
-    B3: "Once the peer has shown a secret of ours that was not given here, nothing of the channel is signed any more.",
+    B3: "Once the peer has shown a secret of ours that was not given here, no commitment and no close of the channel is signed any more, and of one that comes from a static backup none ever.",
         in "hsm/src/channel/commit.rs";
     C1: "What is signed is a transaction that hsmd has built itself.",
         in "hsm/src/channel/commit.rs";
@@ -85,9 +85,9 @@ rules! {
         in "hsm/src/hsm.rs";
     M1: "A mutual close has no HTLCs, pays our balance to our script, and its fee is capped and comes from the opener.",
         in "hsm/src/channel/close.rs";
-    R2: "Labels of secrets are a closed list; a user's own lies below a secret that nothing else is derived from. The words of the seed are shown to the owner once.",
+    R2: "Labels of secrets are a closed list; a user's own lies below a secret that nothing else is derived from but the key of backups. A backup that was changed or comes from another seed is not opened. The words of the seed are shown to the owner once.",
         in "hsm/src/label.rs";
-    S1: "A channel's terms and funding output are fixed once and are in range.",
+    S1: "A channel's terms and funding output are fixed once and are in range; a known channel is not recovered once more.",
         in "hsm/src/channel/setup.rs";
     S2: "The script that a close pays us to is this wallet's or on the operator's allowlist, and the one fixed at opening if one was.",
         in "hsm/src/channel/close.rs";

@@ -79,6 +79,15 @@ impl State {
                     .insert(dbid, Channel::new(peer, shutdown_index));
                 Ok(())
             }
+            Record::Recovered(dbid, channel) => {
+                self.take_address(channel.shutdown_index)?;
+                let next = ChannelDbid(dbid.0.saturating_add(1));
+                self.next_dbid = self.next_dbid.max(next);
+                if self.channels.insert(dbid, *channel).is_some() {
+                    return Err(Misfit("a known channel was recovered"));
+                }
+                Ok(())
+            }
             Record::Channel { dbid, change } => self.change(dbid, change),
             Record::Forget { dbid } => {
                 self.updates.remove(&dbid);

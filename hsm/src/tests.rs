@@ -2,6 +2,7 @@
 
 mod allowances;
 mod audit;
+mod backup;
 pub(crate) mod fixture;
 mod gossip;
 mod invoices;

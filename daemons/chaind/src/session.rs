@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bitcoin::consensus::serialize;
-use ipc_messages::lightningd_chaind::{Start, ToLightningd};
+use ipc_messages::lightningd_chaind::{Begin, Start, ToLightningd};
 use ipc_transport::Error as EdgeError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -46,7 +46,7 @@ pub struct Follower {
     common: Rc<Common>,
     rpc: Rpc,
     chain_name: String,
-    rescan: u32,
+    begin: Begin,
     retry: Duration,
     chain: Chain,
     recent: Recent,
@@ -87,7 +87,7 @@ impl Follower {
             rpc: common.rpc(),
             common,
             chain_name: start.chain,
-            rescan: start.rescan,
+            begin: start.begin,
             retry: Duration::from_secs(start.retry.max(1)),
             chain: Chain::new(start.known),
             recent: Recent::default(),
@@ -223,8 +223,11 @@ impl Follower {
                     return self.syncing(&info, BlockHeight(info.headers)).await;
                 }
                 Position::Unknown => {
-                    let begin = info.blocks.saturating_sub(self.rescan);
-                    self.chain.begin_at(BlockHeight(begin));
+                    let tip = BlockHeight(info.blocks);
+                    self.chain.begin_at(match self.begin {
+                        Begin::Below(blocks) => tip.before(blocks),
+                        Begin::At(height) => height.min(tip),
+                    });
                 }
                 Position::Follow => {
                     if self.syncs(&info) {
@@ -317,6 +320,7 @@ impl Follower {
             }
             self.all_changes().await?;
             let tip = Tip { height, hash };
+            self.watched.follow(&block);
             let report = report(tip, &block, &self.watched);
             self.chain.push(tip);
             self.recent.push(tip, *block);
@@ -341,7 +345,7 @@ impl Follower {
         }
         if !wanted.is_empty() {
             for height in since.0..=last.height.0 {
-                self.search_block(BlockHeight(height), &wanted).await?;
+                self.search_block(BlockHeight(height), &mut wanted).await?;
             }
         }
         for Search { request, .. } in std::mem::take(&mut self.searches) {
@@ -350,7 +354,11 @@ impl Follower {
         Ok(())
     }
 
-    async fn search_block(&mut self, height: BlockHeight, wanted: &Watched) -> Result<(), Trouble> {
+    async fn search_block(
+        &mut self,
+        height: BlockHeight,
+        wanted: &mut Watched,
+    ) -> Result<(), Trouble> {
         let tip = match self.chain.at(height) {
             Some(tip) => tip,
             // Below all that we keep; no reorganization goes there.
@@ -360,9 +368,15 @@ impl Follower {
             },
         };
         let report = match self.recent.get(tip) {
-            Some(block) => report(tip, block, wanted),
+            Some(block) => {
+                wanted.follow(block);
+                report(tip, block, wanted)
+            }
             None => match self.rpc.block(tip.hash).await? {
-                Fetched::Block(block) => report(tip, &block, wanted),
+                Fetched::Block(block) => {
+                    wanted.follow(&block);
+                    report(tip, &block, wanted)
+                }
                 Fetched::Pruned => return Err(pruned(height)),
             },
         };

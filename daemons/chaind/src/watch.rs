@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bitcoin::{OutPoint, Script, ScriptBuf};
+use bitcoin::{Block, OutPoint, Script, ScriptBuf};
 use wire::BlockHeight;
 
 /// A message of lightningd about what it wants to hear of.
@@ -55,6 +55,22 @@ impl Watched {
             }
         }
         new
+    }
+
+    /// Effect: what pays a watched script in this block is watched from now on, so that it is seen whoever
+    /// spends it, within the block too.
+    pub fn follow(&mut self, block: &Block) {
+        for tx in &block.txdata {
+            let paid = (0_u32..)
+                .zip(&tx.output)
+                .filter(|(_, output)| self.pays(&output.script_pubkey));
+            let paid: Vec<u32> = paid.map(|(vout, _)| vout).collect();
+            if !paid.is_empty() {
+                let txid = tx.compute_txid();
+                let outpoints = paid.into_iter().map(|vout| OutPoint { txid, vout });
+                self.outpoints.extend(outpoints);
+            }
+        }
     }
 
     pub fn remove(&mut self, outpoints: &[OutPoint]) {

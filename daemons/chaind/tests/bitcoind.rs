@@ -7,7 +7,7 @@ use bitcoin::consensus::deserialize;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use blackbox::Bitcoind;
 use chaind::{Chaind, heights, known, start};
-use ipc_messages::lightningd_chaind::{Login, Start, ToChaind, ToLightningd};
+use ipc_messages::lightningd_chaind::{Begin, Login, Start, ToChaind, ToLightningd};
 use serde_json::{Value, json};
 use wire::{BlockHeight, FeeratePerKw};
 
@@ -55,7 +55,7 @@ fn blocks_are_reported_in_order_with_what_is_watched_in_them() {
     let bitcoind = Bitcoind::start().unwrap();
     let (to, script) = address(&bitcoind);
     let mut chaind = Chaind::start(Start {
-        rescan: 10,
+        begin: Begin::Below(10),
         ..of(&bitcoind)
     });
     chaind.watch(vec![], vec![script.clone()]);
@@ -287,7 +287,7 @@ fn a_child_takes_its_parent_along() {
 fn a_reorg_takes_blocks_out_from_the_top_and_goes_on_from_the_fork() {
     let bitcoind = Bitcoind::start().unwrap();
     let mut chaind = Chaind::follow(Start {
-        rescan: 5,
+        begin: Begin::Below(5),
         ..of(&bitcoind)
     });
     let (old, _) = chaind.blocks_until_synced();
@@ -320,7 +320,7 @@ fn a_reorg_takes_blocks_out_from_the_top_and_goes_on_from_the_fork() {
 fn a_start_after_a_reorg_finds_the_fork_among_the_known_blocks() {
     let bitcoind = Bitcoind::start().unwrap();
     let mut chaind = Chaind::follow(Start {
-        rescan: 5,
+        begin: Begin::Below(5),
         ..of(&bitcoind)
     });
     let (old, _) = chaind.blocks_until_synced();
@@ -348,7 +348,7 @@ fn a_start_after_a_reorg_finds_the_fork_among_the_known_blocks() {
 fn a_start_goes_on_after_the_newest_known_block() {
     let bitcoind = Bitcoind::start().unwrap();
     let mut chaind = Chaind::follow(Start {
-        rescan: 5,
+        begin: Begin::Below(5),
         ..of(&bitcoind)
     });
     let (old, _) = chaind.blocks_until_synced();

@@ -15,7 +15,7 @@ use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Network};
 use chaind::{Chaind, PASSWORD, USER, heights, start};
-use ipc_messages::lightningd_chaind::{Login, ToLightningd};
+use ipc_messages::lightningd_chaind::{Begin, Login, ToLightningd};
 use serde_json::json;
 use wire::{BlockHeight, FeeratePerKw};
 
@@ -330,7 +330,7 @@ fn a_connection_that_was_closed_between_two_questions_is_made_again() {
     let backend = Backend::start(|_, _| Reply::WellAndClose);
     (0..3).for_each(|_| backend.mine());
     let mut settings = start(backend.port);
-    settings.rescan = 3;
+    settings.begin = Begin::Below(3);
     let mut chaind = Chaind::follow(settings);
     let mut blocks = Vec::new();
     loop {

@@ -320,6 +320,7 @@ async fn hear(
     };
     match (kind(type_num, &node.ours.features), id) {
         (Kind::Channel, Some(id)) => to_channel(node, conn, rates, id, message).await,
+        (Kind::Storage, _) => offer(node, conn, rates, message).await,
         (Kind::ChannelUpdate, _) => {
             if rates.updates.try_take() {
                 for channel in conn.peer.channels() {
@@ -349,6 +350,11 @@ async fn to_channel(
     if let Some(channel) = conn.peer.claimant(id) {
         return pass_on(conn, &channel, message).await;
     }
+    offer(node, conn, rates, message).await;
+}
+
+/// To lightningd, as fast as a peer may.
+async fn offer(node: &Rc<Node>, conn: &Connection, rates: &mut Rates, message: &[u8]) {
     let wait = rates.unclaimed.take();
     let said = ToLightningd::Unclaimed {
         peer: conn.peer.id,

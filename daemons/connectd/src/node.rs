@@ -158,6 +158,10 @@ impl Node {
         peer.set_live(Some(Rc::clone(&conn)));
         let requests = peer.take_requests(None);
         self.tell_connected(&conn, requests);
+        // BOLT 1, Peer storage: before any channel_reestablish.
+        if let Some(greeting) = peer.greeting() {
+            self.say(&conn, &greeting);
+        }
         for channel in peer.channels() {
             channel.connected(&conn);
         }
@@ -302,6 +306,13 @@ impl Node {
         if let Some(live) = self.live(id) {
             self.say(&live, data);
         }
+    }
+
+    /// `Greet` of lightningd.
+    pub fn greet(&self, id: NodeId, data: Vec<u8>) {
+        let peer = self.peer(id);
+        peer.greet_with(data);
+        self.prune(&peer);
     }
 
     /// `Ping` of lightningd.

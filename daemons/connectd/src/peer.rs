@@ -31,6 +31,8 @@ struct State {
     requests: Vec<u64>,
     backoff: Backoff,
     dialling: bool,
+    /// What it is told first on each connection; may be empty.
+    greeting: Vec<u8>,
 }
 
 impl Peer {
@@ -45,6 +47,7 @@ impl Peer {
             requests: Vec::new(),
             backoff: Backoff::new(limits),
             dialling: false,
+            greeting: Vec::new(),
         };
         Peer {
             id,
@@ -78,7 +81,8 @@ impl Peer {
     /// There is nothing to remember of it.
     #[must_use]
     pub fn is_forgotten(&self) -> bool {
-        self.is_stranger() && !self.is_live() && !self.state.borrow().dialling
+        let state = self.state.borrow();
+        self.is_stranger() && !self.is_live() && !state.dialling && state.greeting.is_empty()
     }
 
     /// Its channels' sockets.
@@ -205,6 +209,17 @@ impl Peer {
 
     pub fn set_dialling(&self, dialling: bool) {
         self.state.borrow_mut().dialling = dialling;
+    }
+
+    /// What it is told first, if anything.
+    #[must_use]
+    pub fn greeting(&self) -> Option<Vec<u8>> {
+        let greeting = self.state.borrow().greeting.clone();
+        (!greeting.is_empty()).then_some(greeting)
+    }
+
+    pub fn greet_with(&self, greeting: Vec<u8>) {
+        self.state.borrow_mut().greeting = greeting;
     }
 
     /// The next pause before it is dialled.

@@ -133,6 +133,7 @@ async fn obey(node: &Rc<Node>, from: &mut Receiver<ToConnectd>) -> Result<Go, Se
                 keep,
             } => node.keep(peer, addresses, keep),
             ToConnectd::Send { peer, data } => node.send(peer, &data),
+            ToConnectd::Greet { peer, data } => node.greet(peer, data),
             ToConnectd::Ping {
                 request,
                 peer,

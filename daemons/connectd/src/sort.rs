@@ -11,6 +11,8 @@ pub enum Kind {
     Pong,
     /// To the channel it names, or to lightningd.
     Channel,
+    /// Of what peers keep for each other: to lightningd.
+    Storage,
     /// Names no channel by its id: for all channels of the peer, which know their scids.
     ChannelUpdate,
     /// Gossip and what we may ignore.
@@ -27,6 +29,9 @@ pub fn kind(type_num: u16, ours: &Features) -> Kind {
         Ping::TYPE => Kind::Ping,
         Pong::TYPE => Kind::Pong,
         Error::TYPE | Warning::TYPE | AnnouncementSignatures::TYPE => Kind::Channel,
+        PeerStorage::TYPE | PeerStorageRetrieval::TYPE if ours.has(Feature::ProvideStorage) => {
+            Kind::Storage
+        }
         ChannelUpdate::TYPE => Kind::ChannelUpdate,
         // Gossip that nobody here keeps.
         ChannelAnnouncement::TYPE..=GossipTimestampFilter::TYPE => Kind::Ignored,
@@ -73,12 +78,14 @@ mod tests {
                 Feature::Splice,
                 Feature::SimpleClose,
                 Feature::Quiesce,
+                Feature::ProvideStorage,
             ],
         );
-        let table: [(u16, Kind, Kind); 21] = [
+        let table: [(u16, Kind, Kind); 22] = [
             (1, Kind::Channel, Kind::Channel),
             (2, Kind::Unknown, Kind::Channel),
-            (7, Kind::Ignored, Kind::Ignored),
+            (7, Kind::Ignored, Kind::Storage),
+            (9, Kind::Ignored, Kind::Storage),
             (16, Kind::Init, Kind::Init),
             (17, Kind::Channel, Kind::Channel),
             (18, Kind::Ping, Kind::Ping),

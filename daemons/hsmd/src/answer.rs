@@ -6,7 +6,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use hsm::{Coin, Hsm, Payment, Rule, UnixTime};
 use hsm_messages::wallet::Spend;
-use hsm_messages::{Refused, gossip, invoice, noise, pay, rpc, tip, wallet};
+use hsm_messages::{Refused, backup, gossip, invoice, noise, pay, rpc, tip, wallet};
 use secp256k1::ecdsa::Signature;
 use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi};
 
@@ -129,6 +129,13 @@ pub fn rpc(hsm: &mut Hsm, request: rpc::Request) -> Answer<rpc::Reply> {
                 recovery_id,
             }
         }
+    })
+}
+
+pub fn backup(hsm: &mut Hsm, request: backup::Request) -> Answer<backup::Reply> {
+    Ok(match request {
+        backup::Request::Seal(plain) => backup::Reply::Sealed(hsm.seal_backup(&plain)?),
+        backup::Request::Open(sealed) => backup::Reply::Opened(hsm.open_backup(&sealed)?),
     })
 }
 

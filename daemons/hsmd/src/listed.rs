@@ -4,7 +4,7 @@
 use hsm::msgs::Asks;
 use hsm_files::audit::Decision;
 use hsm_messages::{
-    Refused, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet,
+    Refused, backup, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet,
 };
 use wire::ChannelDbid;
 
@@ -38,6 +38,7 @@ impl Request for ctl::Request {
             ctl::Request::Init { .. }
             | ctl::Request::Unlocked
             | ctl::Request::NewChannel { .. }
+            | ctl::Request::RecoverChannel(_)
             | ctl::Request::Stop => None,
         }
     }
@@ -78,6 +79,7 @@ impl Request for wallet::Request {}
 impl Request for invoice::Request {}
 impl Request for rpc::Request {}
 impl Request for pay::Request {}
+impl Request for backup::Request {}
 
 fn broke(refused: &Refused) -> Decision<'_> {
     Decision::Refused {
@@ -114,7 +116,7 @@ macro_rules! refuses {
     )*};
 }
 
-refuses! { ctl wallet gossip invoice rpc pay tip }
+refuses! { ctl wallet gossip invoice rpc pay tip backup }
 
 impl Reply for operator::Reply {
     fn refuse(refused: Refused) -> Self {

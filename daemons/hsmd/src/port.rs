@@ -6,8 +6,8 @@ use hsm::Hsm;
 use hsm_files::audit::digest;
 use hsm_messages::Role;
 use hsm_messages::edges::{
-    HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc, HsmTip,
-    HsmWallet,
+    HsmBackup, HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc,
+    HsmTip, HsmWallet,
 };
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
@@ -43,6 +43,7 @@ pub enum Port {
     Tip(LowerConn<HsmTip>),
     Operator(LowerConn<HsmOperator>),
     Pay(LowerConn<HsmPay>),
+    Backup(LowerConn<HsmBackup>),
 }
 
 /// The same with the connection of whichever port it is.
@@ -59,6 +60,7 @@ macro_rules! on_each {
             Port::Tip($conn) => $do,
             Port::Operator($conn) => $do,
             Port::Pay($conn) => $do,
+            Port::Backup($conn) => $do,
         }
     };
 }
@@ -107,6 +109,7 @@ impl Port {
             Seat::Node(Role::Tip) => Port::Tip(conn::<HsmTip>(fd)?),
             Seat::Operator(_) => Port::Operator(conn_within::<HsmOperator>(fd, operator::LIMITS)?),
             Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
+            Seat::Node(Role::Backup) => Port::Backup(conn::<HsmBackup>(fd)?),
             // Seat::new makes none.
             Seat::Node(Role::Chan | Role::Onchain) => return Err(Error::Closed),
         })
@@ -138,6 +141,7 @@ impl Port {
             }),
             Port::Pay(conn) => turn(conn, None, custody, notes, with_keys(answer::pay)),
             Port::Rpc(conn) => turn(conn, None, custody, notes, with_keys(answer::rpc)),
+            Port::Backup(conn) => turn(conn, None, custody, notes, with_keys(answer::backup)),
             Port::Tip(conn) => turn(conn, None, custody, notes, with_keys(answer::tip)),
         }
     }

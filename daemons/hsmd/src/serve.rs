@@ -355,6 +355,9 @@ impl Server {
             ctl::Request::NewChannel { peer } => {
                 ctl::Reply::NewChannel(self.custody.open_hsm()?.new_channel(peer)?)
             }
+            ctl::Request::RecoverChannel(lost) => {
+                ctl::Reply::NewChannel(self.custody.open_hsm()?.recover_channel(&lost)?)
+            }
             ctl::Request::Mint { role, channel } => self.mint(role, channel)?,
             ctl::Request::ForceClose { channel } => ctl::Reply::ForceClose {
                 tx: bitcoin::consensus::serialize(&self.custody.open_hsm()?.force_close(channel)?),

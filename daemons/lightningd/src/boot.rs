@@ -19,7 +19,7 @@ use ipc_messages::edges::HsmCtl;
 use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::log::LogSink;
 use lightningd_db::{Batch, Db, Found, Identity, SCHEMA};
-use lightningd_options::{Host, Options};
+use lightningd_options::{Host, Options, Rescan};
 use subd::{LogSubscriber, Mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -31,7 +31,9 @@ use crate::node::{Node, Parts, Stop};
 use crate::process::{Ready, VERSION};
 use crate::store::channels::Stored;
 use crate::subdaemons::{Launcher, Process};
-use crate::{chain, channels, commands, invoices, moment, payd, payments, peers, store, wallet};
+use crate::{
+    backup, chain, channels, commands, invoices, moment, payd, payments, peers, store, wallet,
+};
 
 /// How long commands and tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -396,6 +398,7 @@ async fn start_node(
         pay: Asker::start(mint(ctl, Role::Pay, None).await?, gone())?,
         rpc: Asker::start(mint(ctl, Role::Rpc, None).await?, gone())?,
         tip: Asker::start(mint(ctl, Role::Tip, None).await?, gone())?,
+        backup: Asker::start(mint(ctl, Role::Backup, None).await?, gone())?,
     };
     let known = store::chain::known(&db)?;
     let height = known
@@ -410,6 +413,7 @@ async fn start_node(
     let invoice_counters = invoices::Counters::load(&db)?;
     let payment_counters = payments::Counters::load(&db)?;
     let addresses = addresses(&db)?;
+    let is_rescan_of_all = known.is_empty() && matches!(options.rescan, Rescan::From(_));
     let chaind = launcher.chaind(&options, known).await?;
     let payd = launcher.payd().await?;
     let (chain_handle, chain_mail) = chain::mailbox(height);
@@ -417,6 +421,7 @@ async fn start_node(
     let (peers_handle, peers_mail) = peers::mailbox();
     let (invoices_handle, invoices_mail) = invoices::mailbox();
     let (payd_handle, payd_mail) = payd::mailbox();
+    let (backup_handle, backup_mail) = backup::mailbox();
     let network = options.network.bitcoin();
     let parts = Parts {
         options,
@@ -432,6 +437,7 @@ async fn start_node(
         peers: peers_handle,
         invoices: invoices_handle,
         payd: payd_handle,
+        backup: backup_handle,
         stop,
     };
     let node = Node::new(parts, payment_counters);
@@ -445,8 +451,13 @@ async fn start_node(
     tasks.spawn(payd::run(node.clone(), payd_mail, payd));
     tasks.spawn(peers::run(node.clone(), peers_mail, connectd, addresses));
     payments::approve_pending(&node).await?;
+    let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.
     channels::resume(&node, stored);
+    tasks.spawn(backup::run(node.clone(), backup_mail, loaded));
+    if is_rescan_of_all {
+        wallet::take_gap(&node).await?;
+    }
     tasks.spawn(chain::run(node.clone(), chain_mail, chaind));
     Ok(node)
 }
@@ -493,10 +504,10 @@ fn addresses(db: &Db) -> anyhow::Result<HashMap<NodeId, Vec<String>>> {
 }
 
 /// Notes where a peer was reached, for the next start.
-pub fn remember_address(node: &Node, peer: NodeId, address: SocketAddr) {
+pub fn remember_address(node: &Node, peer: NodeId, address: String) {
     let mut batch = Batch::new();
     let record = store::peers::Peer {
-        addresses: vec![address.to_string()],
+        addresses: vec![address],
     };
     batch.put(&peer.0.serialize(), &record);
     if let Err(error) = node.db.write(batch) {

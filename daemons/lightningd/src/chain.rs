@@ -4,10 +4,13 @@ mod follower;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use ipc_messages::lightningd_chaind::{Feerates, ToChaind};
+use lightningd_options::Rescan;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{BlockHeight, ChannelDbid};
 
 pub use follower::run;
+
+use crate::node::Node;
 
 /// What everybody may want to know of the chain at any time.
 #[derive(Clone, Debug, Default)]
@@ -196,6 +199,16 @@ impl Handle {
         answer
             .await
             .unwrap_or_else(|_| Err("the chain backend is not reachable".to_owned()))
+    }
+}
+
+/// The block from which on `--rescan` looks again.
+#[must_use]
+pub fn rescanned_from(node: &Node) -> BlockHeight {
+    let height = node.chain.height();
+    match node.options.rescan {
+        Rescan::Blocks(blocks) => height.before(blocks),
+        Rescan::From(from) => from.min(height),
     }
 }
 

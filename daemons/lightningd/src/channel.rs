@@ -35,6 +35,7 @@ pub use close::{CloseAsk, Closed};
 pub use open::{OpenFailure, OpenJob, Opened};
 pub use view::{ChannelView, OpenView, is_spent, state_name};
 
+use crate::backup::is_backed_up;
 use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
 use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange};
@@ -311,6 +312,7 @@ impl Channel {
     }
 
     fn persist(&mut self, sequence: u64, wait: bool, persist: &Persist) {
+        let backed_up = self.record().is_some_and(is_backed_up);
         let (facts, gone) = self.take_over(persist);
         let mut batch = Batch::new();
         let ended: Vec<_> = (gone.iter())
@@ -321,8 +323,16 @@ impl Channel {
         self.book_settled(&mut batch, &gone);
         if wait {
             let commit = self.node.db.commit(batch);
-            self.commits
-                .push_back(Box::pin(async move { (sequence, commit.await) }));
+            // What may be funded from now on is in the backup before channeld goes on.
+            let is_new = !backed_up && self.record().is_some_and(is_backed_up);
+            let backup = is_new.then(|| self.node.backup.clone());
+            self.commits.push_back(Box::pin(async move {
+                let done = commit.await;
+                if let Some(backup) = backup {
+                    backup.update().await;
+                }
+                (sequence, done)
+            }));
         } else if let Err(error) = self.node.db.write(batch) {
             self.node.database_failed(&error);
         }

@@ -16,7 +16,7 @@ use wire::{ChannelDbid, ChannelId, Message, MilliSatoshi, NodeId, ShortChannelId
 use crate::channel::{Channel, Mail, OpenJob, Stage};
 use crate::node::Node;
 use crate::store::channels::Stored;
-use crate::wallet::NewAddress;
+use crate::wallet::{NewAddress, WalletError};
 
 /// Channels that peers opened and that have no confirmed funding, at most so many a peer.
 const MAX_PENDING_PER_PEER: usize = 10;
@@ -240,7 +240,7 @@ pub enum BeginError {
     #[error(transparent)]
     Hsm(#[from] crate::hsm::HsmError),
     #[error(transparent)]
-    Wallet(#[from] crate::wallet::WalletError),
+    Wallet(#[from] WalletError),
 }
 
 /// Begins a channel of ours; `job` learns how it went.
@@ -269,7 +269,16 @@ pub async fn open(
 }
 
 async fn identity(node: &Node, peer: NodeId) -> Result<(Identity, ChannelDbid), BeginError> {
-    let new: NewChannel = node.hsm.new_channel(peer).await?;
+    let new = node.hsm.new_channel(peer).await?;
+    let dbid = new.channel;
+    Ok((adopt(node, peer, new).await?, dbid))
+}
+
+/// Takes over what hsmd has allocated for a channel.
+///
+/// # Errors
+/// The database cannot be written.
+pub async fn adopt(node: &Node, peer: NodeId, new: NewChannel) -> Result<Identity, WalletError> {
     node.wallet
         .adopt(NewAddress {
             index: new.shutdown_index,
@@ -277,7 +286,7 @@ async fn identity(node: &Node, peer: NodeId) -> Result<(Identity, ChannelDbid), 
             p2tr: new.shutdown_p2tr.clone(),
         })
         .await?;
-    let identity = Identity {
+    Ok(Identity {
         dbid: new.channel,
         peer,
         chain_hash: node.chain_hash,
@@ -286,8 +295,7 @@ async fn identity(node: &Node, peer: NodeId) -> Result<(Identity, ChannelDbid), 
         first_points: new.first_points,
         shutdown_script: new.shutdown_p2tr,
         alias: random_alias(),
-    };
-    Ok((identity, new.channel))
+    })
 }
 
 /// BOLT 2, channel_ready: an alias is no existing short_channel_id. A block height far in the

@@ -1,6 +1,7 @@
 //! The RPC commands: each takes checked arguments, asks actors, and shapes the answer as CLN does.
 
 mod addresses;
+mod backup;
 mod bookkeeper;
 mod channels;
 mod close;
@@ -79,6 +80,14 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::SIGNMESSAGE, secrets::signmessage)?;
     rows.add(&table::CHECKMESSAGE, secrets::checkmessage)?;
     rows.add(&table::MAKESECRET, secrets::makesecret)?;
+    rows.add(&table::STATICBACKUP, backup::staticbackup)?;
+    rows.add(&table::EMERGENCYRECOVER, backup::emergencyrecover)?;
+    rows.add(&table::RECOVERCHANNEL, backup::recoverchannel)?;
+    rows.add(
+        &table::GETEMERGENCYRECOVERDATA,
+        backup::getemergencyrecoverdata,
+    )?;
+    rows.add(&table::RESTOREFROMPEER, backup::restorefrompeer)?;
     let listener = bind(&options.rpc_file, options.rpc_file_mode)
         .with_context(|| format!("cannot listen on {}", options.rpc_file.display()))?;
     Ok(Server::start(listener, Arc::new(rows.registry)))

@@ -9,11 +9,12 @@ const REQUIRED: [Feature; 5] = [
     Feature::PaymentSecret,
     Feature::ChannelType,
 ];
-const OPTIONAL: [Feature; 4] = [
+const OPTIONAL: [Feature; 5] = [
     Feature::UpfrontShutdownScript,
     Feature::BasicMpp,
     Feature::Anchors,
     Feature::ShutdownAnysegwit,
+    Feature::ProvideStorage,
 ];
 
 fn ours(context: Context) -> Features {

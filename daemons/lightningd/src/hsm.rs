@@ -1,13 +1,15 @@
-//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE, PAY, RPC and TIP.
+//! lightningd's own sockets to hsmd: CTL, WALLET, GOSSIP, INVOICE, PAY, RPC, TIP and BACKUP.
 //!
 //! hsmd answers each socket in order, so one task per socket matches replies to callers. If
 //! hsmd goes away the node stops: nothing can be signed.
 
 use std::os::fd::OwnedFd;
 
-use ipc_messages::edges::{HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmRpc, HsmTip, HsmWallet};
+use ipc_messages::edges::{
+    HsmBackup, HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmRpc, HsmTip, HsmWallet,
+};
 use ipc_messages::hello;
-use ipc_messages::hsm::{Refused, Role, ctl, gossip, invoice, pay, rpc, wallet};
+use ipc_messages::hsm::{Refused, Role, backup, ctl, gossip, invoice, pay, rpc, wallet};
 use ipc_transport::Edge;
 use ipc_transport::aio::AsyncConn;
 use tokio::sync::{mpsc, oneshot};
@@ -127,6 +129,7 @@ pub struct Hsm {
     pub pay: Asker<HsmPay>,
     pub rpc: Asker<HsmRpc>,
     pub tip: Asker<HsmTip>,
+    pub backup: Asker<HsmBackup>,
 }
 
 /// Asks hsmd to take the other end of a new socketpair for `role`; ours is returned.
@@ -169,6 +172,60 @@ impl Hsm {
             | ctl::Reply::Minted
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
+        }
+    }
+
+    /// As [`Hsm::new_channel`], for one that a static backup has.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn recover_channel(
+        &self,
+        channel: ChannelDbid,
+        peer: NodeId,
+        backup: tx::setup::BackedUp,
+    ) -> Result<ctl::NewChannel, HsmError> {
+        let lost = ctl::LostChannel {
+            channel,
+            peer,
+            backup,
+        };
+        match self.ctl.ask(ctl::Request::RecoverChannel(lost)).await? {
+            ctl::Reply::NewChannel(new) => Ok(new),
+            ctl::Reply::Refused(refused) => Err(refused.into()),
+            ctl::Reply::Init(_)
+            | ctl::Reply::Locked
+            | ctl::Reply::Unconfirmed
+            | ctl::Reply::Minted
+            | ctl::Reply::ForceClose { .. }
+            | ctl::Reply::Inspected(_)
+            | ctl::Reply::Forgotten => Err(HsmError::Confused),
+        }
+    }
+
+    /// A backup that only this seed opens.
+    ///
+    /// # Errors
+    /// Refused or gone.
+    pub async fn seal_backup(&self, plain: Vec<u8>) -> Result<Vec<u8>, HsmError> {
+        let plain = backup::Plain(plain);
+        match self.backup.ask(backup::Request::Seal(plain)).await? {
+            backup::Reply::Sealed(sealed) => Ok(sealed.0),
+            backup::Reply::Refused(refused) => Err(refused.into()),
+            backup::Reply::Opened(_) => Err(HsmError::Confused),
+        }
+    }
+
+    /// What was sealed, by us or by a Core Lightning of the same seed.
+    ///
+    /// # Errors
+    /// Refused: it was not sealed under this seed, or was changed. Gone.
+    pub async fn open_backup(&self, sealed: Vec<u8>) -> Result<Vec<u8>, HsmError> {
+        let sealed = backup::Sealed(sealed);
+        match self.backup.ask(backup::Request::Open(sealed)).await? {
+            backup::Reply::Opened(plain) => Ok(plain.0),
+            backup::Reply::Refused(refused) => Err(refused.into()),
+            backup::Reply::Sealed(_) => Err(HsmError::Confused),
         }
     }
 

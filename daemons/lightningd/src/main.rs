@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use process::Asked;
 
+mod backup;
 mod books;
 mod boot;
 mod chain;

@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 use wire::{ChainHash, NodeId};
 
 use crate::{
-    chain, channels, forwards, hsm, invoices, logbook, payd, payments, peers, subdaemons, wallet,
+    backup, chain, channels, forwards, hsm, invoices, logbook, payd, payments, peers, subdaemons,
+    wallet,
 };
 
 /// Fixed facts and the actors' mailboxes.
@@ -30,6 +31,7 @@ pub struct Node {
     pub payments: payments::Payments,
     pub forwards: forwards::Forwards,
     pub payd: payd::Handle,
+    pub backup: backup::Handle,
     /// Every task that must end before the database closes.
     pub tasks: TaskTracker,
     stop: watch::Sender<Option<Stop>>,
@@ -59,6 +61,7 @@ pub struct Parts {
     pub peers: peers::Handle,
     pub invoices: invoices::Handle,
     pub payd: payd::Handle,
+    pub backup: backup::Handle,
     pub stop: watch::Sender<Option<Stop>>,
 }
 
@@ -82,6 +85,7 @@ impl Node {
             payments: payments::Payments::new(counters),
             forwards: forwards::Forwards::default(),
             payd: parts.payd,
+            backup: parts.backup,
             tasks: TaskTracker::new(),
             stop: parts.stop,
         })

@@ -2,13 +2,14 @@
 //! message about a new channel to where channels are made.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipc_messages::lightningd_connectd::{Resolved, ToConnectd, ToLightningd};
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::{ChannelDbid, ChannelId, Message, NodeId};
+use wire::{ChannelDbid, ChannelId, Feature, Features, Message, NodeId};
 
 use crate::channel::{Mail, is_spent};
 use crate::locate::{self, Lookups};
@@ -57,6 +58,15 @@ enum Ask {
     Send {
         peer: NodeId,
         message: Message,
+    },
+    Greet {
+        peer: NodeId,
+        message: Option<Message>,
+    },
+    /// Where a peer may be found, if nothing better is known.
+    Know {
+        peer: NodeId,
+        address: String,
     },
     Ping {
         peer: NodeId,
@@ -162,6 +172,16 @@ impl Handle {
         let _ = self.asks.send(Ask::Send { peer, message });
     }
 
+    /// What the peer is told first on each connection from now on.
+    pub fn greet(&self, peer: NodeId, message: Option<Message>) {
+        let _ = self.asks.send(Ask::Greet { peer, message });
+    }
+
+    /// Notes where a peer may be found, unless it is known.
+    pub fn know(&self, peer: NodeId, address: String) {
+        let _ = self.asks.send(Ask::Know { peer, address });
+    }
+
     /// Length of the pong; `None` if none came.
     pub async fn ping(&self, peer: NodeId, len: u16, pong_len: u16) -> Option<u16> {
         let (done, answer) = oneshot::channel();
@@ -181,6 +201,8 @@ struct Peers {
     link: connectd::Link,
     /// Addresses by which a peer may be found again.
     addresses: HashMap<NodeId, Vec<String>>,
+    /// What connectd tells a peer first: a new one is told anew.
+    greetings: HashMap<NodeId, Vec<u8>>,
     connects: HashMap<u64, oneshot::Sender<Result<Peer, Vec<String>>>>,
     pings: HashMap<u64, oneshot::Sender<Option<u16>>>,
     /// Who waits for a connection's end: woken when the sender is dropped.
@@ -203,6 +225,7 @@ pub async fn run(
         view,
         link,
         addresses,
+        greetings: HashMap::new(),
         connects: HashMap::new(),
         pings: HashMap::new(),
         leaving: HashMap::new(),
@@ -259,6 +282,10 @@ impl Peers {
                 return self.node.stop(Stop::Fatal(why));
             }
         }
+        let greetings: Vec<ToConnectd> = self.greetings.iter().map(greet).collect();
+        for message in greetings {
+            let _ = self.link.to.send(&message).await;
+        }
         self.node.channels.tell_all(Mail::ConnectdRestarted);
     }
 
@@ -310,6 +337,22 @@ impl Peers {
                 peer,
                 data: message.encode(),
             },
+            Ask::Greet { peer, message } => {
+                let data = message.map_or_else(Vec::new, |message| message.encode());
+                let message = greet((&peer, &data));
+                match data.is_empty() {
+                    true => drop(self.greetings.remove(&peer)),
+                    false => drop(self.greetings.insert(peer, data)),
+                }
+                message
+            }
+            Ask::Know { peer, address } => {
+                if let Entry::Vacant(unknown) = self.addresses.entry(peer) {
+                    crate::boot::remember_address(&self.node, peer, address.clone());
+                    unknown.insert(vec![address]);
+                }
+                return;
+            }
             Ask::Ping {
                 peer,
                 len,
@@ -372,7 +415,8 @@ impl Peers {
                         features,
                     },
                     requests,
-                );
+                )
+                .await;
             }
             ToLightningd::ConnectFailed {
                 request,
@@ -390,7 +434,7 @@ impl Peers {
                     .send_modify(|view| drop(view.connected.remove(&peer)));
                 self.leaving.remove(&peer);
             }
-            ToLightningd::Unclaimed { peer, data } => self.unclaimed(peer, &data),
+            ToLightningd::Unclaimed { peer, data } => self.unclaimed(peer, &data).await,
             ToLightningd::Pong { request, len } => {
                 if let Some(done) = self.pings.remove(&request) {
                     let _ = done.send(len);
@@ -399,11 +443,11 @@ impl Peers {
         }
     }
 
-    fn connected(&mut self, peer: NodeId, how: Peer, requests: Vec<u64>) {
+    async fn connected(&mut self, peer: NodeId, how: Peer, requests: Vec<u64>) {
         tracing::debug!(%peer, "connected {} {}", if how.inbound { "from" } else { "to" }, how.address);
         if !how.inbound {
             self.addresses.insert(peer, vec![how.address.to_string()]);
-            crate::boot::remember_address(&self.node, peer, how.address);
+            crate::boot::remember_address(&self.node, peer, how.address.to_string());
         }
         self.view
             .send_modify(|view| drop(view.connected.insert(peer, how.clone())));
@@ -412,10 +456,12 @@ impl Peers {
                 let _ = done.send(Ok(how.clone()));
             }
         }
+        let stores = Features::from_bytes(&how.features).has(Feature::ProvideStorage);
+        self.node.backup.connected(peer, stores).await;
     }
 
     /// A peer's message that belongs to no channel's socket.
-    fn unclaimed(&self, peer: NodeId, data: &[u8]) {
+    async fn unclaimed(&self, peer: NodeId, data: &[u8]) {
         match Message::decode(data) {
             Ok(message @ Message::OpenChannel(_)) => {
                 crate::channels::accept(self.node.clone(), peer, message);
@@ -430,6 +476,9 @@ impl Peers {
             }
             Ok(Message::Warning(warning)) => {
                 tracing::warn!(%peer, "peer says warning: {}", warning.text());
+            }
+            Ok(message @ (Message::PeerStorage(_) | Message::PeerStorageRetrieval(_))) => {
+                self.node.backup.said(peer, message).await;
             }
             Ok(message) => self.unknown_channel(peer, &message),
             Err(error) => {
@@ -474,6 +523,11 @@ impl Peers {
                 .iter()
                 .any(|(dbid, whose, _)| *whose == peer && silent(*dbid))
     }
+}
+
+fn greet((peer, data): (&NodeId, &Vec<u8>)) -> ToConnectd {
+    let (peer, data) = (*peer, data.clone());
+    ToConnectd::Greet { peer, data }
 }
 
 /// BOLT 1 error.

@@ -10,6 +10,7 @@ pub mod invoices;
 pub mod moves;
 pub mod onchain;
 pub mod payments;
+pub mod peer_storage;
 pub mod peers;
 pub mod transactions;
 pub mod wallet;

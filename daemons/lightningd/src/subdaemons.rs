@@ -11,7 +11,7 @@ use bitcoin::BlockHash;
 use ipc_messages::edges::{LightningdChaind, LightningdConnectd, LightningdPayd};
 use ipc_messages::hello;
 use ipc_messages::hsm::Role as HsmRole;
-use ipc_messages::lightningd_chaind::{Login, Start as ChaindStart, ToChaind};
+use ipc_messages::lightningd_chaind::{Begin, Login, Start as ChaindStart, ToChaind};
 use ipc_messages::lightningd_connectd::{Start as ConnectdStart, ToConnectd};
 use ipc_transport::Edge;
 use ipc_transport::aio::{AsyncConn, Receiver, Sender};
@@ -241,9 +241,9 @@ impl Launcher {
             },
             chain: options.network.bitcoin().to_core_arg().to_owned(),
             known,
-            rescan: match options.rescan {
-                Rescan::Blocks(blocks) => blocks,
-                Rescan::From(_) => 0,
+            begin: match options.rescan {
+                Rescan::Blocks(blocks) => Begin::Below(blocks),
+                Rescan::From(height) => Begin::At(height),
             },
             timeout: bitcoind.request_timeout.as_secs(),
             retry: bitcoind.retry_timeout.as_secs(),

@@ -8,6 +8,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Txid, Witness};
 use ipc_messages::hsm::wallet as hsm_wallet;
 use lightningd_db::{Batch, Db, DbError};
+use lightningd_options::Rescan;
 use lightningd_wallet::{
     BuildError, Change, ChangeTo, ClaimNeed, Fund, Inputs, KeyKind, KeyRef, Policy,
     RESERVATION_BLOCKS, Recipient, SPENT_KEPT, Status, UnsignedTx, Utxo, UtxoSet, build_funding,
@@ -29,6 +30,8 @@ const QUEUE: usize = 256;
 /// For how many blocks the coins of a claim on chain are kept for it: as long as nobody says that it is
 /// over, a replacement of it may need them.
 const CLAIM_BLOCKS: u32 = 2016;
+/// While all blocks are read anew, so many addresses beyond the last one with coins are looked for (as CLN).
+const GAP: u32 = 50;
 /// Coins that hsmd is told of in one request.
 const SEEN_AT_ONCE: usize = 1000;
 
@@ -246,6 +249,17 @@ fn add_scripts(
     let key = |kind| KeyRef::Wallet { index, kind };
     scripts.insert(address.p2wpkh.clone(), key(KeyKind::P2wpkh));
     scripts.insert(address.p2tr.clone(), key(KeyKind::P2tr));
+}
+
+/// A wallet that is read from the chain has had addresses that nobody has told this hsmd of.
+///
+/// # Errors
+/// hsmd or the database fails.
+pub async fn take_gap(node: &Node) -> Result<(), WalletError> {
+    for _ in 0..GAP {
+        node.wallet.new_address().await?;
+    }
+    Ok(())
 }
 
 struct Wallet {
@@ -483,6 +497,26 @@ impl Wallet {
             Change::Remove(_) => None,
         });
         self.tell_hsmd(changed).await;
+        self.keep_gap(&changes).await;
+    }
+
+    /// Coins at an address mean that there may be more at those after it.
+    async fn keep_gap(&mut self, changes: &[Change]) {
+        if !matches!(self.node.options.rescan, Rescan::From(_)) {
+            return;
+        }
+        let used = changes.iter().filter_map(|change| match change {
+            Change::Put(coin) => index(&coin.key),
+            Change::Remove(_) => None,
+        });
+        let Some(used) = used.max() else { return };
+        let last = self.scripts.values().filter_map(index).max();
+        for _ in last.unwrap_or_default()..used.saturating_add(GAP) {
+            // A hsmd that is gone stops the node by itself.
+            if let Err(error) = self.new_address().await {
+                return tracing::error!("no further addresses are looked for: {error}");
+            }
+        }
     }
 
     /// hsmd's limits may be in proportion to what the node holds, and a coin's amount is what it was
@@ -629,6 +663,13 @@ impl Wallet {
                 }
             });
         }
+    }
+}
+
+fn index(key: &KeyRef) -> Option<u32> {
+    match key {
+        KeyRef::Wallet { index, .. } => Some(*index),
+        KeyRef::Close(_) => None,
     }
 }
 

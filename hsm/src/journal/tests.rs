@@ -23,6 +23,7 @@ use wire::{
 use super::format::{self, HEADER, Parsed};
 use super::*;
 use crate::DEFAULT;
+use crate::channel::{Channel, Progress, Stage};
 use crate::invoices::{PreimageNumber, Source, Terms};
 use crate::record::{Change, Spent};
 use crate::spending::{Cause, Grant};
@@ -167,11 +168,12 @@ fn kind(record: &Record) -> &'static str {
         Record::MnemonicShown => "MnemonicShown",
         Record::Copied { .. } => "Copied",
         Record::SnapshotCopied { .. } => "SnapshotCopied",
+        Record::Recovered(..) => "Recovered",
     }
 }
 
 /// Whoever adds a kind of record adds it to [`kind`], here, and to [`every_kind`].
-const KINDS: [&str; 42] = [
+const KINDS: [&str; 43] = [
     "Address",
     "Allowed",
     "Approved",
@@ -195,6 +197,7 @@ const KINDS: [&str; 42] = [
     "Paid",
     "PaymentEnded",
     "Preimage",
+    "Recovered",
     "Recovery",
     "Remote",
     "Revoked",
@@ -308,11 +311,8 @@ fn every_kind() -> Vec<Record> {
         },
     ]);
     records.extend(spending(coin(1), peer));
-    records.extend([
-        Record::Start { epoch: 2 },
-        Record::Address { index: 3 },
-        Record::MnemonicShown,
-    ]);
+    let recovered = recovered(&records, peer);
+    records.extend([Record::Start { epoch: 2 }, recovered, Record::MnemonicShown]);
     records.extend(invoices());
     records.push(Record::Update {
         dbid: ChannelDbid(1),
@@ -325,6 +325,25 @@ fn every_kind() -> Vec<Record> {
         next_preimage: PreimageNumber(9),
     });
     records
+}
+
+/// With the terms of the channel that the records have.
+fn recovered(records: &[Record], peer: wire::NodeId) -> Record {
+    let changes = records.iter().filter_map(|record| match record {
+        Record::Channel { change, .. } => Some(change),
+        _other => None,
+    });
+    let setup = changes.clone().find_map(|change| match change {
+        Change::Setup(setup) => Some(setup.clone()),
+        _other => None,
+    });
+    let funding = changes.clone().find_map(|change| match change {
+        Change::Funding(funding) => Some(*funding),
+        _other => None,
+    });
+    let mut channel = Channel::new(peer, 3);
+    channel.progress = Progress::funded(*setup.unwrap(), funding.unwrap(), Stage::Stale);
+    Record::Recovered(ChannelDbid(70), Box::new(channel))
 }
 
 /// A block, and what it is said to hold.

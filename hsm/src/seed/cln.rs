@@ -1,93 +1,22 @@
-//! Core Lightning's encrypted `hsm_secret`: 73 bytes, the one message of a libsodium secretstream
-//! (XChaCha20-Poly1305) under a key that Argon2id gives with a fixed salt. Read
-//! and never written: ours binds the costs and salts each file.
-//!
-//! The stream's first 24 bytes make its key (HChaCha20 of the first 16) and the rest of its nonce
-//! (the other 8, after a counter that begins at 1). Block 0 of the key stream gives Poly1305's key,
-//! block 1 hides the message's tag, and the message follows from block 2.
-
-use chacha20::cipher::consts::U10;
-use chacha20::cipher::{KeyIvInit, StreamCipher};
-use chacha20::{ChaCha20, hchacha};
-use poly1305::Poly1305;
-use poly1305::universal_hash::KeyInit;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+//! Core Lightning's encrypted `hsm_secret`: 73 bytes, the 32 of the seed as a [`secretstream`] under a key
+//! that Argon2id gives with a fixed salt. Read and never written: ours binds the costs and salts each file.
 
 use super::kdf::{self, Cost};
 use super::{Passphrase, SeedError};
 use crate::secret::Secret;
+use crate::secretstream;
 
-pub(super) const LEN: usize = HEADER + 1 + SECRET + MAC;
+pub(super) const LEN: usize = secretstream::OVERHEAD + 32;
 const SALT: [u8; 16] = *b"c-lightning\0\0\0\0\0";
-const HEADER: usize = 24;
-const SECRET: usize = 32;
-const MAC: usize = 16;
-const BLOCK: usize = 64;
 
 /// The 32-byte seed in these bytes.
-pub(super) fn open(bytes: &[u8], passphrase: &Passphrase) -> Result<Secret<SECRET>, SeedError> {
-    let bytes = <&[u8; LEN]>::try_from(bytes).map_err(|_| SeedError::Length(bytes.len()))?;
-    let (header, rest) = bytes.split_at(HEADER);
-    let (hidden, mac) = rest.split_at(1 + SECRET);
+pub(super) fn open(bytes: &[u8], passphrase: &Passphrase) -> Result<Secret<32>, SeedError> {
     let key = kdf::key(passphrase, &SALT, Cost::USUAL)?;
-    let stream = Stream::new(&key, header);
-    if !bool::from(stream.mac(hidden).as_slice().ct_eq(mac)) {
-        return Err(SeedError::WrongPassphrase);
-    }
-    let mut seed = Secret::new([0; SECRET]);
-    for ((to, from), pad) in seed.iter_mut().zip(hidden.iter().skip(1)).zip(stream.pad()) {
-        *to = from ^ pad;
-    }
-    Ok(seed)
-}
-
-/// The key stream of the first message.
-struct Stream(Zeroizing<[u8; 2 * BLOCK + SECRET]>);
-
-impl Stream {
-    fn new(key: &Secret<32>, header: &[u8]) -> Stream {
-        let (for_key, for_nonce) = header.split_at(16);
-        let mut input = [0; 16];
-        input.copy_from_slice(for_key);
-        let mut subkey = hchacha::<U10>((&**key).into(), &input.into());
-        let mut nonce = [0; 12];
-        let counter = 1u32.to_le_bytes();
-        for (to, from) in nonce.iter_mut().zip(counter.iter().chain(for_nonce)) {
-            *to = *from;
-        }
-        let mut stream = Zeroizing::new([0; 2 * BLOCK + SECRET]);
-        ChaCha20::new(&subkey, &nonce.into()).apply_keystream(&mut *stream);
-        subkey.as_mut_slice().zeroize();
-        Stream(stream)
-    }
-
-    fn mac_key(&self) -> &[u8] {
-        self.0.get(..32).unwrap_or_default()
-    }
-
-    fn tag_block(&self) -> &[u8] {
-        self.0.get(BLOCK..2 * BLOCK).unwrap_or_default()
-    }
-
-    /// What hides the message.
-    fn pad(&self) -> &[u8] {
-        self.0.get(2 * BLOCK..).unwrap_or_default()
-    }
-
-    /// Of the hidden tag and message: over the tag's whole block, the message, and the two lengths
-    /// (of additional data, none here, and of block and message).
-    fn mac(&self, hidden: &[u8]) -> [u8; MAC] {
-        let (tag, message) = hidden.split_at(1);
-        let rest_of_block = self.tag_block().get(1..).unwrap_or_default();
-        let lengths = [0, (BLOCK + SECRET) as u64].map(u64::to_le_bytes).concat();
-        let authenticated = [tag, rest_of_block, message, &lengths].concat();
-        let mut key = [0; 32];
-        key.copy_from_slice(self.mac_key());
-        let tag = Poly1305::new(&key.into()).compute_unpadded(&authenticated);
-        key.zeroize();
-        tag.into()
-    }
+    let opened = secretstream::open(&key, bytes).ok_or(SeedError::WrongPassphrase)?;
+    let seed = opened.as_slice().try_into();
+    Ok(Secret::new(
+        seed.map_err(|_| SeedError::Length(bytes.len()))?,
+    ))
 }
 
 #[cfg(test)]
@@ -127,14 +56,5 @@ mod tests {
         let file = hex::decode(file).unwrap();
         assert!(open(&file, &passphrase("Reckless")).is_err());
         assert!(open(&file[1..], &passphrase(word)).is_err());
-        // A key takes most of a second, and the whole stream depends on the header: the key once.
-        let key = kdf::key(&passphrase(word), &SALT, Cost::USUAL).unwrap();
-        for at in 0..file.len() {
-            let mut damaged = file.clone();
-            damaged[at] ^= 1;
-            let (header, rest) = damaged.split_at(HEADER);
-            let (hidden, mac) = rest.split_at(1 + SECRET);
-            assert_ne!(Stream::new(&key, header).mac(hidden), mac, "byte {at}");
-        }
     }
 }

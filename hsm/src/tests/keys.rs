@@ -152,7 +152,8 @@ fn labels() -> Vec<Label<'static>> {
         Some(Label::Journal) => Some(Label::Preimages),
         Some(Label::Preimages) => Some(Label::Preimage),
         Some(Label::Preimage) => Some(Label::DerivedSecrets),
-        Some(Label::DerivedSecrets) | Some(Label::User(_)) => None,
+        Some(Label::DerivedSecrets) => Some(Label::StaticBackup),
+        Some(Label::StaticBackup) | Some(Label::User(_)) => None,
     };
     std::iter::successors(next(None), |label| next(Some(*label))).collect()
 }
@@ -164,7 +165,7 @@ fn seed() -> Seed {
 #[test]
 fn r2_labels_are_distinct() {
     let infos: BTreeSet<&[u8]> = labels().into_iter().map(Label::info).collect();
-    assert_eq!((labels().len(), infos.len()), (9, 9));
+    assert_eq!((labels().len(), infos.len()), (10, 10));
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn r2_a_users_label_reaches_none_of_the_nodes_secrets() {
     let keys = NodeKeys::derive(&seed).unwrap();
     // What the node derives, by any of its labels, salted and not.
     let salts = (0..4u32).map(u32::to_le_bytes);
-    let mut ours = BTreeSet::from([[5; 32], *keys.journal]);
+    let mut ours = BTreeSet::from([[5; 32], *keys.journal, *keys.backup]);
     for label in labels() {
         ours.insert(*expand::<32>(None, seed.whole(), label).unwrap());
         for salt in salts.clone() {
@@ -185,11 +186,15 @@ fn r2_a_users_label_reaches_none_of_the_nodes_secrets() {
         ours.insert(keys.preimage(PreimageNumber(number)).unwrap().0);
     }
     let count = ours.len();
-    assert!(count > 100 + 9 * 4);
-    // What a user can ask for: all of our labels, and things that look like them.
-    let mut infos: Vec<Vec<u8>> = labels().iter().map(|label| label.info().to_vec()).collect();
+    assert!(count > 100 + 10 * 4);
+    // What a user can ask for: all of our labels but the one that users of Core Lightning have for
+    // backups, and things that look like them.
+    let others = labels()
+        .into_iter()
+        .filter(|label| *label != Label::StaticBackup);
+    let mut infos: Vec<Vec<u8>> = others.map(|label| label.info().to_vec()).collect();
     infos.extend((0..100u64).map(|number| number.to_le_bytes().to_vec()));
-    infos.extend([vec![], vec![1], b"scb secret".to_vec()]);
+    infos.extend([vec![], vec![1], b"scb secret ".to_vec()]);
     for info in infos {
         assert!(ours.insert(*keys.user_secret(&info).unwrap()), "{info:?}");
     }
@@ -199,15 +204,16 @@ fn r2_a_users_label_reaches_none_of_the_nodes_secrets() {
 // Core Lightning 090f4b0e6981d458b07a8e95d3eccf5a7c0b9542, tests/test_misc.py, test_makesecret: the
 // secret that its node `lightning-1` gives, whose mnemonic its test framework makes from that name.
 #[test]
-fn a_users_secret_is_that_of_core_lightning() {
+fn a_users_secret_and_that_of_backups_are_those_of_core_lightning() {
     let words =
         "hockey enroll sure trip track rescue original plate abandon abandon abandon account";
     let file = [&[0; 32], words.as_bytes()].concat();
     let keys = NodeKeys::derive(&Seed::parse(&file).unwrap()).unwrap();
     assert_eq!(
-        hex::encode(*keys.user_secret(b"scb secret").unwrap()),
+        hex::encode(*keys.backup),
         "498a16a6c6b82b7280de7f5b0afa0478b29d3a1cbe52c376249cf46abb6c03da"
     );
+    assert_eq!(*keys.backup, *keys.user_secret(b"scb secret").unwrap());
 }
 
 #[test]

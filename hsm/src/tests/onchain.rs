@@ -53,7 +53,7 @@ fn with_htlcs(format: CommitmentFormat) -> Pair {
 }
 
 /// The commitment of `owner` that is its newest, as `a` knows it.
-fn newest(pair: &mut Pair, owner: Side) -> (Commitment, PublicKey) {
+pub(super) fn newest(pair: &mut Pair, owner: Side) -> (Commitment, PublicKey) {
     let dbid = pair.a.new.channel;
     let hsm = pair.a.node.hsm();
     hsm.derive_channel_keys(dbid).unwrap();
@@ -71,7 +71,7 @@ fn newest(pair: &mut Pair, owner: Side) -> (Commitment, PublicKey) {
     (built.unwrap(), point)
 }
 
-fn ask(end: &mut End, request: &Request) -> Reply {
+pub(super) fn ask(end: &mut End, request: &Request) -> Reply {
     let dbid = end.new.channel;
     let reply = end.node.hsm().onchain(dbid, request.clone());
     end.node.hsm().sync().unwrap();
@@ -135,12 +135,12 @@ fn fee(tx: &Transaction, spent: &[TxOut]) -> u64 {
     sum(spent) - sum(&tx.output)
 }
 
-fn claim(vout: u32, how: How) -> Claim {
+pub(super) fn claim(vout: u32, how: How) -> Claim {
     let parent = 0;
     Claim { parent, vout, how }
 }
 
-fn sweep(parent: &Transaction, claims: Vec<Claim>, fee: u64) -> Request {
+pub(super) fn sweep(parent: &Transaction, claims: Vec<Claim>, fee: u64) -> Request {
     Request::Sweep {
         parents: vec![ParentTx::of(parent)],
         claims,
@@ -149,7 +149,7 @@ fn sweep(parent: &Transaction, claims: Vec<Claim>, fee: u64) -> Request {
 }
 
 /// It is signed, valid, pays this fee, and all to the channel's own address.
-fn check_sweep(end: &mut End, parent: &Transaction, claims: Vec<Claim>, paid: u64) {
+pub(super) fn check_sweep(end: &mut End, parent: &Transaction, claims: Vec<Claim>, paid: u64) {
     let vouts: Vec<usize> = claims.iter().map(|claim| claim.vout as usize).collect();
     let tx = signed(end, &sweep(parent, claims, paid));
     let spent: Vec<TxOut> = vouts.iter().map(|at| parent.output[*at].clone()).collect();
@@ -159,7 +159,7 @@ fn check_sweep(end: &mut End, parent: &Transaction, claims: Vec<Claim>, paid: u6
     assert_eq!(scripts, [&end.new.shutdown_p2tr]);
 }
 
-fn index(commitment: &Commitment, output: CommitmentOutput) -> u32 {
+pub(super) fn index(commitment: &Commitment, output: CommitmentOutput) -> u32 {
     commitment.index_of(output).unwrap()
 }
 

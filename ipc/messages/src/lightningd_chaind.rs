@@ -66,13 +66,22 @@ pub struct Start {
     /// `main`, `test`, `signet` or `regtest`: what getblockchaininfo must answer.
     pub chain: String,
     /// Newest blocks that lightningd has processed, newest first, for finding the fork after a reorg.
-    /// Empty: begin `rescan` blocks below the tip.
+    /// Empty: begin where `begin` says.
     pub known: Vec<(BlockHeight, BlockHash)>,
-    pub rescan: u32,
+    pub begin: Begin,
     /// Seconds for one request (`bitcoin-rpcclienttimeout`).
     pub timeout: u64,
     /// Seconds for which a backend that does not answer is retried (`bitcoin-retry-timeout`) before each warning.
     pub retry: u64,
+}
+
+/// The first block, where none was processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Begin {
+    /// So many blocks below the tip.
+    Below(u32),
+    /// This one, or the tip if that is lower.
+    At(BlockHeight),
 }
 
 /// How the backend knows us, for a person. No secret is in it.

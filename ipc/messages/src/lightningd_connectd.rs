@@ -39,6 +39,13 @@ pub enum ToConnectd {
         #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
+    /// Effect: from now on this message, which may be empty, is the first one after init of each connection to this
+    /// peer, before any of its channels'.
+    Greet {
+        peer: NodeId,
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
     /// Effect: BOLT 1 ping with `len` bytes asking for `pong_len`; one `Pong` names `request`.
     Ping {
         request: u64,
@@ -109,7 +116,8 @@ pub enum ToLightningd {
         peer: NodeId,
         reason: String,
     },
-    /// A message for no attached channel: open_channel, errors and warnings, or a channel that we do not know.
+    /// A message for no attached channel: open_channel, errors and warnings, peer storage, or a channel that we do
+    /// not know.
     Unclaimed {
         peer: NodeId,
         #[serde(with = "serde_bytes")]

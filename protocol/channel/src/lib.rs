@@ -37,6 +37,7 @@
 )]
 
 pub mod action;
+pub mod backup;
 pub mod channel;
 pub mod closing;
 pub mod opening;

@@ -50,6 +50,7 @@ use crate::state::Live;
 
 pub use accepter::Accepter;
 pub use opener::Opener;
+pub(crate) use terms::channel_type;
 
 /// What an event did to the opening.
 #[derive(Clone, Debug, PartialEq)]

@@ -193,6 +193,11 @@ impl Running {
                 self.link = Link::Down;
                 Ok(vec![])
             }
+            Event::Connected if self.live.is_recovered() => Ok(self.ask_point()),
+            Event::Signer(reply) if self.live.is_recovered() && self.asked.take().is_some() => {
+                self.ask_to_close(reply)
+            }
+            Event::Disconnected if self.live.is_recovered() => Ok(self.disconnected()),
             Event::Command(Command::FundingSpent) => Ok(self.funding_spent()),
             Event::Command(Command::Add { origin, .. }) => {
                 Ok(vec![Action::Tell(Notice::AddRefused {

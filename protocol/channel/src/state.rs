@@ -45,7 +45,7 @@ pub enum Phase {
         #[serde(with = "serde_bytes")]
         tx: Vec<u8>,
     },
-    /// The funding output is spent, or the channel failed: the chain decides.
+    /// The funding output is spent, or the channel failed or is left of a backup: the chain decides.
     Onchain,
 }
 
@@ -230,6 +230,13 @@ impl Live {
     #[must_use]
     pub fn our_balance(&self) -> MilliSatoshi {
         self.local_view.to_local
+    }
+
+    /// Left of a static backup: nothing is known of its commitments, and all that the peer hears is that it
+    /// has to close. Any other channel has commitment 0.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.local_next == CommitmentNumber::ZERO
     }
 
     #[must_use]

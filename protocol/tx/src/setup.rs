@@ -68,6 +68,46 @@ impl Setup {
     }
 }
 
+/// What a static backup has of a channel: enough to find and take what the peer's commitment pays us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackedUp {
+    pub funding: Funding,
+    pub format: CommitmentFormat,
+    pub opener: Side,
+    /// The peer's.
+    pub basepoints: Basepoints,
+    /// Delay that the peer demands on our outputs to us.
+    pub to_self_delay: BlockDelta,
+}
+
+impl BackedUp {
+    /// Terms with our keys and what the backup has. What it lacks is nothing: no commitment is ever made of
+    /// them. In the place of the peer's funding key, which it lacks too, stands a basepoint.
+    #[must_use]
+    pub fn setup(&self, funding_pubkey: PublicKey, ours: Basepoints) -> Setup {
+        let party = |funding_pubkey, basepoints, to_self_delay| Party {
+            funding_pubkey,
+            basepoints,
+            dust_limit: Satoshi::ZERO,
+            to_self_delay,
+            channel_reserve: Satoshi::ZERO,
+            htlc_minimum: MilliSatoshi::ZERO,
+            max_htlc_value_in_flight: MilliSatoshi::ZERO,
+            max_accepted_htlcs: 0,
+            upfront_shutdown_script: None,
+        };
+        Setup {
+            opener: self.opener,
+            format: self.format,
+            funding_value: self.funding.value,
+            push: MilliSatoshi::ZERO,
+            feerate: FeeratePerKw::FLOOR,
+            local: party(funding_pubkey, ours, BlockDelta::ZERO),
+            remote: party(self.basepoints.payment, self.basepoints, self.to_self_delay),
+        }
+    }
+}
+
 /// The output that the channel spends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Funding {

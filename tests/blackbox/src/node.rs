@@ -3,6 +3,7 @@
 mod channels;
 mod lifecycle;
 mod money;
+mod recovery;
 
 pub use channels::{ChannelState, settled};
 pub use lifecycle::Refusal;

@@ -25,17 +25,24 @@ impl RawPeer {
     /// # Errors
     /// Where the node does not take the handshake.
     pub fn connect(node: &Node) -> Result<RawPeer> {
+        RawPeer::connect_as(node, &secret_key()?)
+    }
+
+    /// As [`RawPeer::connect`], under this node key.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_as(node: &Node, own: &SecretKey) -> Result<RawPeer> {
         let mut stream = TcpStream::connect(("127.0.0.1", node.port()))?;
         stream.set_read_timeout(Some(crate::patience()))?;
         let remote: PublicKey = node.id()?.parse().context("a node id is a public key")?;
-        let (own, ephemeral) = (secret_key()?, secret_key()?);
-        let (initiator, act_one) = Initiator::new(ephemeral, remote)?;
+        let (initiator, act_one) = Initiator::new(secret_key()?, remote)?;
         stream.write_all(&act_one)?;
         let mut act_two = [0; ACT_TWO_LEN];
         stream.read_exact(&mut act_two)?;
         let (initiator, step) = initiator.act2(&act_two)?;
-        let reply = key_step(&step, |point| SharedSecret::new(point, &own).secret_bytes())?;
-        let id = PublicKey::from_secret_key(SECP256K1, &own);
+        let reply = key_step(&step, |point| SharedSecret::new(point, own).secret_bytes())?;
+        let id = PublicKey::from_secret_key(SECP256K1, own);
         let (act_three, transport) = initiator.finish(reply, id)?;
         stream.write_all(&act_three)?;
         Ok(RawPeer {
@@ -50,7 +57,15 @@ impl RawPeer {
     /// # Errors
     /// Where the node does not begin with its `init`.
     pub fn connect_and_greet(node: &Node) -> Result<RawPeer> {
-        let mut peer = RawPeer::connect(node)?;
+        RawPeer::greet_as(node, &secret_key()?)
+    }
+
+    /// As [`RawPeer::connect_and_greet`], under this node key.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn greet_as(node: &Node, own: &SecretKey) -> Result<RawPeer> {
+        let mut peer = RawPeer::connect_as(node, own)?;
         let init = peer
             .receive()?
             .context("the node hung up before its init")?;

@@ -201,6 +201,8 @@ fn an_accepter_forgets_a_channel_that_is_never_funded() {
     let mut network = Network::start(&["alice", "bob"]).unwrap();
     let alice = &network.nodes[0];
     alice.fund(&network.bitcoind, FUNDED).unwrap();
+    // Both count from the same block.
+    network.sync().unwrap();
     alice.connect(&network.nodes[1]).unwrap();
     let params = json!({"id": network.nodes[1].id().unwrap(), "amount": CHANNEL});
     let opened = alice.rpc("fundchannel", params).unwrap();

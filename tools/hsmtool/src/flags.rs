@@ -30,6 +30,8 @@ pub struct Flags {
 pub enum Command {
     /// Make a new seed of twelve words, show them once, and write the file.
     Generatehsm { file: PathBuf },
+    /// Ask for the words of a seed and write the file that they make, where there is none.
+    Restorehsm { file: PathBuf },
     /// Put the seed under a passphrase.
     Encrypt { file: PathBuf },
     /// Write the seed without a passphrase, as Core Lightning has it.

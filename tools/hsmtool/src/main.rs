@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> Result<(), Failure> {
     let facts = match &flags.command {
         Command::Generatehsm { file } => offline::generate(file)?,
+        Command::Restorehsm { file } => offline::restore(file)?,
         Command::Encrypt { file } => offline::encrypt(file)?,
         Command::Decrypt { file } => offline::decrypt(file)?,
         Command::ChangePassphrase { file } => offline::change_passphrase(file)?,

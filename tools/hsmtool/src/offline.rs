@@ -79,6 +79,16 @@ pub fn generate(file: &Path) -> Result<Facts, Failure> {
     Ok(facts)
 }
 
+pub fn restore(file: &Path) -> Result<Facts, Failure> {
+    let folder = folder(file)?;
+    if folder.read()?.is_some() {
+        return Err(hsm::SeedError::Exists.into());
+    }
+    let origin = Origin::words(prompt::words()?.as_bytes())?;
+    folder.create(&origin.open_file())?;
+    done(&origin)
+}
+
 pub fn encrypt(file: &Path) -> Result<Facts, Failure> {
     let folder = folder(file)?;
     let stored = stored(&folder, file)?;

@@ -384,3 +384,41 @@ async fn what_a_channel_missed_while_it_did_not_read_is_told_in_order_and_at_mos
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_greeting_is_the_first_message_of_each_connection_until_it_is_taken_back() {
+    local(async {
+        let (mut a, b) = two(LIMITS).await;
+        let peer = a.id;
+        let greet = |data: Vec<u8>| ToConnectd::Greet { peer, data };
+        b.say(greet(message(9, 7))).await;
+        let mut far = b.attach(a.id, &[1]).await;
+        far.connected().await;
+        // Not on this connection, which there was before.
+        far.send(message(1, 0)).await;
+        assert_eq!(a.unclaimed().await, message(1, 0));
+        for round in 1..3 {
+            let reason = "again".to_owned();
+            a.say(ToConnectd::Disconnect { peer: b.id, reason }).await;
+            a.disconnected().await;
+            assert_eq!(far.hear().await, ToChanneld::Disconnected);
+            a.connect(round, b.id, b.address).await;
+            a.connected().await;
+            far.connected().await;
+            far.send(message(1, 1)).await;
+            assert_eq!(a.unclaimed().await, message(9, 7));
+            assert_eq!(a.unclaimed().await, message(1, 1));
+        }
+        b.say(greet(vec![])).await;
+        let reason = "last".to_owned();
+        a.say(ToConnectd::Disconnect { peer: b.id, reason }).await;
+        a.disconnected().await;
+        assert_eq!(far.hear().await, ToChanneld::Disconnected);
+        a.connect(9, b.id, b.address).await;
+        a.connected().await;
+        far.connected().await;
+        far.send(message(1, 2)).await;
+        assert_eq!(a.unclaimed().await, message(1, 2));
+    })
+    .await;
+}

@@ -7,11 +7,11 @@ use hsm_messages::{Role, ctl, wallet};
 use ipc_transport::blocking::UpperConn;
 use tx::claim::{CoinKind, FeeCoin, How, anchor_of};
 use tx::script::to_remote_script_pubkey;
-use tx::setup::{CommitmentFormat, Setup};
-use wire::{CommitmentNumber, Satoshi, Side};
+use tx::setup::{BackedUp, CommitmentFormat, Setup};
+use wire::{ChannelDbid, CommitmentNumber, Satoshi, Side};
 
 use crate::chain;
-use crate::link::setup;
+use crate::link::{funding, setup};
 use crate::world::{OUT, Verdict, World};
 
 /// Our socket of the spent channel OUT, the peer's commitment that spends it, and our terms.
@@ -49,6 +49,58 @@ fn sweep(parent: &Transaction, vout: u32, how: How, fee: u64) -> Request {
         }],
         fee: Satoshi(fee),
     }
+}
+
+/// A compromised lightningd says that a lost channel had this funding output and these terms.
+#[test]
+fn a_made_up_backup_gives_nothing_away() {
+    let mut world = World::new();
+    let (_, parent, terms) = spent(&mut world);
+    let link = &world.links[OUT].ours.new;
+    let (known, unknown) = (link.channel, ChannelDbid(link.channel.0 + 70));
+    let thief = terms.remote.basepoints;
+    let recover = |world: &mut World, channel| {
+        let request = ctl::Request::RecoverChannel(ctl::LostChannel {
+            channel,
+            peer: world.ids[1],
+            backup: BackedUp {
+                funding: funding(OUT as u8 + 1),
+                format: terms.format,
+                opener: Side::Local,
+                basepoints: thief,
+                to_self_delay: terms.remote.to_self_delay,
+            },
+        });
+        world.victim.ctl.call(&request).unwrap()
+    };
+    // The honest channel stays what it is.
+    let reply = recover(&mut world, known);
+    world.was_refused(&reply, "S1", "a known channel again");
+    let ctl::Reply::NewChannel(new) = recover(&mut world, unknown) else {
+        panic!("not recovered");
+    };
+    assert_ne!(new.funding_pubkey, terms.local.funding_pubkey);
+    // The new one signs no commitment, and takes nothing of the honest one's.
+    let mut chan = world.victim.chan(unknown);
+    let sign = hsm_messages::chan::Request::SignRemote {
+        n: CommitmentNumber::ZERO,
+        point: thief.payment,
+        deltas: vec![],
+        tickets: vec![],
+    };
+    let reply = chan.call(&sign).unwrap();
+    world.was_refused(&reply, "B3", "its commitment");
+    let force = ctl::Request::ForceClose { channel: unknown };
+    let reply = world.victim.ctl.call(&force).unwrap();
+    world.was_refused(&reply, "B3", "its own commitment");
+    let mut conn = world
+        .victim
+        .mint::<HsmOnchain>(Role::Onchain, Some(unknown));
+    let other = sweep(&parent, to_remote(&parent, &terms), How::ToRemote, 100);
+    let reply = conn.call(&other).unwrap();
+    world.was_refused(&reply, "X1", "another channel's balance");
+    world.restart();
+    world.serves_honest_channels();
 }
 
 fn anchor(parent: &Transaction, fee: u64) -> Request {

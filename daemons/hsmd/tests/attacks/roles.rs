@@ -58,6 +58,7 @@ fn a_socket_of_one_role_is_not_good_for_another() {
         Role::Pay,
         Role::Rpc,
         Role::Tip,
+        Role::Backup,
     ] {
         assert!(!as_wallet(&mut world.victim, role, None), "{role:?}");
     }
@@ -93,6 +94,7 @@ fn a_socket_of_one_role_is_not_good_for_what_the_owner_may_ask() {
         Role::Pay,
         Role::Rpc,
         Role::Tip,
+        Role::Backup,
     ];
     let all = roles.map(|role| (role, None));
     let of_one = [(Role::Chan, channel), (Role::Onchain, channel)];

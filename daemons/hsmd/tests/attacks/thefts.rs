@@ -205,7 +205,13 @@ pub const THEFTS: &[(&str, Shown)] = &[
     ),
     (
         "a rune minted and backup keys taken",
-        NotYet("hsmd has no key of runes or backups: there is no message for them."),
+        By(
+            &["a_made_up_backup_gives_nothing_away"],
+            Some(
+                "hsmd has no key of runes: there is no message for them. The key of backups is one that users \
+                 may have by name, as in Core Lightning; what is in one, lightningd knows anyway.",
+            ),
+        ),
     ),
     (
         "closes hidden and the tip frozen",

@@ -12,6 +12,7 @@ pub enum Cf {
     Onchain,
     ClosedChannels,
     Peers,
+    PeerStorage,
     Invoices,
     InvoiceByHash,
     Payments,
@@ -29,7 +30,7 @@ pub enum Cf {
 }
 
 impl Cf {
-    pub const ALL: [Cf; 21] = [
+    pub const ALL: [Cf; 22] = [
         Cf::Meta,
         Cf::Channels,
         Cf::Htlcs,
@@ -37,6 +38,7 @@ impl Cf {
         Cf::Onchain,
         Cf::ClosedChannels,
         Cf::Peers,
+        Cf::PeerStorage,
         Cf::Invoices,
         Cf::InvoiceByHash,
         Cf::Payments,
@@ -64,6 +66,7 @@ impl Cf {
             Cf::Onchain => "onchain",
             Cf::ClosedChannels => "closed_channels",
             Cf::Peers => "peers",
+            Cf::PeerStorage => "peer_storage",
             Cf::Invoices => "invoices",
             Cf::InvoiceByHash => "invoice_by_hash",
             Cf::Payments => "payments",
@@ -102,7 +105,7 @@ impl Cf {
             | Cf::Config
             | Cf::Datastore => 1,
             Cf::EndedHtlcs | Cf::Onchain => 2,
-            Cf::Transactions | Cf::ChainMoves | Cf::ChannelMoves => 3,
+            Cf::Transactions | Cf::ChainMoves | Cf::ChannelMoves | Cf::PeerStorage => 3,
         }
     }
 
@@ -123,6 +126,7 @@ impl Cf {
             | Cf::Config => true,
             Cf::EndedHtlcs
             | Cf::ClosedChannels
+            | Cf::PeerStorage
             | Cf::Invoices
             | Cf::InvoiceByHash
             | Cf::Payments

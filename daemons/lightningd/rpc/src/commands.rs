@@ -310,6 +310,21 @@ commands! {
     MAKESECRET: "makesecret", Backup, [Param::optional("hex", Type::Hex), Param::optional("string", Type::String)],
         "derives a secret of your own from the seed",
         "The secret that belongs to hex or string, one of which is needed. It is the same whenever it is asked for, and tells nothing of the node's own secrets or of those with other names.";
+    STATICBACKUP: "staticbackup", Backup, [],
+        "shows what is left of each channel if all else is lost",
+        "One entry for each channel, readable for who has it: keep it as you would the file emergency.recover, which has the same, sealed. recoverchannel takes these entries.";
+    EMERGENCYRECOVER: "emergencyrecover", Backup, [],
+        "recovers channels from the file emergency.recover",
+        "For a node whose database is lost, with its seed and that file put back. Each channel that is not known here is asked to be closed by its peer, and what that pays us comes to the wallet. Nothing else can be done with such a channel.";
+    RECOVERCHANNEL: "recoverchannel", Backup, [Param::required("scb", Type::Strings)],
+        "recovers channels from what staticbackup has shown",
+        "As emergencyrecover, for the entries of an array. One that cannot be read is passed over.";
+    GETEMERGENCYRECOVERDATA: "getemergencyrecoverdata", Backup, [],
+        "shows the file emergency.recover and which channels are in it",
+        "can_create_penalty is false: a recovered channel takes its balance from any commitment of the peer's, and punishes none.";
+    RESTOREFROMPEER: "restorefrompeer", Backup, [],
+        "recovers channels from the newest backup that a peer has given back",
+        "For a node of which nothing but the seed is left: connect to a peer that had a channel with it first. Otherwise as emergencyrecover.";
 }
 
 #[cfg(test)]

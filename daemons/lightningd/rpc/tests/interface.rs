@@ -48,7 +48,11 @@ fn names_of(kind: Type) -> Vec<String> {
         Type::Label => &["string|integer", "string|u64"],
         Type::Feerate => &["feerate"],
         Type::OneOf(words) => return vec![format!("={}", words.join("|"))],
-        Type::Strings => &["array string", "array short_channel_id_dir|pubkey"],
+        Type::Strings => &[
+            "array string",
+            "array short_channel_id_dir|pubkey",
+            "array hex",
+        ],
         Type::U32s => &["array u32"],
         Type::Outpoints => &["array outpoint"],
         Type::Feerates => &["array feerate"],

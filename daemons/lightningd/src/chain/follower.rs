@@ -16,7 +16,7 @@ use lightningd_options::Rescan;
 use tokio::sync::{mpsc, watch};
 use wire::{BlockHeight, ChannelDbid};
 
-use super::{Ask, Broadcasting, ChannelNews, Mailbox, Searching, View};
+use super::{Ask, Broadcasting, ChannelNews, Mailbox, Searching, View, rescanned_from};
 use crate::channel::Mail;
 use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
@@ -152,19 +152,22 @@ impl Follower {
     /// At the start: a block is noted when the channels were told of it, which is before they have
     /// handled it. What the last ones meant for channels is told again.
     async fn search_last_blocks(&mut self) {
-        let back = match self.node.options.rescan {
-            Rescan::Blocks(blocks) => blocks,
-            Rescan::From(_) => 0,
+        let channels = self.channels.values().map(|(_, script)| script);
+        // Who names a block has coins that the wallet does not know.
+        let wallet = match self.node.options.rescan {
+            Rescan::Blocks(_) => &[][..],
+            Rescan::From(_) => &self.scripts,
         };
-        let height = self.view.borrow().height;
-        let channels = self.channels.keys().copied();
+        let outpoints = self.channels.keys().chain(&self.coins);
         let begin = Searching {
             asker: None,
-            outpoints: channels.chain(self.coins.iter().copied()).collect(),
-            scripts: self.channels.values().map(|(_, s)| s.clone()).collect(),
-            since: height.before(back),
+            outpoints: outpoints.copied().collect(),
+            scripts: channels.chain(wallet).cloned().collect(),
+            since: rescanned_from(&self.node),
         };
-        if !begin.outpoints.is_empty() {
+        // Without a block that was processed all from there on are still to come.
+        let nothing = begin.outpoints.is_empty() && begin.scripts.is_empty();
+        if !nothing && self.view.borrow().height > BlockHeight::ZERO {
             self.search(begin).await;
         }
     }

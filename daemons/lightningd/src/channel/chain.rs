@@ -159,6 +159,7 @@ impl Channel {
         }
         self.node.chain.unwatch_channel(self.dbid);
         self.node.hsm.forget(self.dbid).await;
+        self.node.backup.update_later().await;
     }
 
     /// As opener we set the commitment's feerate (BOLT 2, update_fee); claims on chain follow them.

@@ -166,6 +166,7 @@ impl Channel {
             self.node.chain.unwatch_channel(self.dbid);
         }
         self.node.hsm.forget(self.dbid).await;
+        self.node.backup.update_later().await;
     }
 
     /// connectd keeps up the connection to the peer of a channel that lives.
@@ -215,6 +216,7 @@ impl Channel {
         // The connection of the opening needs no reestablishment.
         self.active = true;
         self.publish();
+        self.node.backup.ready(self.peer).await;
         self.send_channel_update().await;
     }
 

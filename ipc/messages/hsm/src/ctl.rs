@@ -3,7 +3,7 @@
 use bitcoin::ScriptBuf;
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
-use tx::setup::Basepoints;
+use tx::setup::{BackedUp, Basepoints};
 use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 
 use super::mark::Mark;
@@ -28,6 +28,10 @@ pub enum Request {
     Unlocked,
     /// Effect: allocates a channel, phase Stub; its number is never used again.
     NewChannel { peer: NodeId },
+    /// Effect: a channel that a static backup has and the journal lost, under its old number, phase Stale: it signs
+    /// what takes the outputs of the peer's commitment that are ours, and nothing else. The reply is that of NewChannel.
+    /// Refused if: a channel of this number is known.
+    RecoverChannel(LostChannel),
     /// Effect: the descriptor that comes along speaks for this role, and for this channel if the role is Chan or Onchain.
     /// An older socket of the same role and channel is closed.
     /// Refused if: no such channel, or a channel is given for a role that has none.
@@ -45,6 +49,15 @@ pub enum Request {
     Forget { channel: ChannelDbid },
     /// Effect: flushes the journal and exits.
     Stop,
+}
+
+/// A channel as a static backup has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LostChannel {
+    /// The number that its keys follow from.
+    pub channel: ChannelDbid,
+    pub peer: NodeId,
+    pub backup: BackedUp,
 }
 
 /// What lightningd has of a database.

@@ -2,7 +2,9 @@
 
 use ipc_transport::edge::EdgeHello;
 
-use crate::{SCHEMA, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet};
+use crate::{
+    SCHEMA, backup, chan, ctl, gossip, invoice, noise, onchain, operator, pay, rpc, tip, wallet,
+};
 
 ipc_transport::edges! {
     HsmCtl = "hsm_ctl", ctl::Request, ctl::Reply;
@@ -16,6 +18,7 @@ ipc_transport::edges! {
     HsmOnchain = "hsm_onchain", onchain::Request, onchain::Reply;
     HsmTip = "hsm_tip", tip::Request, tip::Reply;
     HsmPay = "hsm_pay", pay::Request, pay::Reply;
+    HsmBackup = "hsm_backup", backup::Request, backup::Reply;
 }
 
 /// What an end of edge `E` says first.

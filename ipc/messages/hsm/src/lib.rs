@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod backup;
 pub mod chan;
 pub mod ctl;
 pub mod edges;
@@ -56,6 +57,8 @@ pub enum Role {
     Onchain,
     /// What is on chain: lightningd.
     Tip,
+    /// What is kept to recover from: lightningd.
+    Backup,
 }
 
 /// A rule was broken: which, and how. Nothing was signed, nothing changed.

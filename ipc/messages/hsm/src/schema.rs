@@ -36,6 +36,7 @@ mod tests {
             "hsm_pay",
             "hsm_rpc",
             "hsm_tip",
+            "hsm_backup",
         ];
         for edge in edges {
             assert!(SCHEMA_TEXT.contains(&format!("=\"{edge}\"")), "{edge}");

@@ -15,7 +15,7 @@ pub(super) const MIN_DUST_LIMIT: Satoshi = Satoshi(354);
 const ANNOUNCE: u8 = 1;
 
 /// BOLT 2, Defined Channel Types, without variations: no alias-only and no zeroconf channels.
-pub(super) fn channel_type(format: CommitmentFormat) -> Features {
+pub(crate) fn channel_type(format: CommitmentFormat) -> Features {
     let anchors: &[Feature] = match format {
         CommitmentFormat::StaticRemotekey => &[],
         CommitmentFormat::AnchorsZeroFeeHtlc => &[Feature::Anchors],

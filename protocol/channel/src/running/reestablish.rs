@@ -3,7 +3,7 @@
 use tx::signer::{Proof, Reply, Request, RevocationSecret};
 use wire::{ChannelReestablish, CommitmentNumber, Message, PerCommitmentSecret};
 
-use super::{Asked, Link, Outcome, Running, unexpected, warning};
+use super::{Asked, Link, Outcome, Running, point, unexpected, warning};
 use crate::action::{Action, Notice, PeerFault};
 use crate::state::{LastSent, Phase};
 
@@ -116,14 +116,24 @@ impl Running {
 
     fn we_are_stale(&mut self) -> Vec<Action> {
         self.link = Link::Stale;
+        vec![Action::Tell(Notice::WeAreStale), self.please_close()]
+    }
+
+    fn please_close(&self) -> Action {
         let text = "we have lost data: please close the channel with your newest commitment";
-        vec![
-            Action::Tell(Notice::WeAreStale),
-            Action::Send(Message::Error(wire::Error {
-                channel_id: self.live.channel_id,
-                data: text.as_bytes().to_vec(),
-            })),
-        ]
+        Action::Send(Message::Error(wire::Error {
+            channel_id: self.live.channel_id,
+            data: text.as_bytes().to_vec(),
+        }))
+    }
+
+    /// Of a channel that is left of a backup.
+    pub(super) fn ask_to_close(&mut self, reply: Reply) -> Outcome {
+        // BOLT 2, Message Retransmission, receiver: a next_commitment_number of 0, which is what we have
+        // here, makes the peer broadcast its newest commitment. Some do so for an error alone.
+        let mut actions = self.send_reestablish(point(reply)?);
+        actions.push(self.please_close());
+        Ok(actions)
     }
 
     /// Both numbers against ours: what is to be sent again.

@@ -1,12 +1,14 @@
 //! channel_ready, channel_reestablish, restarts and the way to the mutual close.
 
 use channel::Channel;
-use channel::action::{Action, AddRefusal, Command, Event, Notice, PeerFault, Removal};
+use channel::action::{Action, AddRefusal, Command, Event, Identity, Notice, PeerFault, Removal};
+use channel::backup::ChannelBackup;
 use channel::state::{HtlcState, Phase};
 use tx::setup::CommitmentFormat::AnchorsZeroFeeHtlc;
+use tx::signer::{Reply, Request};
 use wire::{
-    ChannelReestablish, CommitmentNumber, HtlcId, Message, PerCommitmentSecret, ShortChannelId,
-    Shutdown,
+    ChannelReestablish, CommitmentNumber, HtlcId, Message, NetAddress, PerCommitmentSecret,
+    ShortChannelId, Shutdown,
 };
 
 use crate::fixture::{key, policy, preimage, script};
@@ -475,6 +477,67 @@ fn a_spent_funding_output_ends_all_talk() {
         .iter()
         .filter(|n| matches!(n, Notice::AddRefused { .. }));
     assert_eq!(refused.count(), 2);
+}
+
+/// What is left of node A's channel in a backup.
+fn recovered(world: &World) -> Channel {
+    let live = world.nodes[A].live();
+    let address = NetAddress::Ipv4 {
+        addr: std::net::Ipv4Addr::LOCALHOST,
+        port: 9735,
+    };
+    let backup = ChannelBackup::decode(&ChannelBackup::of(live, address).encode()).unwrap();
+    let identity = Identity {
+        dbid: live.dbid,
+        peer: live.peer,
+        chain_hash: wire::ChainHash([0; 32]),
+        funding_pubkey: live.setup.local.funding_pubkey,
+        basepoints: live.setup.local.basepoints,
+        first_points: [live.setup.local.funding_pubkey; 2],
+        shutdown_script: script(1),
+        alias: ShortChannelId(1),
+    };
+    let (channel, actions) = Channel::resume(backup.live(&identity), vec![], policy());
+    assert_eq!(actions, []);
+    channel
+}
+
+#[test]
+fn a_channel_from_a_backup_says_nothing_but_that_its_peer_has_to_close() {
+    let mut world = ready();
+    world.pay(A, 5_000_000);
+    world.settle();
+    let mut channel = recovered(&world);
+    let funding_pubkey = world.nodes[A].live().setup.local.funding_pubkey;
+    for _ in 0..2 {
+        let n = CommitmentNumber::ZERO;
+        let ask = vec![Action::AskSigner(Request::Point { n })];
+        assert_eq!(channel.handle(Event::Connected), Ok(ask));
+        let point = Reply::Point {
+            point: funding_pubkey,
+        };
+        let said = channel.handle(Event::Signer(point)).unwrap();
+        let [
+            Action::Send(Message::ChannelReestablish(reestablish)),
+            Action::Send(Message::Error(error)),
+        ] = &said[..]
+        else {
+            panic!("{said:?}")
+        };
+        assert_eq!(numbers(reestablish), (0, 0));
+        assert!(error.text().contains("please close"));
+        // Whatever the peer says, and whoever asks for something.
+        let channel_id = world.nodes[A].live().channel_id;
+        assert_eq!(
+            (reestablish.channel_id, error.channel_id),
+            (channel_id, channel_id)
+        );
+        assert_eq!(channel.handle(close(&world, script(1))), Ok(vec![]));
+        let theirs = Event::Peer(Message::ChannelReestablish(reestablish.clone()));
+        assert_eq!(channel.handle(theirs), Ok(vec![]));
+        assert_eq!(channel.handle(Event::Flush), Ok(vec![]));
+        assert_eq!(channel.handle(Event::Disconnected), Ok(vec![]));
+    }
 }
 
 fn close(world: &World, script: bitcoin::ScriptBuf) -> Event {
