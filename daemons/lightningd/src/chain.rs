@@ -61,6 +61,11 @@ pub enum ChannelNews {
 
 enum Ask {
     WatchScripts(Vec<ScriptBuf>),
+    /// As that, in the blocks from `since` on that were read before too.
+    SearchScripts {
+        scripts: Vec<ScriptBuf>,
+        since: BlockHeight,
+    },
     WatchChannel {
         channel: ChannelDbid,
         outpoint: OutPoint,
@@ -126,6 +131,11 @@ impl Handle {
 
     pub fn watch_scripts(&self, scripts: Vec<ScriptBuf>) {
         let _ = self.asks.send(Ask::WatchScripts(scripts));
+    }
+
+    /// As [`Handle::watch_scripts`]; what pays them in blocks that were read before is told too.
+    pub fn search_scripts(&self, scripts: Vec<ScriptBuf>, since: BlockHeight) {
+        let _ = self.asks.send(Ask::SearchScripts { scripts, since });
     }
 
     pub fn watch_channel(&self, channel: ChannelDbid, outpoint: OutPoint, script: ScriptBuf) {

@@ -96,7 +96,10 @@ impl Follower {
                 } => {
                     self.channels.insert(outpoint, (channel, script));
                 }
-                other @ (Ask::Search { .. } | Ask::UnwatchChannel { .. } | Ask::Broadcast(_)) => {
+                other @ (Ask::Search { .. }
+                | Ask::SearchScripts { .. }
+                | Ask::UnwatchChannel { .. }
+                | Ask::Broadcast(_)) => {
                     later.push(other);
                 }
             }
@@ -218,6 +221,15 @@ impl Follower {
                     asker: Some((channel, search)),
                     outpoints,
                     scripts: Vec::new(),
+                    since,
+                })
+                .await;
+            }
+            Ask::SearchScripts { scripts, since } => {
+                self.search(Searching {
+                    asker: None,
+                    outpoints: Vec::new(),
+                    scripts,
                     since,
                 })
                 .await;
