@@ -78,6 +78,7 @@ pub type Recovered = Option<Vec<ChannelId>>;
 
 type Reply<T> = oneshot::Sender<Result<T, BackupFailure>>;
 
+#[allow(clippy::large_enum_variant)] // short-lived: sent, matched, taken apart
 enum Ask {
     /// Channels have come or gone.
     Update(Option<oneshot::Sender<()>>),

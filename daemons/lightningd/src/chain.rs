@@ -64,6 +64,11 @@ enum Ask {
     /// Coins of the wallet: a spend of one is told, whoever made it.
     WatchCoins(Vec<OutPoint>),
     UnwatchCoins(Vec<OutPoint>),
+    /// As that, in the blocks from `since` on that were read before too.
+    SearchScripts {
+        scripts: Vec<ScriptBuf>,
+        since: BlockHeight,
+    },
     WatchChannel {
         channel: ChannelDbid,
         outpoint: OutPoint,
@@ -142,6 +147,11 @@ impl Handle {
         if !coins.is_empty() {
             let _ = self.asks.send(Ask::UnwatchCoins(coins));
         }
+    }
+
+    /// As [`Handle::watch_scripts`]; what pays them in blocks that were read before is told too.
+    pub fn search_scripts(&self, scripts: Vec<ScriptBuf>, since: BlockHeight) {
+        let _ = self.asks.send(Ask::SearchScripts { scripts, since });
     }
 
     pub fn watch_channel(&self, channel: ChannelDbid, outpoint: OutPoint, script: ScriptBuf) {

@@ -497,11 +497,11 @@ impl Wallet {
             Change::Remove(_) => None,
         });
         self.tell_hsmd(changed).await;
-        self.keep_gap(&changes).await;
+        self.keep_gap(height, &changes).await;
     }
 
     /// Coins at an address mean that there may be more at those after it.
-    async fn keep_gap(&mut self, changes: &[Change]) {
+    async fn keep_gap(&mut self, height: BlockHeight, changes: &[Change]) {
         if !matches!(self.node.options.rescan, Rescan::From(_)) {
             return;
         }
@@ -511,11 +511,19 @@ impl Wallet {
         });
         let Some(used) = used.max() else { return };
         let last = self.scripts.values().filter_map(index).max();
+        let mut scripts = Vec::new();
         for _ in last.unwrap_or_default()..used.saturating_add(GAP) {
-            // A hsmd that is gone stops the node by itself.
-            if let Err(error) = self.new_address().await {
-                return tracing::error!("no further addresses are looked for: {error}");
+            match self.new_address().await {
+                Ok(address) => scripts.extend([address.p2wpkh, address.p2tr]),
+                // A hsmd that is gone stops the node by itself.
+                Err(error) => {
+                    return tracing::error!("no further addresses are looked for: {error}");
+                }
             }
+        }
+        // chaind may be far beyond this block.
+        if !scripts.is_empty() {
+            self.node.chain.search_scripts(scripts, height);
         }
     }
 

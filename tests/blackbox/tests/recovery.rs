@@ -298,6 +298,8 @@ fn the_words_alone_bring_the_wallets_coins_back_and_none_that_was_spent() {
             alice.rpc("newaddr", json!({})).unwrap();
         }
         alice.fund(bitcoind, satoshi).unwrap();
+        // More than chaind keeps by heart.
+        bitcoind.mine(10).unwrap();
     }
     assert_eq!(alice.coins().unwrap(), 350_000);
     let words = alice.words().unwrap();
@@ -307,7 +309,11 @@ fn the_words_alone_bring_the_wallets_coins_back_and_none_that_was_spent() {
     alice.set_options(rescan());
     alice.launch().unwrap();
     alice.wait_for_height(bitcoind.height().unwrap()).unwrap();
-    assert_eq!(alice.coins().unwrap(), 350_000);
+    alice
+        .wait_for("all its coins", |alice| {
+            Ok((alice.coins()? == 350_000).then_some(()))
+        })
+        .unwrap();
     // And a node that has all its blocks finds none twice.
     alice.restart().unwrap();
     assert_eq!(alice.coins().unwrap(), 350_000);

@@ -101,6 +101,7 @@ impl Follower {
                     self.channels.insert(outpoint, (channel, script));
                 }
                 other @ (Ask::Search { .. }
+                | Ask::SearchScripts { .. }
                 | Ask::UnwatchChannel { .. }
                 | Ask::UnwatchCoins(_)
                 | Ask::Broadcast(_)) => later.push(other),
@@ -243,6 +244,15 @@ impl Follower {
                     asker: Some((channel, search)),
                     outpoints,
                     scripts: Vec::new(),
+                    since,
+                })
+                .await;
+            }
+            Ask::SearchScripts { scripts, since } => {
+                self.search(Searching {
+                    asker: None,
+                    outpoints: Vec::new(),
+                    scripts,
                     since,
                 })
                 .await;

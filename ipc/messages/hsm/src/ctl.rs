@@ -9,6 +9,7 @@ use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 use super::mark::Mark;
 use super::{Refused, Role};
 
+#[allow(clippy::large_enum_variant)] // short-lived: decoded, matched, taken apart
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// First request. Effect: records the start; who we are. With the reply comes the descriptor of the
