@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ use ipc_transport::Edge;
 use ipc_transport::aio::{AsyncConn, Receiver, Sender};
 use lightningd_options::{Options, Rescan};
 use subd::{Child, Connect, Exit, Grant, LOG, Mode, Role, Spawn};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wire::BlockHeight;
 
@@ -83,7 +85,12 @@ pub struct Launcher {
     log: LogBook,
     mode: Mode,
     roll: Roll,
+    turns: Arc<Semaphore>,
 }
+
+/// So many channels' processes are started at a time: this process does nothing else while one is made,
+/// and with many channels whoever asks something at the start would wait for all of them.
+const AT_A_TIME: usize = 4;
 
 /// The TCP ports of a subdaemon.
 struct Ports {
@@ -130,7 +137,13 @@ impl Launcher {
             log,
             mode,
             roll: Roll::default(),
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
         })
+    }
+
+    /// Waits for a channel's turn to start its process; the turn lasts as long as the answer is held.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.turns.clone().acquire_owned().await.ok()
     }
 
     /// How much of the sandbox is insisted on.

@@ -270,7 +270,7 @@ fn held() -> Held {
 }
 
 #[test]
-fn the_books_balance_when_htlcs_end_on_chain_by_preimage_and_by_timeout() {
+fn the_books_balance_when_an_htlc_ends_on_chain_by_its_preimage() {
     let held = held();
     let [alice, bob, carol] = held.nodes();
     // By preimage: Bob closes with Alice, who is frozen, and claims when Carol settles.

@@ -296,10 +296,12 @@ impl Channel {
         let heard = stored.state.as_ref().map(|state| state.height);
         let heard = heard.filter(|height| height.0 > 0);
         let spent = record.facts.spent_by.map(|(_, height)| height);
+        let turn = self.node.subdaemons.turn().await;
         let hsm = crate::hsm::mint(&self.node.hsm.ctl, HsmRole::Onchain, Some(self.dbid)).await?;
         let crate::subdaemons::Link { process, to, from } =
             (self.node.subdaemons)
                 .launch::<LightningdOnchaind>(Role::Onchaind, vec![("hsmd", hsm)])?;
+        drop(turn);
         let known = std::mem::take(&mut facts.htlcs);
         for htlcs in known.chunks(HTLCS_AT_ONCE) {
             let htlcs = htlcs.to_vec();

@@ -64,6 +64,10 @@ impl Channel {
             (Stage::Opening(_), Some(begin)) => begin,
             (Stage::Opening(_), None) => return Ok(()),
         };
+        let turn = self.node.subdaemons.turn().await;
+        if self.node.is_stopping() {
+            return Ok(());
+        }
         let hsm = crate::hsm::mint(&self.node.hsm.ctl, HsmRole::Chan, Some(self.dbid)).await?;
         let (ours, theirs) = ipc_transport::pair()?;
         let crate::subdaemons::Link { process, to, from } =
@@ -71,6 +75,7 @@ impl Channel {
                 Role::Channeld,
                 vec![("hsmd", hsm), ("connectd", ours)],
             )?;
+        drop(turn);
         let start = Start {
             policy: policy(&self.node),
             height: self.node.chain.height(),
