@@ -381,3 +381,41 @@ fn a_channel_that_was_spent_while_the_node_was_off_is_found_until_the_node_knows
     let (well, said) = patient.node().check().unwrap();
     assert!(well, "{said:#}");
 }
+
+/// The owner's tool, with this on its standard input.
+fn tool(arguments: &[&str], typed: &str) -> std::process::Output {
+    use std::io::Write;
+    let mut child = Command::new(blackbox::node::program("lightning-hsmtool").unwrap())
+        .args(arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that is refused at once reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_sealed_seed_is_checked_as_soon_as_its_owner_unlocks_it() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut node = Node::start(&bitcoind, "alice").unwrap();
+    node.stop().unwrap();
+    let folder = node.network_dir();
+    let (seed, at) = (folder.join("hsm_secret"), folder.display().to_string());
+    let typed = "a passphrase\n";
+    let sealed = tool(&["encrypt", seed.to_str().unwrap()], typed);
+    assert!(sealed.status.success(), "{sealed:?}");
+    let before = contents(&folder);
+    let unlocking = std::thread::spawn(move || {
+        blackbox::until("the check waits for the passphrase", || {
+            let unlocked = tool(&["unlock", &at], typed);
+            Ok(unlocked.status.success().then_some(()))
+        })
+    });
+    let (well, said) = node.check().unwrap();
+    unlocking.join().unwrap().unwrap();
+    assert!(well, "{said:#}");
+    assert!(before == contents(&folder), "something has changed");
+}

@@ -98,7 +98,11 @@ fn a_damaged_file_is_refused_with_advice_or_harmless() {
     let mut cases = Vec::new();
     for file in files(&folder) {
         for kind in [Damage::CutTo, Damage::FlipAt] {
-            cases.extend(PLACES.map(|place| (file.clone(), kind, place)));
+            // The seed file's first bytes say whether its words have a passphrase: flipped, the node waits
+            // for one, and no passphrase gives the seed that the journal was written with.
+            let waits = file == Path::new("hsm_secret") && kind == Damage::FlipAt;
+            let places = PLACES.into_iter().skip(usize::from(waits));
+            cases.extend(places.map(|place| (file.clone(), kind, place)));
         }
     }
     cases.shuffle(&mut rounds.random);

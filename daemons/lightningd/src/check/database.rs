@@ -37,9 +37,12 @@ pub fn look(options: &Options, report: &mut Report) -> Option<View> {
     }
 }
 
+/// Reads the records of one kind, and counts them.
+type Count = fn(&View) -> Result<u64, DbError>;
+
 /// Every record of every kind; how many there are.
 fn read_all(view: &View) -> Result<u64, DbError> {
-    let kinds: [fn(&View) -> Result<u64, DbError>; 15] = [
+    let kinds: [Count; 15] = [
         count::<ChannelRecord>,
         count::<HtlcRow>,
         count::<EndedHtlc>,
