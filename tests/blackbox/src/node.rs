@@ -4,7 +4,7 @@ mod channels;
 mod lifecycle;
 mod money;
 
-pub use channels::{ChannelState, settled};
+pub use channels::{ChannelState, Format, settled};
 pub use lifecycle::Refusal;
 
 use crate::process::{Pid, Process};
