@@ -406,6 +406,10 @@ impl World {
         };
         self.ldk
             .wait_for("LDK broadcasts its HTLC transaction", |_| {
+                // Without anchors it may have been there together with the commitment.
+                if self.tally().all.iter().any(|tx| tx.is_htlc_tx) {
+                    return Ok(Some(()));
+                }
                 for txid in bitcoind.mempool()? {
                     if htlc_tx(&txid)? {
                         return Ok(Some(()));
