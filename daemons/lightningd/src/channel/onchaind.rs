@@ -15,7 +15,7 @@ use ipc_messages::lightningd_onchaind::{Start, ToLightningd, ToOnchaind};
 use ipc_transport::aio::{Receiver, Sender};
 use lightningd_db::DbError;
 use onchain::REWIND;
-use onchain::action::{ClaimId, Coins, Feerates, Standing};
+use onchain::action::{ClaimId, Coins, Encoded, Feerates, Standing};
 use subd::Role;
 use tokio::time::Instant;
 use wire::BlockHeight;
@@ -84,6 +84,7 @@ pub enum Answer {
     Rejected {
         txid: bitcoin::Txid,
         reason: String,
+        rival: Option<Encoded>,
     },
 }
 
