@@ -36,7 +36,7 @@ pub use view::{ChannelView, OpenView, is_spent, state_name};
 
 use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
-use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange};
+use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange, StoodHtlc};
 use crate::store::now;
 use onchaind::OnChain;
 use process::Link;
@@ -309,9 +309,9 @@ impl Channel {
     }
 
     fn persist(&mut self, sequence: u64, wait: bool, persist: &Persist) {
-        let (facts, ended) = self.take_over(persist);
+        let (facts, stood) = self.take_over(persist);
         let mut batch = Batch::new();
-        records::put_persist(&mut batch, &facts, persist, &ended);
+        records::put_persist(&mut batch, &facts, persist, &stood);
         if wait {
             let commit = self.node.db.commit(batch);
             self.commits
@@ -327,8 +327,8 @@ impl Channel {
     }
 
     /// Takes the new state into memory; the facts that go with it into the database, and what is known of
-    /// HTLCs that go.
-    fn take_over(&mut self, persist: &Persist) -> (Facts, Vec<(HtlcKey, Htlc)>) {
+    /// HTLCs that come and go.
+    fn take_over(&mut self, persist: &Persist) -> (Facts, Vec<(HtlcKey, StoodHtlc)>) {
         if persist.live.dbid != self.dbid || persist.live.peer != self.peer {
             let why = format!(
                 "channeld of channel {} speaks of another channel",
@@ -357,23 +357,32 @@ impl Channel {
                 self.log_change(before, "changed");
             }
         }
-        let mut ended = Vec::new();
+        let mut stood = Vec::new();
         let Stage::Open(record, htlcs) = &mut self.stage else {
-            return (Facts::default(), ended);
+            return (Facts::default(), stood);
         };
+        let (live, db) = (&record.live, &self.node.db);
         for (key, change) in &persist.htlcs {
             match change {
                 Some(new) => {
                     if let Some(origin) = &new.origin {
                         self.offered.remove(origin);
                     }
-                    htlcs.insert(*key, new.clone());
+                    let comes = htlcs.insert(*key, new.clone()).is_none();
+                    if comes && records::is_ever_an_output(live, *key, &new.htlc) {
+                        stood.push((*key, StoodHtlc::begins(live, new.htlc)));
+                    }
                 }
                 None => {
-                    let gone = htlcs.remove(key).map(|gone| (*key, gone.htlc));
-                    ended.extend(gone.filter(|(key, htlc)| {
-                        records::is_ever_an_output(&record.live, *key, htlc)
-                    }));
+                    let gone = htlcs.remove(key).map(|gone| gone.htlc);
+                    let gone = gone.filter(|htlc| records::is_ever_an_output(live, *key, htlc));
+                    if let Some(htlc) = gone {
+                        let known = records::stood(db, self.dbid, *key).unwrap_or_else(|error| {
+                            self.node.database_failed(&error);
+                            None
+                        });
+                        stood.push((*key, StoodHtlc::ends(live, htlc, known)));
+                    }
                 }
             }
         }
@@ -381,7 +390,7 @@ impl Channel {
         let facts = &mut record.facts;
         facts.least_ours = Some(facts.least_ours.map_or(ours, |least| least.min(ours)));
         facts.most_ours = Some(facts.most_ours.map_or(ours, |most| most.max(ours)));
-        (facts.clone(), ended)
+        (facts.clone(), stood)
     }
 
     /// Notes a change of the state's name, if there was one.
