@@ -1,5 +1,5 @@
-//! What seldom happens to a channel on chain: a peer's commitment that nobody mines, and a database that was lost.
-//! What our side has in the end is right to the satoshi.
+//! What seldom happens to a channel on chain: an HTLC without an output, a peer's commitment that nobody mines, and
+//! a database that was lost. What our side has in the end is right to the satoshi.
 
 use blackbox::folder::copy;
 use blackbox::node::Format::{self, Anchors, StaticRemotekey};
@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 const CHANNEL: u64 = 1_000_000;
 const PAYMENT: u64 = 100_000;
+/// Less than any commitment has an output for.
+const DUST: u64 = 200;
 /// Regtest's to_self_delay, a few depths, and room for slow machines.
 const SOON: u32 = 40;
 
@@ -101,6 +103,28 @@ fn mine_these(network: &Network, txs: &[String]) {
     let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
     let block = json!([address, txs]);
     bitcoind.rpc("generateblock", block).unwrap();
+}
+
+#[test]
+fn an_htlc_without_an_output_fails_upstream_once_the_commitment_is_deep_enough() {
+    let line = Line::start(&["alice", "bob", "carol"], StaticRemotekey);
+    let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
+    let (bolt11, hash) = line.carols_invoice(DUST, "dust");
+    carol.freeze();
+    drop(alice.begin_to_pay(&bolt11));
+    line.wait_htlcs(1, 2, 1);
+    bob.close_unilaterally(&line.ids[2]).unwrap();
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    let all = [alice, bob];
+    line.network
+        .mine_until("alice hears that it failed", 15, &all, || {
+            Ok((alice.attempt(&hash)? == "failed").then_some(()))
+        })
+        .unwrap();
+    // Her own channel was not needed for it.
+    line.wait_htlcs(0, 1, 0);
+    let state = alice.state_with(&line.ids[1]).unwrap();
+    assert_eq!(state.as_deref(), Some("CHANNELD_NORMAL"));
 }
 
 #[test]
