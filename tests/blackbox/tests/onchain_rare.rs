@@ -1,5 +1,6 @@
-//! What seldom happens to a channel on chain: an HTLC without an output, a peer's commitment that nobody mines, and
-//! a database that was lost. What our side has in the end is right to the satoshi.
+//! What seldom happens to a channel on chain: another transaction takes the spending one's place, an HTLC without
+//! an output, a peer's commitment that nobody mines, and a database that was lost. What our side has in the end is
+//! right to the satoshi.
 
 use blackbox::folder::copy;
 use blackbox::node::Format::{self, Anchors, StaticRemotekey};
@@ -76,6 +77,15 @@ impl Line {
         all.max().unwrap()
     }
 
+    fn mine_to(&self, height: u64, nodes: &[&Node]) {
+        let left = height.saturating_sub(self.network.bitcoind.height().unwrap());
+        let blocks = u32::try_from(left).unwrap();
+        self.network.bitcoind.mine(blocks).unwrap();
+        for node in nodes {
+            node.wait_for_height(height).unwrap();
+        }
+    }
+
     fn tally(&self) -> Tally {
         let (txid, vout) = &self.funding;
         Tally::of(&self.network.bitcoind, (txid, *vout), self.since).unwrap()
@@ -103,6 +113,81 @@ fn mine_these(network: &Network, txs: &[String]) {
     let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
     let block = json!([address, txs]);
     bitcoind.rpc("generateblock", block).unwrap();
+}
+
+/// bitcoind comes back without any unconfirmed transaction.
+fn empty_mempool(network: &mut Network) {
+    network.bitcoind.stop().unwrap();
+    let file = network.bitcoind.data().join("regtest/mempool.dat");
+    std::fs::remove_file(file).unwrap();
+    network.bitcoind.restart().unwrap();
+}
+
+fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
+    let mut line = Line::start(&["alice", "bob", "carol"], format);
+    let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
+    let (bolt11, hash) = line.carols_invoice(PAYMENT, "held");
+    carol.freeze();
+    drop(alice.begin_to_pay(&bolt11));
+    line.wait_htlcs(1, 2, 1);
+    let before = alice.coins().unwrap();
+    let expiry = line.expiry(0, 1);
+    alice.freeze();
+    bob.close_unilaterally(&line.ids[0]).unwrap();
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    let mined = line.network.bitcoind.mine(1).unwrap();
+    alice.thaw();
+    alice.wait_for_state(&line.ids[1], "ONCHAIN").unwrap();
+    let status = alice.status_with(&line.ids[1]).unwrap().join("\n");
+    assert!(status.contains("the peer's commitment"), "{status}");
+    // Two blocks without it, nobody who has it; then one with hers.
+    line.network.nodes[1].kill_all().unwrap();
+    let invalid = json!([mined[0]]);
+    let bitcoind = &line.network.bitcoind;
+    bitcoind.rpc("invalidateblock", invalid).unwrap();
+    mine_these(&line.network, &[]);
+    mine_these(&line.network, &[]);
+    let alice = line.node(0);
+    alice
+        .wait_for_state(&line.ids[1], "AWAITING_UNILATERAL")
+        .unwrap();
+    empty_mempool(&mut line.network);
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    line.network.bitcoind.mine(1).unwrap();
+    let alice = line.node(0);
+    alice
+        .wait_for("she knows it as her own", |alice| {
+            let status = alice.status_with(&line.ids[1])?.join("\n");
+            Ok(status.contains("our commitment").then_some(()))
+        })
+        .unwrap();
+    line.mine_to(expiry, &[alice]);
+    line.network
+        .mine_until("the payment failed", 20, &[alice], || {
+            Ok((alice.attempt(&hash)? == "failed").then_some(()))
+        })
+        .unwrap();
+    // She opened it, so she pays for the commitment.
+    line.has(0, true, before, |tally| {
+        CHANNEL / 2 - tally.commitment().fee - anchors(format)
+    });
+}
+
+fn anchors(format: Format) -> u64 {
+    match format {
+        Anchors => 2 * blackbox::tally::ANCHOR,
+        StaticRemotekey => 0,
+    }
+}
+
+#[test]
+fn a_reorganization_puts_our_commitment_in_the_place_of_the_peers() {
+    a_reorg_swaps_the_peers_commitment_for_ours(Anchors);
+}
+
+#[test]
+fn a_reorganization_puts_our_commitment_in_the_place_of_the_peers_without_anchors() {
+    a_reorg_swaps_the_peers_commitment_for_ours(StaticRemotekey);
 }
 
 #[test]
