@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ipc_messages::lightningd_chaind::ToLightningd;
+use bitcoin::consensus::deserialize;
+use bitcoin::{OutPoint, Transaction};
+use ipc_messages::lightningd_chaind::{NotTaken, ToLightningd};
 use ipc_transport::Error as EdgeError;
 use tokio::sync::Notify;
 
@@ -90,7 +92,26 @@ pub async fn run(common: Rc<Common>, queue: Rc<Queue>) -> EdgeError {
     }
 }
 
-async fn broadcast(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<String> {
+async fn broadcast(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<NotTaken> {
+    let why = try_until_answered(common, rpc, item).await?;
+    let first = first_input(item.parent.as_ref().unwrap_or(&item.tx));
+    let rival = match first {
+        Some(outpoint) => rpc.mempool_spender(outpoint).await.unwrap_or_else(|error| {
+            tracing::debug!("who spends {outpoint} is not known: {error}");
+            None
+        }),
+        None => None,
+    };
+    Some(NotTaken { why, rival })
+}
+
+/// The output that the transaction's first input spends.
+fn first_input(tx: &[u8]) -> Option<OutPoint> {
+    let tx: Transaction = deserialize(tx).ok()?;
+    tx.input.first().map(|input| input.previous_output)
+}
+
+async fn try_until_answered(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<String> {
     let mut tries = 0;
     loop {
         common.ready().await;

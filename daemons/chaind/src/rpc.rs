@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bitcoin::block::Header;
 use bitcoin::consensus::deserialize;
-use bitcoin::{Amount, Block, BlockHash, Denomination};
+use bitcoin::{Amount, Block, BlockHash, Denomination, OutPoint, Transaction, Txid};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -261,6 +261,35 @@ impl Rpc {
         let package: Package = self.call("submitpackage", params).await?;
         let taken = package.package_msg == "success";
         Ok((!taken).then(|| words(&package.package_msg)))
+    }
+
+    /// The transaction in the mempool that spends this output, in consensus encoding.
+    pub async fn mempool_spender(
+        &mut self,
+        outpoint: OutPoint,
+    ) -> Result<Option<Vec<u8>>, RpcError> {
+        #[derive(Deserialize)]
+        struct Spent {
+            spendingtxid: Option<Txid>,
+        }
+        const METHOD: &str = "getrawtransaction";
+        let asked = json!([[{"txid": outpoint.txid, "vout": outpoint.vout}]]);
+        let spent: Vec<Spent> = self.call("gettxspendingprevout", asked).await?;
+        let Some(txid) = spent.into_iter().find_map(|spent| spent.spendingtxid) else {
+            return Ok(None);
+        };
+        let nonsense = |why: &str| RpcError::Nonsense {
+            method: METHOD,
+            why: why.to_owned(),
+        };
+        let text: String = self.call(METHOD, json!([txid])).await?;
+        let bytes = hex::decode(text).map_err(|_| nonsense("not hexadecimal"))?;
+        let tx: Transaction = deserialize(&bytes).map_err(|_| nonsense("not a transaction"))?;
+        let spends = |input: &bitcoin::TxIn| input.previous_output == outpoint;
+        match tx.input.iter().any(spends) {
+            true => Ok(Some(bytes)),
+            false => Err(nonsense("it spends something else")),
+        }
     }
 
     /// The feerate for confirmation within `target` blocks, per 1000 vbytes; None if bitcoind has

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipc_messages::edges::LightningdChaind;
 use ipc_messages::hello;
-use ipc_messages::lightningd_chaind::{Start, ToChaind, ToLightningd};
+use ipc_messages::lightningd_chaind::{NotTaken, Start, ToChaind, ToLightningd};
 use ipc_transport::aio::{LowerConn, Receiver, Sender};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -196,7 +196,10 @@ async fn say_refused(
     mut refused: mpsc::UnboundedReceiver<u64>,
 ) -> ipc_transport::Error {
     while let Some(request) = refused.recv().await {
-        let error = Some("too many transactions wait for bitcoind".to_owned());
+        let error = Some(NotTaken {
+            why: "too many transactions wait for bitcoind".to_owned(),
+            rival: None,
+        });
         if let Err(error) = up.send(&ToLightningd::Broadcast { request, error }).await {
             return error;
         }

@@ -3,7 +3,7 @@
 mod follower;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
-use ipc_messages::lightningd_chaind::{Feerates, ToChaind};
+use ipc_messages::lightningd_chaind::{Feerates, NotTaken, ToChaind};
 use lightningd_options::Rescan;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{BlockHeight, ChannelDbid};
@@ -186,7 +186,8 @@ impl Handle {
     /// # Errors
     /// The backend's words, or that it cannot be reached.
     pub async fn broadcast(&self, tx: Transaction, allow_high_fees: bool) -> Result<(), String> {
-        self.broadcast_with(tx, None, allow_high_fees).await
+        let sent = self.broadcast_with(tx, None, allow_high_fees).await;
+        sent.map_err(|not_taken| not_taken.why)
     }
 
     /// As [`Handle::broadcast`], with a parent that is in no block and that the transaction pays for.
@@ -198,7 +199,7 @@ impl Handle {
         tx: Transaction,
         parent: Option<Transaction>,
         allow_high_fees: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotTaken> {
         let (done, answer) = oneshot::channel();
         let _ = self.asks.send(Ask::Broadcast(Broadcasting {
             tx,
@@ -206,9 +207,13 @@ impl Handle {
             allow_high_fees,
             done,
         }));
-        answer
-            .await
-            .unwrap_or_else(|_| Err("the chain backend is not reachable".to_owned()))
+        let away = |_| {
+            Err(NotTaken {
+                why: "the chain backend is not reachable".to_owned(),
+                rival: None,
+            })
+        };
+        answer.await.unwrap_or_else(away)
     }
 }
 
@@ -227,7 +232,7 @@ struct Broadcasting {
     tx: Transaction,
     parent: Option<Transaction>,
     allow_high_fees: bool,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Result<(), NotTaken>>,
 }
 
 impl Broadcasting {

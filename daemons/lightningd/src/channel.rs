@@ -38,7 +38,7 @@ pub use view::{ChannelView, OpenView, is_spent, state_name};
 use crate::backup::is_backed_up;
 use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
-use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange};
+use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange, StoodHtlc};
 use crate::store::now;
 use onchaind::OnChain;
 use process::Link;
@@ -120,6 +120,16 @@ pub struct Channel {
     /// Our last channel_update, and what it says.
     update: Option<(ChannelUpdateFacts, Message)>,
     over: bool,
+}
+
+/// What goes into the database with a new state.
+#[derive(Default)]
+struct Taken {
+    facts: Facts,
+    /// What is known of HTLCs that come and go.
+    stood: Vec<(HtlcKey, StoodHtlc)>,
+    /// HTLCs that are over.
+    gone: Vec<(HtlcKey, HtlcRecord)>,
 }
 
 impl Channel {
@@ -313,13 +323,9 @@ impl Channel {
 
     fn persist(&mut self, sequence: u64, wait: bool, persist: &Persist) {
         let backed_up = self.record().is_some_and(is_backed_up);
-        let (facts, gone) = self.take_over(persist);
+        let Taken { facts, stood, gone } = self.take_over(persist);
         let mut batch = Batch::new();
-        let ended: Vec<_> = (gone.iter())
-            .map(|(key, record)| (*key, record.htlc))
-            .filter(|(key, htlc)| records::is_ever_an_output(&persist.live, *key, htlc))
-            .collect();
-        records::put_persist(&mut batch, &facts, persist, &ended);
+        records::put_persist(&mut batch, &facts, persist, &stood);
         self.book_settled(&mut batch, &gone);
         if wait {
             let commit = self.node.db.commit(batch);
@@ -343,9 +349,8 @@ impl Channel {
         self.publish();
     }
 
-    /// Takes the new state into memory; gives the facts that go with it into the database, and the HTLCs
-    /// that are over.
-    fn take_over(&mut self, persist: &Persist) -> (Facts, Vec<(HtlcKey, HtlcRecord)>) {
+    /// Takes the new state into memory.
+    fn take_over(&mut self, persist: &Persist) -> Taken {
         if persist.live.dbid != self.dbid || persist.live.peer != self.peer {
             let why = format!(
                 "channeld of channel {} speaks of another channel",
@@ -374,26 +379,44 @@ impl Channel {
                 self.log_change(before, "changed");
             }
         }
-        let mut gone = Vec::new();
+        let mut taken = Taken::default();
         let Stage::Open(record, htlcs) = &mut self.stage else {
-            return (Facts::default(), gone);
+            return taken;
         };
+        let (live, db) = (&record.live, &self.node.db);
         for (key, change) in &persist.htlcs {
             match change {
                 Some(new) => {
                     if let Some(origin) = &new.origin {
                         self.offered.remove(origin);
                     }
-                    htlcs.insert(*key, new.clone());
+                    let comes = htlcs.insert(*key, new.clone()).is_none();
+                    if comes && records::is_ever_an_output(live, *key, &new.htlc) {
+                        (taken.stood).push((*key, StoodHtlc::begins(live, new.htlc)));
+                    }
                 }
-                None => gone.extend(htlcs.remove(key).map(|record| (*key, record))),
+                None => {
+                    let Some(gone) = htlcs.remove(key) else {
+                        continue;
+                    };
+                    if records::is_ever_an_output(live, *key, &gone.htlc) {
+                        let known = records::stood(db, self.dbid, *key).unwrap_or_else(|error| {
+                            self.node.database_failed(&error);
+                            None
+                        });
+                        let stood = StoodHtlc::ends(live, gone.htlc, known);
+                        taken.stood.push((*key, stood));
+                    }
+                    taken.gone.push((*key, gone));
+                }
             }
         }
         let ours = record.live.our_balance();
         let facts = &mut record.facts;
         facts.least_ours = Some(facts.least_ours.map_or(ours, |least| least.min(ours)));
         facts.most_ours = Some(facts.most_ours.map_or(ours, |most| most.max(ours)));
-        (facts.clone(), gone)
+        taken.facts = facts.clone();
+        taken
     }
 
     /// Notes a change of the state's name, if there was one.

@@ -39,6 +39,8 @@ pub struct Tip {
     known: Option<(BlockHeight, BlockHash)>,
     /// The number of the request for headers that is under way, and where it begins.
     filling: Option<(u64, BlockHeight)>,
+    /// hsmd did not take the last ones: its chain may begin later than they do.
+    refused: bool,
     proofs: VecDeque<Proof>,
     /// What spent each channel's funding output.
     spenders: BTreeMap<ChannelDbid, Txid>,
@@ -50,6 +52,7 @@ impl Tip {
             hsm,
             known: None,
             filling: None,
+            refused: false,
             proofs: VecDeque::new(),
             spenders: BTreeMap::new(),
         }
@@ -121,7 +124,13 @@ impl Tip {
                 self.headers(block.height, vec![header]).await?;
             }
             Some((height, _)) => {
-                let from = height.0.min(block.height.0).saturating_sub(BACK);
+                let height = height.0.min(block.height.0);
+                // What follows the first header that it can have.
+                let least = match self.refused {
+                    true => height / PERIOD * PERIOD + 1,
+                    false => 1,
+                };
+                let from = height.saturating_sub(BACK).max(least);
                 return Ok(Some(BlockHeight(from)));
             }
             None => return Ok(Some(BlockHeight(block.height.0 / PERIOD * PERIOD))),
@@ -172,8 +181,12 @@ impl Tip {
         headers: Vec<RawHeader>,
     ) -> Result<(), HsmError> {
         match self.hsm.ask(Request::Headers { height, headers }).await? {
-            Reply::Tip { height, hash } => self.known = Some((height, hash)),
+            Reply::Tip { height, hash } => {
+                self.known = Some((height, hash));
+                self.refused = false;
+            }
             Reply::Refused(refused) => {
+                self.refused = true;
                 tracing::warn!("hsmd does not follow the chain at block {height}: {refused}");
             }
             Reply::NoTip | Reply::Seen => return Err(HsmError::Confused),

@@ -146,7 +146,15 @@ impl Shell {
             ToOnchaind::Preimage { preimage } => Event::Preimage { preimage },
             ToOnchaind::Feerates(feerates) => Event::Feerates(feerates),
             ToOnchaind::Coins { claim, coins } => Event::Coins { claim, coins },
-            ToOnchaind::Rejected { txid, reason } => Event::Rejected { txid, reason },
+            ToOnchaind::Rejected {
+                txid,
+                reason,
+                rival,
+            } => Event::Rejected {
+                txid,
+                reason,
+                rival: rival.as_ref().and_then(Encoded::decode),
+            },
             ToOnchaind::Persisted { .. } => return Ok(Go::On),
             ToOnchaind::Stop => return Ok(Go::Stop),
         };

@@ -156,11 +156,10 @@ pub enum ToLightningd {
         height: BlockHeight,
         hash: BlockHash,
     },
-    /// `error`: the backend's words about the transaction itself, not about its parent. "Already known" and
-    /// "already confirmed" are no errors.
+    /// `error`: the backend does not take it. "Already known" and "already confirmed" are no errors.
     Broadcast {
         request: u64,
-        error: Option<String>,
+        error: Option<NotTaken>,
     },
     Feerates(Feerates),
     /// Headers of the backend's chain from the height asked for on, at most 2,016.
@@ -169,6 +168,17 @@ pub enum ToLightningd {
         #[serde(with = "serde_bytes")]
         headers: Vec<u8>,
     },
+}
+
+/// Why the backend does not take a transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotTaken {
+    /// The backend's words about the transaction itself, not about its parent.
+    pub why: String,
+    /// The transaction in the backend's mempool that spends the first input of the parent, or without
+    /// one of the transaction itself.
+    #[serde(with = "serde_bytes")]
+    pub rival: Option<Vec<u8>>,
 }
 
 /// A block, reduced to what concerns us.

@@ -41,10 +41,12 @@ pub enum ToOnchaind {
         claim: ClaimId,
         coins: Option<Coins>,
     },
-    /// The backend did not take a transaction that was to be broadcast: its words.
+    /// The backend did not take a transaction that was to be broadcast: its words, and what it has in the
+    /// mempool that spends the first input of the package.
     Rejected {
         txid: Txid,
         reason: String,
+        rival: Option<Encoded>,
     },
     /// Every Persist up to this sequence number is durable.
     Persisted {

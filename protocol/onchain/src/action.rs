@@ -101,10 +101,12 @@ pub enum Event {
         claim: ClaimId,
         coins: Option<Coins>,
     },
-    /// The backend did not take a transaction that was broadcast.
+    /// The backend did not take a transaction that was broadcast. `rival`: what it has in the mempool that
+    /// spends the same (of a package: as its parent).
     Rejected {
         txid: Txid,
         reason: String,
+        rival: Option<Transaction>,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
-use tx::claim::{Claimed, Sweep};
+use tx::claim::{Claimed, CoinKind, Sweep};
 use tx::fees::htlc_weight;
 use tx::htlc::HtlcKind;
 use tx::keys::CommitmentKeys;
@@ -21,8 +21,10 @@ use crate::tree::{Output, Tree};
 const MOST: usize = 100;
 /// Weight of an input without its witness.
 pub(crate) const INPUT_WEIGHT: u64 = 164;
-/// A coin and its change, at most (P2WPKH in, P2TR out).
-pub(crate) const COIN_WEIGHT: u64 = 272 + 172;
+/// A P2TR output.
+pub(crate) const CHANGE_WEIGHT: u64 = 172;
+/// A coin and its change, at most.
+pub(crate) const COIN_WEIGHT: u64 = 272 + CHANGE_WEIGHT;
 /// Weight of a transaction's fixed parts with up to 252 inputs, with marker and flag.
 pub(crate) const FIXED_WEIGHT: u64 = 42;
 /// What the destination, a P2TR output, must have at least.
@@ -271,13 +273,18 @@ pub(crate) fn htlc_list(outputs: &[Output]) -> Vec<(HtlcKey, Option<Preimage>)> 
     outputs.iter().filter_map(of).collect()
 }
 
-/// By when our own commitment has to be in a block: the first of its HTLCs whose end hangs on it.
+/// Weight of an input that spends a wallet coin, as the wallet counts it.
+pub(crate) fn coin_weight(kind: CoinKind) -> u64 {
+    match kind {
+        CoinKind::P2wpkh => 272,
+        CoinKind::P2tr => 230,
+    }
+}
+
+/// By when a commitment has to be in a block: the first of its HTLCs whose end hangs on it.
 pub(crate) fn commitment_deadline(tree: &Tree) -> Option<BlockHeight> {
-    let deadline = |output: &Output| match &output.plan {
-        Plan::HtlcTx { deadline, .. } => *deadline,
-        Plan::Sweep { .. } | Plan::Leave | Plan::NeedsPreimage { .. } => None,
-    };
-    tree.outputs.iter().filter_map(deadline).min()
+    let deadlines = tree.outputs.iter().filter_map(|o| o.plan.deadline());
+    deadlines.min()
 }
 
 /// What a commitment of ours gives us, at best.

@@ -45,7 +45,7 @@ impl Feerates {
     ) -> Option<FeeratePerKw> {
         let (wanted, step) = (self.before(deadline, height), quarter_more(claim.feerate));
         let waited = height.since(claim.at);
-        let urgent = deadline.is_some_and(|deadline| deadline.since(height) <= URGENT);
+        let urgent = is_urgent(deadline, height);
         match (urgent, deadline) {
             _ if waited == 0 => None,
             (true, _) => Some(wanted.max(step)),
@@ -55,7 +55,18 @@ impl Feerates {
     }
 }
 
-fn quarter_more(rate: FeeratePerKw) -> FeeratePerKw {
+/// Whether a claim is raised in each block that does not hold it.
+pub(crate) fn is_urgent(deadline: Option<BlockHeight>, height: BlockHeight) -> bool {
+    deadline.is_some_and(|deadline| deadline.since(height) <= URGENT)
+}
+
+/// What a transaction pays, rounded down.
+pub(crate) fn rate_of(fee: Satoshi, weight: u64) -> FeeratePerKw {
+    let rate = fee.0.saturating_mul(1000) / weight.max(1);
+    FeeratePerKw(u32::try_from(rate).unwrap_or(u32::MAX))
+}
+
+pub(crate) fn quarter_more(rate: FeeratePerKw) -> FeeratePerKw {
     FeeratePerKw(rate.0.saturating_add(rate.0 / 4).saturating_add(1))
 }
 

@@ -53,6 +53,10 @@ pub struct Onchain {
     drafts: BTreeMap<ClaimId, Draft>,
     /// Broadcast, and refused by the backend.
     rejected: BTreeSet<ClaimId>,
+    /// The peer's transaction in the mempool, for which the backend does not take ours.
+    rival: Option<Transaction>,
+    /// The commitment that no block has taken yet, and since when.
+    stuck: Option<(Txid, BlockHeight)>,
     watched: HashSet<OutPoint>,
     told: BTreeMap<HtlcKey, HtlcEnd>,
     standing: Option<Standing>,
@@ -79,6 +83,8 @@ impl Onchain {
             jobs: VecDeque::new(),
             drafts: BTreeMap::new(),
             rejected: BTreeSet::new(),
+            rival: None,
+            stuck: None,
             watched: HashSet::new(),
             told: BTreeMap::new(),
             standing: None,
@@ -108,7 +114,11 @@ impl Onchain {
             Event::Feerates(feerates) => self.feerates = feerates,
             Event::Signer(reply) => self.signer(reply, &mut actions),
             Event::Coins { claim, coins } => self.coins(claim, coins, &mut actions),
-            Event::Rejected { txid, reason: _ } => self.reject(txid),
+            Event::Rejected {
+                txid,
+                reason: _,
+                rival,
+            } => self.reject(txid, rival, &mut actions),
         }
         actions
     }
@@ -153,7 +163,8 @@ impl Onchain {
 
     fn block(&mut self, height: BlockHeight, actions: &mut Vec<Action>) {
         self.state.height = height;
-        if height.0.is_multiple_of(AGAIN) {
+        // What stands in our commitment's way may be gone.
+        if height.0.is_multiple_of(AGAIN) || self.rival.is_some() {
             self.broadcast_all(actions);
         }
         self.advance(actions);
@@ -240,7 +251,7 @@ impl Onchain {
     fn ask_points(&mut self, actions: &mut Vec<Action>) {
         let first = self.confirmed.first().map(|(tx, _)| tx.clone());
         let ours = self.facts.ours.as_ref().and_then(Encoded::decode);
-        for tx in first.into_iter().chain(ours) {
+        for tx in first.into_iter().chain(ours).chain(self.rival.clone()) {
             let Some(n) = number_of(&self.facts.setup, &tx) else {
                 continue;
             };
@@ -277,7 +288,7 @@ impl Onchain {
         self.advance(actions);
     }
 
-    fn reject(&mut self, txid: Txid) {
+    fn reject(&mut self, txid: Txid, rival: Option<Transaction>, actions: &mut Vec<Action>) {
         let is = |claim: &Broadcasted| {
             claim
                 .tx
@@ -287,6 +298,9 @@ impl Onchain {
         let found = self.state.claims.iter().find(|(_, claim)| is(claim));
         if let Some(claim) = found.map(|(id, _)| *id) {
             self.rejected.insert(claim);
+        }
+        if self.confirmed.is_empty() {
+            self.meet(txid, rival, actions);
         }
     }
 

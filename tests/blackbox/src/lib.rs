@@ -20,6 +20,7 @@ pub mod ports;
 pub mod process;
 pub mod raw_peer;
 pub mod rpc;
+pub mod tally;
 pub mod wait;
 
 pub use bitcoind::Bitcoind;
@@ -27,4 +28,5 @@ pub use network::Network;
 pub use node::{Node, Options};
 pub use process::{Pid, Process};
 pub use rpc::{Client, RpcError};
+pub use tally::Tally;
 pub use wait::{patience, until};

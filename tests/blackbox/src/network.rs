@@ -1,7 +1,7 @@
 //! Several nodes on one chain.
 
 use crate::Bitcoind;
-use crate::node::{ChannelState, Node, Options};
+use crate::node::{ChannelState, Format, Node, Options};
 use anyhow::Result;
 
 /// A chain and its nodes. The nodes end before their bitcoind.
@@ -55,6 +55,21 @@ impl Network {
         satoshi: u64,
         push_msat: u64,
     ) -> Result<ChannelState> {
+        self.open_as(from, to, satoshi, push_msat, Format::Anchors)
+    }
+
+    /// As [`Network::open`], of this format.
+    ///
+    /// # Errors
+    /// As [`Network::open`].
+    pub fn open_as(
+        &self,
+        from: usize,
+        to: usize,
+        satoshi: u64,
+        push_msat: u64,
+        format: Format,
+    ) -> Result<ChannelState> {
         let (from, to) = (&self.nodes[from], &self.nodes[to]);
         for node in [from, to] {
             node.lift_limits()?;
@@ -62,7 +77,7 @@ impl Network {
         // Room for the fee, the emergency reserve and a little more.
         from.fund(&self.bitcoind, satoshi + 200_000)?;
         from.connect(to)?;
-        from.open_channel(&self.bitcoind, to, satoshi, push_msat)
+        from.open_channel_as(&self.bitcoind, to, satoshi, push_msat, format)
     }
 
     /// Waits until every node has seen the tip.
@@ -70,8 +85,17 @@ impl Network {
     /// # Errors
     /// Where one does not.
     pub fn sync(&self) -> Result<()> {
+        let nodes: Vec<&Node> = self.nodes.iter().collect();
+        self.sync_of(&nodes)
+    }
+
+    /// As [`Network::sync`], of these nodes alone.
+    ///
+    /// # Errors
+    /// Where one does not.
+    pub fn sync_of(&self, nodes: &[&Node]) -> Result<()> {
         let height = self.bitcoind.height()?;
-        self.nodes
+        nodes
             .iter()
             .try_for_each(|node| node.wait_for_height(height))
     }

@@ -5,7 +5,7 @@ mod lifecycle;
 mod money;
 mod recovery;
 
-pub use channels::{ChannelState, settled};
+pub use channels::{ChannelState, Format, settled};
 pub use lifecycle::Refusal;
 
 use crate::process::{Pid, Process};

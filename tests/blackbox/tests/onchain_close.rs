@@ -1,6 +1,7 @@
 //! A channel closed by one side's commitment: each side gets what is its own, to its wallet, and the
 //! channel stays listed until nothing can come back.
 
+use blackbox::node::Format;
 use blackbox::{Network, Node};
 use serde_json::{Value, json};
 
@@ -18,8 +19,10 @@ struct Closed {
 }
 
 /// Alice and Bob have half a channel each, and Alice closes without hearing Bob.
-fn closed_by_alice() -> Closed {
-    let (network, channel) = Network::pair(CHANNEL).unwrap();
+fn closed_by_alice(format: Format) -> Closed {
+    let network = Network::start(&["alice", "bob"]).unwrap();
+    let half = CHANNEL * 500;
+    let channel = network.open_as(0, 1, CHANNEL, half, format).unwrap();
     let [alice, bob] = &network.nodes[..] else {
         panic!("two nodes")
     };
@@ -69,7 +72,16 @@ fn both_are_paid(closed: &Closed) {
 
 #[test]
 fn both_sides_are_paid_and_the_channel_is_listed_until_it_is_buried() {
-    let closed = closed_by_alice();
+    paid_and_listed(Format::Anchors);
+}
+
+#[test]
+fn both_sides_are_paid_and_the_channel_is_listed_until_it_is_buried_without_anchors() {
+    paid_and_listed(Format::StaticRemotekey);
+}
+
+fn paid_and_listed(format: Format) {
+    let closed = closed_by_alice(format);
     let [alice, bob] = &closed.network.nodes[..] else {
         panic!("two nodes")
     };
@@ -173,7 +185,7 @@ fn a_mutual_close_that_a_reorganization_takes_out_stays_mutual() {
 
 #[test]
 fn nothing_is_lost_whoever_dies_and_whenever() {
-    let mut closed = closed_by_alice();
+    let mut closed = closed_by_alice(Format::Anchors);
     let kill = |closed: &Closed| {
         for node in &closed.network.nodes {
             let all = node.processes_in_role("onchaind");
@@ -197,7 +209,7 @@ fn nothing_is_lost_whoever_dies_and_whenever() {
 
 #[test]
 fn a_reorganization_takes_the_close_out_and_it_comes_back() {
-    let closed = closed_by_alice();
+    let closed = closed_by_alice(Format::Anchors);
     let [alice, bob] = &closed.network.nodes[..] else {
         panic!("two nodes")
     };

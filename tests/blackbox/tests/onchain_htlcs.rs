@@ -1,6 +1,7 @@
 //! HTLCs of a channel that is closed by one side's commitment: timed out, or claimed with a preimage, and
 //! whoever paid hears how it ended. Alice pays Carol through Bob; who is frozen, answers nothing.
 
+use blackbox::node::Format::{self, Anchors, StaticRemotekey};
 use blackbox::node::settled;
 use blackbox::onchain::Paying;
 use blackbox::{Network, Node, until};
@@ -65,10 +66,12 @@ impl Pending {
 }
 
 /// An HTLC of Alice's is with Bob, who has offered it to Carol, who does not answer.
-fn pending() -> Pending {
+fn pending(format: Format) -> Pending {
     let network = Network::start(&["alice", "bob", "carol"]).unwrap();
-    network.open(0, 1, CHANNEL, CHANNEL * 500).unwrap();
-    network.open(1, 2, CHANNEL, CHANNEL * 500).unwrap();
+    for (from, to) in [(0, 1), (1, 2)] {
+        let half = CHANNEL * 500;
+        network.open_as(from, to, CHANNEL, half, format).unwrap();
+    }
     network.sync().unwrap();
     let [alice, bob, carol] = &network.nodes[..] else {
         panic!("three nodes")
@@ -106,7 +109,16 @@ fn pending() -> Pending {
 
 #[test]
 fn an_htlc_that_the_next_peer_never_settles_is_failed_upstream_in_time() {
-    let pending = pending();
+    never_settled(Anchors);
+}
+
+#[test]
+fn an_htlc_that_the_next_peer_never_settles_is_failed_upstream_in_time_without_anchors() {
+    never_settled(StaticRemotekey);
+}
+
+fn never_settled(format: Format) {
+    let pending = pending(format);
     let [alice, bob, _] = pending.nodes();
     let closed = || {
         let state = bob.state_with(&pending.ids[2])?;
@@ -131,7 +143,16 @@ fn an_htlc_that_the_next_peer_never_settles_is_failed_upstream_in_time() {
 
 #[test]
 fn an_htlc_of_ours_is_taken_back_on_chain_after_its_expiry() {
-    let mut pending = pending();
+    taken_back(Anchors);
+}
+
+#[test]
+fn an_htlc_of_ours_is_taken_back_on_chain_after_its_expiry_without_anchors() {
+    taken_back(StaticRemotekey);
+}
+
+fn taken_back(format: Format) {
+    let mut pending = pending(format);
     let before = pending.network.nodes[0].coins().unwrap();
     pending.network.nodes[1].kill_all().unwrap();
     let [alice, _, _] = pending.nodes();
@@ -170,7 +191,17 @@ fn an_htlc_of_ours_is_taken_back_on_chain_after_its_expiry() {
 
 #[test]
 fn a_preimage_that_is_learned_late_claims_the_htlc_on_chain_and_proves_the_payment() {
-    let pending = pending();
+    learned_late(Anchors);
+}
+
+#[test]
+fn a_preimage_that_is_learned_late_claims_the_htlc_on_chain_and_proves_the_payment_without_anchors()
+{
+    learned_late(StaticRemotekey);
+}
+
+fn learned_late(format: Format) {
+    let pending = pending(format);
     let [alice, bob, carol] = pending.nodes();
     // Bob pays for the HTLC transaction.
     bob.fund(&pending.network.bitcoind, 500_000).unwrap();
@@ -201,7 +232,16 @@ fn a_preimage_that_is_learned_late_claims_the_htlc_on_chain_and_proves_the_payme
 
 #[test]
 fn a_preimage_claims_the_htlc_from_the_peers_commitment_too() {
-    let pending = pending();
+    from_the_peers_commitment(Anchors);
+}
+
+#[test]
+fn a_preimage_claims_the_htlc_from_the_peers_commitment_too_without_anchors() {
+    from_the_peers_commitment(StaticRemotekey);
+}
+
+fn from_the_peers_commitment(format: Format) {
+    let pending = pending(format);
     let [alice, bob, carol] = pending.nodes();
     let before = bob.coins().unwrap();
     bob.freeze();

@@ -1,7 +1,7 @@
 //! A peer that broadcasts a commitment that it has revoked loses all of the channel. The cheater is a node
 //! whose whole folder is put back to an earlier moment.
 
-use blackbox::node::settled;
+use blackbox::node::{Format, settled};
 use blackbox::{Network, Node, Options, until};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -69,9 +69,19 @@ fn a_revoked_commitment_gives_its_victim_the_whole_channel() {
 
 #[test]
 fn htlcs_of_a_revoked_commitment_are_taken_too() {
+    htlcs_of_a_revoked_commitment(Format::Anchors);
+}
+
+#[test]
+fn htlcs_of_a_revoked_commitment_are_taken_too_without_anchors() {
+    htlcs_of_a_revoked_commitment(Format::StaticRemotekey);
+}
+
+fn htlcs_of_a_revoked_commitment(format: Format) {
     let options = Options::default();
     let mut network = Network::start_with(&["alice", "bob", "carol"], &options).unwrap();
-    network.open(0, 1, CHANNEL, CHANNEL * 500).unwrap();
+    let half = CHANNEL * 500;
+    network.open_as(0, 1, CHANNEL, half, format).unwrap();
     network.open(1, 2, CHANNEL, CHANNEL * 500).unwrap();
     network.sync().unwrap();
     let [alice_id, bob_id] = [0, 1].map(|n: usize| network.nodes[n].id().unwrap());

@@ -8,7 +8,7 @@ use lightningd_db::Batch;
 use tx::ledger::HtlcKey;
 use wire::{BlockHeight, ShortChannelId, Side};
 
-use super::{Channel, Stage, onchaind};
+use super::{Channel, Stage, contract, onchaind};
 use crate::chain::ChannelNews;
 use crate::feerates;
 use crate::store::channels::{self as records, ChannelRecord};
@@ -100,6 +100,8 @@ impl Channel {
             }
         });
         self.let_connection_go();
+        let revoked = self.record().and_then(|r| contract::revoked(&r.live, tx));
+        self.onchain.spent_by(revoked);
         self.launch_onchaind().await;
         self.confirmed_on_chain(tx, height).await;
         self.closed_on_chain(tx, mutual);

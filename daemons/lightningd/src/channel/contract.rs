@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bitcoin::Transaction;
 use channel::action::{Origin, Removal};
 use channel::state::{HtlcRecord, Live};
 use lightningd_db::{Db, DbError};
@@ -28,12 +29,16 @@ pub const TERMS: Terms = Terms {
     anchor_part: limits::ANCHOR_FEE_PART,
 };
 
+/// `revoked`: the commitment of the peer's that spent the funding output, if it has revoked that. Of the
+/// HTLCs that are over none but those in it matter.
+///
 /// # Errors
 /// A record that cannot be read.
 pub fn facts(
     db: &Db,
     record: &ChannelRecord,
     htlcs: &BTreeMap<HtlcKey, HtlcRecord>,
+    revoked: Option<CommitmentNumber>,
 ) -> Result<Facts, DbError> {
     let live = &record.live;
     let mut known = Vec::with_capacity(htlcs.len());
@@ -46,8 +51,11 @@ pub fn facts(
             incoming_expiry: incoming_expiry(db, htlc)?,
         });
     }
-    let over = records::ended(db, live.dbid)?.into_iter();
-    known.extend(over.map(|(key, htlc)| KnownHtlc {
+    let over = match revoked {
+        Some(n) => records::ended_in(db, live.dbid, n)?,
+        None => Vec::new(),
+    };
+    known.extend(over.into_iter().map(|(key, htlc)| KnownHtlc {
         key,
         htlc,
         live: false,
@@ -62,6 +70,15 @@ pub fn facts(
         ours: record.facts.closing_tx.as_ref().map(Encoded::of),
         terms: TERMS,
     })
+}
+
+/// The number of the commitment that this transaction is, if the peer has revoked it. It may be one of
+/// ours of the same number: then HTLCs too many are told, which fit no output.
+#[must_use]
+pub fn revoked(live: &Live, tx: &Transaction) -> Option<CommitmentNumber> {
+    let n = tx::commitment::number_of(&live.setup, tx)?;
+    let lowest = unrevoked(live).into_iter().map(|(n, _)| n).min()?;
+    (n < lowest).then_some(n)
 }
 
 /// The peer's commitments that it has not revoked. Two while the newest is not acknowledged: its

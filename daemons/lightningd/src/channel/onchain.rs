@@ -4,6 +4,7 @@
 use bitcoin::{OutPoint, Transaction};
 use channel::action::{Origin, Removal};
 use channel::state::Phase;
+use ipc_messages::lightningd_chaind::NotTaken;
 use ipc_messages::lightningd_channeld::{RemoveHow, ToChanneld};
 use ipc_messages::lightningd_onchaind::{ToLightningd, ToOnchaind};
 use lightningd_db::Batch;
@@ -148,9 +149,14 @@ impl Channel {
             let txid = tx.compute_txid();
             match chain.broadcast_with(tx, parent, true).await {
                 Ok(()) => None,
-                Err(reason) => {
-                    tracing::info!("{txid} is not taken: {reason}");
-                    Some(Answer::Rejected { txid, reason })
+                Err(NotTaken { why, rival }) => {
+                    tracing::info!("{txid} is not taken: {why}");
+                    let (reason, rival) = (why, rival.map(Encoded));
+                    Some(Answer::Rejected {
+                        txid,
+                        reason,
+                        rival,
+                    })
                 }
             }
         }));
@@ -192,10 +198,17 @@ impl Channel {
                 }
                 self.onchain.tell(ToOnchaind::Coins { claim, coins }).await;
             }
-            Answer::Rejected { txid, reason } => {
-                self.onchain
-                    .tell(ToOnchaind::Rejected { txid, reason })
-                    .await;
+            Answer::Rejected {
+                txid,
+                reason,
+                rival,
+            } => {
+                let rejected = ToOnchaind::Rejected {
+                    txid,
+                    reason,
+                    rival,
+                };
+                self.onchain.tell(rejected).await;
             }
         }
     }

@@ -15,10 +15,10 @@ use ipc_messages::lightningd_onchaind::{Start, ToLightningd, ToOnchaind};
 use ipc_transport::aio::{Receiver, Sender};
 use lightningd_db::DbError;
 use onchain::REWIND;
-use onchain::action::{ClaimId, Coins, Feerates, Standing};
+use onchain::action::{ClaimId, Coins, Encoded, Feerates, Standing};
 use subd::Role;
 use tokio::time::Instant;
-use wire::BlockHeight;
+use wire::{BlockHeight, CommitmentNumber};
 
 use super::{Channel, Stage, contract};
 use crate::store::onchain::OnchainRecord;
@@ -50,6 +50,8 @@ pub struct OnChain {
     pub failed: Vec<(Origin, BlockHeight)>,
     /// What it last broadcast for each output, until a block has it.
     unconfirmed: HashMap<OutPoint, Sent>,
+    /// The commitment in a block, if the peer has revoked it.
+    revoked: Option<CommitmentNumber>,
 }
 
 /// A transaction that is in no block, and its parent if that is in none either.
@@ -73,6 +75,8 @@ struct Onchaind {
     watched: usize,
     /// The block up to which it was told everything.
     told: BlockHeight,
+    /// It knows the HTLCs of this commitment of the peer's.
+    revoked: Option<CommitmentNumber>,
 }
 
 /// What somebody else says for it.
@@ -84,6 +88,7 @@ pub enum Answer {
     Rejected {
         txid: bitcoin::Txid,
         reason: String,
+        rival: Option<Encoded>,
     },
 }
 
@@ -237,6 +242,20 @@ impl OnChain {
         }
     }
 
+    /// The spending transaction is in a block: this commitment, if the peer has revoked it. An onchaind that
+    /// does not know its HTLCs begins anew.
+    pub fn spent_by(&mut self, revoked: Option<CommitmentNumber>) {
+        self.revoked = revoked;
+        let knows = |onchaind: &Onchaind| revoked.is_none() || onchaind.revoked == revoked;
+        if self
+            .running
+            .as_deref()
+            .is_some_and(|onchaind| !knows(onchaind))
+        {
+            self.begin_anew();
+        }
+    }
+
     /// Ends it; it is started again at once, with what is known now.
     pub fn begin_anew(&mut self) {
         self.running = None;
@@ -290,9 +309,13 @@ impl Channel {
             return Ok(());
         };
         let db = &self.node.db;
-        let mut facts = contract::facts(db, record, htlcs)?;
-        let preimages = contract::preimages(db, self.dbid, htlcs)?;
         let stored = db.get::<OnchainRecord>(&self.dbid.0)?.unwrap_or_default();
+        let shown = stored.state.as_ref().and_then(|s| s.confirmed.first());
+        let shown = shown.and_then(|confirmed| confirmed.tx.decode());
+        let shown = shown.and_then(|tx| contract::revoked(&record.live, &tx));
+        let revoked = self.onchain.revoked.or(shown);
+        let mut facts = contract::facts(db, record, htlcs, revoked)?;
+        let preimages = contract::preimages(db, self.dbid, htlcs)?;
         let heard = stored.state.as_ref().map(|state| state.height);
         let heard = heard.filter(|height| height.0 > 0);
         let spent = record.facts.spent_by.map(|(_, height)| height);
@@ -332,6 +355,7 @@ impl Channel {
             next_search: 0,
             watched: 0,
             told,
+            revoked,
         }));
         for preimage in preimages {
             self.onchain.tell(ToOnchaind::Preimage { preimage }).await;

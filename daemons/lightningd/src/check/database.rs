@@ -4,7 +4,7 @@ use lightningd_db::{DbError, Record, View};
 use lightningd_options::Options;
 
 use super::report::{Check, Finding, Report};
-use crate::store::channels::{ChannelRecord, ClosedChannel, EndedHtlc, HtlcRow};
+use crate::store::channels::{ChannelRecord, ClosedChannel, HtlcRow, StoodHtlc};
 use crate::store::{chain, forwards, invoices, onchain, payments, peers, wallet};
 
 const RESTORE: &str = "Put the folder db back, the newest copy that was made after the node last ran; \
@@ -45,7 +45,7 @@ fn read_all(view: &View) -> Result<u64, DbError> {
     let kinds: [Count; 15] = [
         count::<ChannelRecord>,
         count::<HtlcRow>,
-        count::<EndedHtlc>,
+        count::<StoodHtlc>,
         count::<ClosedChannel>,
         count::<onchain::OnchainRecord>,
         count::<peers::Peer>,

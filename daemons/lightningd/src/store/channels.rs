@@ -7,7 +7,9 @@ use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Record};
 use onchain::action::Spender;
 use serde::{Deserialize, Serialize};
 use tx::ledger::{Htlc, HtlcKey};
-use wire::{BlockHeight, ChannelDbid, FeeratePerKw, MilliSatoshi, ShortChannelId, Side};
+use wire::{
+    BlockHeight, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, ShortChannelId, Side,
+};
 
 use super::onchain::OnchainRecord;
 
@@ -85,14 +87,61 @@ impl Record for HtlcRow {
     type Key = (u64, u8, u64);
 }
 
-/// What of an HTLC that is over stands in old commitments; key (channel, offerer, id).
+/// What of an HTLC stands in commitments of the peer's, and in which; key (channel, offerer, id). Written
+/// when it comes, and again when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndedHtlc(pub Htlc);
+pub struct StoodHtlc {
+    pub htlc: Htlc,
+    /// No commitment of the peer's below this one has it.
+    pub from: CommitmentNumber,
+    /// Nor this one and those above; `None` while it is not over.
+    pub until: Option<CommitmentNumber>,
+}
 
-impl Record for EndedHtlc {
+impl Record for StoodHtlc {
     const CF: Cf = Cf::EndedHtlcs;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     type Key = (u64, u8, u64);
+
+    /// Version 1 held what was over alone, and did not know of the commitments.
+    fn migrate(version: u8, bytes: &[u8]) -> Result<StoodHtlc, NotReadable> {
+        match version {
+            1 => NotReadable::or_decode::<Htlc>(bytes).map(|htlc| StoodHtlc {
+                htlc,
+                from: CommitmentNumber(0),
+                until: Some(CommitmentNumber(u64::MAX)),
+            }),
+            other => Err(NotReadable(format!("there was never a version {other}"))),
+        }
+    }
+}
+
+impl StoodHtlc {
+    /// An HTLC that comes now: it can be in what was signed for it in the same turn.
+    #[must_use]
+    pub fn begins(live: &Live, htlc: Htlc) -> StoodHtlc {
+        StoodHtlc {
+            htlc,
+            from: CommitmentNumber(live.remote_next.0.saturating_sub(2)),
+            until: None,
+        }
+    }
+
+    /// An HTLC that is over now; `known`: what was written when it came.
+    #[must_use]
+    pub fn ends(live: &Live, htlc: Htlc, known: Option<StoodHtlc>) -> StoodHtlc {
+        StoodHtlc {
+            htlc,
+            from: known.map_or(CommitmentNumber(0), |known| known.from),
+            until: Some(live.remote_next),
+        }
+    }
+
+    /// Whether it is over, and may be in this commitment of the peer's.
+    #[must_use]
+    pub fn was_in(&self, n: CommitmentNumber) -> bool {
+        self.from <= n && self.until.is_some_and(|until| n < until)
+    }
 }
 
 /// A channel that is over and forgotten, kept for listclosedchannels.
@@ -126,12 +175,17 @@ pub fn is_ever_an_output(live: &Live, key: HtlcKey, htlc: &Htlc) -> bool {
     !tx::fees::is_trimmed(setup, Side::Remote, least, key.offerer, amount)
 }
 
-/// Adds to `batch` what the channel core wants written. `ended`: what is known of the HTLCs that go, as
-/// far as old commitments may have them.
-pub fn put_persist(batch: &mut Batch, facts: &Facts, persist: &Persist, ended: &[(HtlcKey, Htlc)]) {
+/// Adds to `batch` what the channel core wants written. `stood`: of the HTLCs that come and go, as far as
+/// commitments of the peer's may have outputs for them.
+pub fn put_persist(
+    batch: &mut Batch,
+    facts: &Facts,
+    persist: &Persist,
+    stood: &[(HtlcKey, StoodHtlc)],
+) {
     let dbid = persist.live.dbid;
-    for (key, htlc) in ended {
-        batch.put(&htlc_key(dbid, *key), &EndedHtlc(*htlc));
+    for (key, stood) in stood {
+        batch.put(&htlc_key(dbid, *key), stood);
     }
     for (key, record) in &persist.htlcs {
         match record {
@@ -186,15 +240,32 @@ fn htlcs(db: &Db, dbid: ChannelDbid) -> Result<Vec<(HtlcKey, HtlcRecord)>, DbErr
         .collect())
 }
 
-/// The HTLCs of a channel that are over.
+/// The HTLCs of a channel that are over and may be in this commitment of the peer's. However many the
+/// channel has had, no more than a few commitments hold are in memory.
 ///
 /// # Errors
 /// As [`all`].
-pub fn ended(db: &Db, dbid: ChannelDbid) -> Result<Vec<(HtlcKey, Htlc)>, DbError> {
-    let rows = db.scan_prefix::<EndedHtlc>(&dbid.0)?.into_iter();
-    Ok(rows
-        .map(|((_, side, id), EndedHtlc(htlc))| (key_of(side, id), htlc))
-        .collect())
+pub fn ended_in(
+    db: &Db,
+    dbid: ChannelDbid,
+    n: CommitmentNumber,
+) -> Result<Vec<(HtlcKey, Htlc)>, DbError> {
+    let mut found = Vec::new();
+    for row in db.iter_prefix::<StoodHtlc>(&dbid.0)? {
+        let ((_, side, id), stood) = row?;
+        if stood.was_in(n) {
+            found.push((key_of(side, id), stood.htlc));
+        }
+    }
+    Ok(found)
+}
+
+/// What is written of an HTLC that came.
+///
+/// # Errors
+/// As [`all`].
+pub fn stood(db: &Db, dbid: ChannelDbid, key: HtlcKey) -> Result<Option<StoodHtlc>, DbError> {
+    db.get::<StoodHtlc>(&htlc_key(dbid, key))
 }
 
 /// An HTLC of a channel, over or not.
@@ -206,7 +277,7 @@ pub fn htlc(db: &Db, dbid: ChannelDbid, key: HtlcKey) -> Result<Option<Htlc>, Db
     if let Some(HtlcRow(record)) = db.get::<HtlcRow>(&key)? {
         return Ok(Some(record.htlc));
     }
-    Ok(db.get::<EndedHtlc>(&key)?.map(|EndedHtlc(htlc)| htlc))
+    Ok(db.get::<StoodHtlc>(&key)?.map(|stood| stood.htlc))
 }
 
 fn key_of(side: u8, id: u64) -> HtlcKey {
@@ -252,8 +323,51 @@ pub fn close(batch: &mut Batch, record: &ChannelRecord, htlcs: impl Iterator<Ite
     for key in htlcs {
         batch.delete::<HtlcRow>(&htlc_key(dbid, key));
     }
-    batch.delete_prefix::<EndedHtlc>(&dbid.0);
+    batch.delete_prefix::<StoodHtlc>(&dbid.0);
     batch.delete::<OnchainRecord>(&dbid.0);
     batch.delete::<ChannelRecord>(&dbid.0);
     batch.put(&dbid.0, &ClosedChannel(record.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{CltvExpiry, PaymentHash};
+
+    use super::*;
+
+    fn htlc() -> Htlc {
+        Htlc {
+            amount: MilliSatoshi(5_000_000),
+            payment_hash: PaymentHash([7; 32]),
+            cltv_expiry: CltvExpiry(700),
+        }
+    }
+
+    #[test]
+    fn an_htlc_that_is_over_is_in_the_commitments_from_its_first_to_its_last() {
+        let stood = StoodHtlc {
+            htlc: htlc(),
+            from: CommitmentNumber(5),
+            until: Some(CommitmentNumber(8)),
+        };
+        let held: Vec<u64> = (0..12)
+            .filter(|n| stood.was_in(CommitmentNumber(*n)))
+            .collect();
+        assert_eq!(held, [5, 6, 7]);
+        // One that is not over is told in another way.
+        let lives = StoodHtlc {
+            until: None,
+            ..stood
+        };
+        assert!(!lives.was_in(CommitmentNumber(6)));
+    }
+
+    #[test]
+    fn an_htlc_of_the_first_version_may_be_in_any_commitment() {
+        let bytes = ipc_transport::codec::encode(&htlc()).unwrap();
+        let stood = StoodHtlc::migrate(1, &bytes).unwrap();
+        assert_eq!(stood.htlc, htlc());
+        assert!(stood.was_in(CommitmentNumber(0)) && stood.was_in(CommitmentNumber((1 << 48) - 1)));
+        assert!(StoodHtlc::migrate(0, &bytes).is_err());
+    }
 }

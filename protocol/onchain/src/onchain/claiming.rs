@@ -4,9 +4,10 @@ use super::{
     Action, BTreeSet, Broadcast, Broadcasted, ClaimId, Coins, Encoded, FeeratePerKw, Job, Onchain,
     OutPoint, Reply, Request, Satoshi, Transaction, Tree,
 };
-use crate::claims::{Builder, DUST, Group, htlc_list};
+use crate::claims::{Builder, CHANGE_WEIGHT, DUST, Group, coin_weight, htlc_list};
 use crate::feerates::{fee, share};
 use crate::tree::Output;
+use tx::claim::FeeCoin;
 use tx::setup::CommitmentFormat;
 
 /// A claim on its way to a signature.
@@ -16,6 +17,8 @@ pub(super) struct Draft {
     pub feerate: FeeratePerKw,
     pub fee: Satoshi,
     pub funded: bool,
+    /// Without coins and change; only of what coins are needed for.
+    pub weight: u64,
     pub what: What,
 }
 
@@ -24,7 +27,8 @@ pub(super) struct Draft {
 pub(super) enum What {
     Sweep,
     Htlcs(Group),
-    Anchor(Transaction),
+    /// A child of this commitment, which may pay so much.
+    Anchor(Transaction, Satoshi),
 }
 
 impl Draft {
@@ -35,9 +39,19 @@ impl Draft {
             feerate,
             fee: Satoshi::ZERO,
             funded,
+            weight: 0,
             what: What::Htlcs(group),
         }
     }
+}
+
+/// Of a claim with its coins and change.
+fn funded_weight(draft: &Draft, coins: &[FeeCoin]) -> u64 {
+    let coins = coins.iter().map(|coin| coin_weight(coin.kind));
+    coins.fold(
+        draft.weight.saturating_add(CHANGE_WEIGHT),
+        u64::saturating_add,
+    )
 }
 
 impl Onchain {
@@ -94,7 +108,7 @@ impl Onchain {
         }
         let stale = |draft: &Draft| match draft.what {
             What::Sweep | What::Htlcs(_) => !Self::all_open(tree, &draft.takes),
-            What::Anchor(_) => true,
+            What::Anchor(..) => true,
         };
         let stale: Vec<ClaimId> = (self.drafts.iter())
             .filter(|(_, d)| stale(d))
@@ -108,6 +122,13 @@ impl Onchain {
     pub(super) fn abandon(&mut self, id: ClaimId, actions: &mut Vec<Action>) {
         let draft = self.drafts.remove(&id);
         if draft.is_some_and(|draft| draft.funded) && !self.state.claims.contains_key(&id) {
+            actions.push(Action::FreeCoins { claim: id });
+        }
+    }
+
+    /// A draft that came to nothing: its coins are free, unless a claim that was broadcast has them.
+    fn give_up(&self, id: ClaimId, actions: &mut Vec<Action>) {
+        if !self.state.claims.contains_key(&id) {
             actions.push(Action::FreeCoins { claim: id });
         }
     }
@@ -185,6 +206,7 @@ impl Onchain {
                         feerate,
                         fee,
                         funded: false,
+                        weight: 0,
                         what: What::Sweep,
                     };
                     self.ask(id, draft, request, actions);
@@ -238,6 +260,7 @@ impl Onchain {
         actions: &mut Vec<Action>,
     ) {
         let feerate = draft.feerate;
+        let draft = Draft { weight, ..draft };
         self.drafts.insert(claim, draft);
         actions.push(Action::NeedCoins {
             claim,
@@ -266,15 +289,21 @@ impl Onchain {
             return;
         };
         let request = match &draft.what {
+            // So many coins that the fee is none that is relayed: there may be better ones later.
+            What::Htlcs(_) if fee < self.feerates.least().fee(funded_weight(&draft, &coins)) => {
+                return self.give_up(id, actions);
+            }
             What::Htlcs(group) => Request::HtlcTxs {
                 htlcs: htlc_list(group.outputs()),
                 coins,
                 fee,
             },
-            What::Anchor(commitment) => match self.anchor_request(commitment, coins, fee) {
-                Some(request) => request,
-                None => return actions.push(Action::FreeCoins { claim: id }),
-            },
+            What::Anchor(commitment, most) => {
+                match self.anchor_request(commitment, coins, fee, *most) {
+                    Some(request) => request,
+                    None => return self.give_up(id, actions),
+                }
+            }
             What::Sweep => return,
         };
         draft.fee = fee;
@@ -291,7 +320,7 @@ impl Onchain {
             return;
         };
         let parent = match draft.what {
-            What::Anchor(commitment) => Some(commitment),
+            What::Anchor(commitment, _) => Some(commitment),
             What::Sweep | What::Htlcs(_) => None,
         };
         let claim = Broadcasted {

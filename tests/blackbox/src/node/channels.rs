@@ -8,6 +8,15 @@ use serde_json::{Value, json};
 /// Deep enough for every node's default, and for announcing.
 const BURIED: u32 = 6;
 
+/// A kind of channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// option_anchors: what nodes choose by themselves.
+    Anchors,
+    /// option_static_remotekey alone.
+    StaticRemotekey,
+}
+
 /// One channel as `listpeerchannels` shows it.
 #[derive(Debug, Clone)]
 pub struct ChannelState {
@@ -43,7 +52,25 @@ impl Node {
         satoshi: u64,
         push_msat: u64,
     ) -> Result<ChannelState> {
+        self.open_channel_as(bitcoind, peer, satoshi, push_msat, Format::Anchors)
+    }
+
+    /// As [`Node::open_channel`], of this format.
+    ///
+    /// # Errors
+    /// As [`Node::open_channel`].
+    pub fn open_channel_as(
+        &self,
+        bitcoind: &Bitcoind,
+        peer: &Node,
+        satoshi: u64,
+        push_msat: u64,
+        format: Format,
+    ) -> Result<ChannelState> {
         let mut params = json!({"id": peer.id()?, "amount": satoshi});
+        if format == Format::StaticRemotekey {
+            params["channel_type"] = json!([12]);
+        }
         if push_msat > 0 {
             params["push_msat"] = json!(push_msat);
         }

@@ -256,6 +256,16 @@ impl Contract {
         signed.entry((owner, at)).or_insert_with(sign_both).clone()
     }
 
+    /// What hsmd's rule X4 counts: our balance and all HTLCs where they are most.
+    pub fn at_stake(&self) -> Satoshi {
+        let from = self.remote_lowest.min(self.local_newest);
+        let stakes = self.ledgers[from..].iter().map(|ledger| {
+            let theirs = ledger.to_remote;
+            ledger.total().saturating_sub(theirs).to_sat_floor()
+        });
+        stakes.max().unwrap()
+    }
+
     /// HTLC key of `side` in the commitment with this point.
     pub fn htlc_secret(&self, side: Side, point: &PublicKey) -> SecretKey {
         derive_privkey(&self.keys(side).htlc, point).unwrap()

@@ -7,6 +7,7 @@
 //! where they begin: `SIM_RUNS=1 SIM_SEED=n` repeats the run that failed.
 
 mod chain;
+mod child;
 mod contract;
 mod node;
 mod peer;

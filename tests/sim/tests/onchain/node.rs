@@ -17,9 +17,13 @@ use crate::signer::{Wallet, answer};
 
 /// chaind looks back so far for what is watched anew.
 const RESCAN: u32 = 6;
+/// So many of the wallet's coins hardly pay for themselves.
+const SMALL_COINS: u8 = 20;
 /// Weight of a P2WPKH coin, and of the change.
 const COIN: u64 = 272;
 const CHANGE: u64 = 124 + 48;
+/// The least that the change has.
+const DUST: u64 = 330;
 
 pub struct Node {
     facts: Facts,
@@ -52,11 +56,14 @@ impl Node {
                 txid: bitcoin::hashes::Hash::from_byte_array([at + 1; 32]),
                 vout: 0,
             },
-            value: Satoshi(400_000),
+            value: Satoshi(match at < SMALL_COINS {
+                true => 333 + 61 * u64::from(at),
+                false => 400_000,
+            }),
             index: 0,
             kind: CoinKind::P2wpkh,
         };
-        (0..40).map(coin).collect()
+        (0..60).map(coin).collect()
     }
 
     pub fn new(facts: Facts, contract: &Contract, chain: &mut Chain, rng: &mut StdRng) -> Node {
@@ -187,7 +194,18 @@ impl Node {
                     if let Err(reason) = chain.submit(&tx, parent.as_ref()) {
                         *self.rejections.entry(reason.clone()).or_default() += 1;
                         let txid = tx.compute_txid();
-                        let more = self.core.handle(Event::Rejected { txid, reason });
+                        let first = parent.as_ref().unwrap_or(&tx).input[0].previous_output;
+                        let spends = |other: &&Transaction| {
+                            let mut inputs = other.input.iter();
+                            inputs.any(|input| input.previous_output == first)
+                        };
+                        let rival = chain.mempool.iter().find(spends).cloned();
+                        let event = Event::Rejected {
+                            txid,
+                            reason,
+                            rival,
+                        };
+                        let more = self.core.handle(event);
                         self.act(more, contract, chain, rng)?;
                     }
                 }
@@ -233,22 +251,37 @@ impl Node {
         most: Satoshi,
         chain: &Chain,
     ) -> Option<Coins> {
-        let mut picked: Vec<FeeCoin> = Vec::new();
-        for (coin, kept) in &mut self.coins {
-            let free = kept.is_none() || *kept == Some(claim);
-            if !free || chain.spender(&coin.outpoint).is_some() {
-                continue;
-            }
-            picked.push(*coin);
-            *kept = Some(claim);
-            let count = u64::try_from(picked.len()).unwrap();
+        let open = |coin: &FeeCoin| chain.spender(&coin.outpoint).is_none();
+        let paid_by = |coins: &[FeeCoin]| {
+            let count = u64::try_from(coins.len()).unwrap();
             let fee = feerate.fee(weight + count * COIN + CHANGE).min(most);
-            let sum: u64 = picked.iter().map(|coin| coin.value.0).sum();
-            if sum + value.0 > fee.0 + 1000 {
-                return Some(Coins { coins: picked, fee });
+            let sum: u64 = coins.iter().map(|coin| coin.value.0).sum();
+            (count > 0 && sum + value.0 >= fee.0 + DUST).then_some(fee)
+        };
+        let of = |kept: Option<ClaimId>| {
+            let coins = self.coins.iter().filter(move |(_, known)| *known == kept);
+            coins.map(|(coin, _)| *coin).filter(open)
+        };
+        let mut picked: Vec<FeeCoin> = of(Some(claim)).collect();
+        // As our wallet: the smallest that is enough, else the largest until it is.
+        let mut free: Vec<FeeCoin> = of(None)
+            .filter(|coin| coin.value > feerate.fee(COIN))
+            .collect();
+        free.sort_by_key(|coin| coin.value);
+        if paid_by(&picked).is_none() {
+            let with = |coin: &FeeCoin| [picked.as_slice(), &[*coin]].concat();
+            match free.iter().map(with).find(|with| paid_by(with).is_some()) {
+                Some(with) => picked = with,
+                None => picked.extend(free.iter().rev()),
             }
         }
-        None
+        let fee = paid_by(&picked)?;
+        for (coin, kept) in &mut self.coins {
+            if picked.iter().any(|picked| picked.outpoint == coin.outpoint) {
+                *kept = Some(claim);
+            }
+        }
+        Some(Coins { coins: picked, fee })
     }
 }
 

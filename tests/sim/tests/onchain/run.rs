@@ -7,6 +7,7 @@ use onchain::Event;
 use onchain::action::HtlcEnd;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tx::claim;
 use tx::{CommitmentOutput, HtlcKind};
 use wire::{BlockHeight, FeeratePerKw, Preimage, Side};
 
@@ -27,7 +28,7 @@ const CALM: u32 = 250;
 const PATIENCE: u32 = 700;
 
 /// What the runs are for, and must have seen.
-const CASES: [&str; 11] = [
+const CASES: [&str; 12] = [
     "ours",
     "theirs",
     "revoked",
@@ -39,6 +40,7 @@ const CASES: [&str; 11] = [
     "failed",
     "claimed by preimage",
     "second-stage penalties",
+    "rivals with a child",
 ];
 
 /// How often what happened, in all runs together.
@@ -72,6 +74,8 @@ struct Run {
     peer: Peer,
     /// What is, or is to be, in a block.
     close: Close,
+    /// The peer's commitment is in everybody's mempool, and nobody favours it: we close, too.
+    rival: bool,
     /// When the preimages of the peer's HTLCs come to us, by hash.
     learns: Vec<(u32, Preimage)>,
     learned_at: HashMap<Preimage, u32>,
@@ -118,7 +122,13 @@ impl Run {
             genesis.insert(coin.outpoint, output);
         }
         let mut chain = Chain::new(genesis);
-        let facts = contract.facts(close.owner == Side::Local, &mut rng);
+        let rival =
+            close.owner == Side::Remote && !close.is_revoked(&contract) && rng.gen_bool(0.3);
+        if rival {
+            let theirs = contract.signed(Side::Remote, close.at);
+            chain.submit(&theirs, None).unwrap();
+        }
+        let facts = contract.facts(rival || close.owner == Side::Local, &mut rng);
         let node = Node::new(facts, &contract, &mut chain, &mut rng);
         let peer = Peer::random(&contract, &mut rng);
         let offered = contract.preimages.iter();
@@ -136,6 +146,7 @@ impl Run {
             node,
             peer,
             close,
+            rival,
             learns,
             learned_at: HashMap::new(),
             spike: 0,
@@ -155,7 +166,7 @@ impl Run {
 
     fn mine(&mut self) {
         let mut wants = Vec::new();
-        if self.close.owner == Side::Remote && self.chain.height() >= START + 2 {
+        if self.close.owner == Side::Remote && !self.rival && self.chain.height() >= START + 2 {
             wants.push(self.contract.signed(Side::Remote, self.close.at));
         }
         let (contract, chain) = (&self.contract, &self.chain);
@@ -233,7 +244,7 @@ impl Run {
             // Ours is only there if we closed.
             if close.owner == Side::Remote && close != self.close {
                 self.seen.count("swaps", 1);
-                self.close = close;
+                (self.close, self.rival) = (close, false);
                 let lost = |tx: &Transaction| spends(tx, funding);
                 self.chain.mempool.retain(|tx| !lost(tx));
             }
@@ -250,13 +261,20 @@ impl Run {
 
     /// What must hold in the end.
     fn judge(&mut self, seed: u64) {
-        let (height, spend) = self.chain.spender(&self.contract.funding.outpoint).unwrap();
+        let funding = self.contract.funding.outpoint;
+        let (height, spend) = self.chain.spender(&funding).unwrap();
+        let spend = spend.clone();
         let txid = spend.compute_txid();
         self.close = self.mined(txid);
         match (self.close.owner, self.close.is_revoked(&self.contract)) {
             (Side::Local, _) => self.seen.count("ours", 1),
             (Side::Remote, false) => self.seen.count("theirs", 1),
             (Side::Remote, true) => self.seen.count("revoked", 1),
+        }
+        let anchor = claim::anchor_of(&self.contract.setup, &spend);
+        let child = anchor.and_then(|anchor| self.chain.spender(&anchor));
+        if self.close.owner == Side::Remote && child.is_some() {
+            self.seen.count("rivals with a child", 1);
         }
         self.seen.count("crashes", self.node.crashes);
         self.seen.count("runs", 1);

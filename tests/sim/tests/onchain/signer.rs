@@ -7,6 +7,7 @@ use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use tx::claim::{self, Claimed, FeeCoin, Funded, How, PointOf, Sweep};
 use tx::keys::{derive_privkey, derive_revocation_privkey, per_commitment_secret};
 use tx::ledger::HtlcKey;
+use tx::limits;
 use tx::onchain::{Claim, ParentTx, Reply, Request};
 use tx::{Commitment, witness};
 use wire::{Preimage, Satoshi, Side};
@@ -48,6 +49,7 @@ impl Wallet {
     }
 }
 
+/// As hsmd: nothing that is asked of it is refused for its fee or for dust, or it would be asked again for ever.
 pub fn answer(contract: &Contract, wallet: &Wallet, request: &Request) -> Reply {
     let signed = |tx: Transaction| Reply::Signed {
         tx: bitcoin::consensus::serialize(&tx),
@@ -87,7 +89,13 @@ pub fn answer(contract: &Contract, wallet: &Wallet, request: &Request) -> Reply 
             let setup = &contract.setup;
             let parent = bitcoin::consensus::deserialize(&commitment.0).unwrap();
             let script = wallet.script();
-            let mut funded = claim::spend_anchor(setup, &parent, coins, &script, *fee).unwrap();
+            // X4
+            assert!(
+                fee.0 <= contract.at_stake().0 / limits::ANCHOR_FEE_PART,
+                "X4: {fee}"
+            );
+            let child = claim::spend_anchor(setup, &parent, coins, &script, *fee);
+            let mut funded = child.expect("an anchor's child leaves change");
             let message = claim::anchor_sighash(setup, &funded.tx).unwrap();
             let signature = SECP256K1.sign_ecdsa(&message, &contract.ours.funding);
             let script = tx::script::anchor_script(&setup.local.funding_pubkey);
@@ -128,6 +136,11 @@ fn sweep(
         claimed.push(Claimed::of(setup, &parent, claim.vout, claim.how.clone(), &point).unwrap());
     }
     let sweep = Sweep::build(setup, claimed, &wallet.script(), fee).unwrap();
+    // X2
+    assert!(
+        fee.0 <= sweep.value().0 / limits::CLAIM_FEE_PART,
+        "X2: {fee}"
+    );
     let signatures: Vec<_> = secrets
         .iter()
         .enumerate()
@@ -173,6 +186,12 @@ fn htlc_txs(
         let htlc = all.iter().find(|htlc| htlc.key == *key)?.clone();
         wanted.push((htlc, *preimage));
     }
+    let value: u64 = wanted.iter().map(|(htlc, _)| htlc.amount.0).sum();
+    // X2
+    assert!(
+        coins.is_empty() || fee.0 <= value / limits::CLAIM_FEE_PART,
+        "X2: {fee}"
+    );
     let unsigned: Vec<_> = wanted.iter().map(|(htlc, _)| htlc.clone()).collect();
     let format = contract.setup.format;
     let mut funded = claim::join_htlcs(format, &unsigned, coins, &wallet.script(), fee).unwrap();

@@ -1,0 +1,302 @@
+//! What seldom happens to a channel on chain: another transaction takes the spending one's place, an HTLC without
+//! an output, a peer's commitment that nobody mines, and a database that was lost. What our side has in the end is
+//! right to the satoshi.
+
+use blackbox::folder::copy;
+use blackbox::node::Format::{self, Anchors, StaticRemotekey};
+use blackbox::{Network, Node, Options, Tally, until};
+use serde_json::{Value, json};
+
+const CHANNEL: u64 = 1_000_000;
+const PAYMENT: u64 = 100_000;
+/// Less than any commitment has an output for.
+const DUST: u64 = 200;
+/// Regtest's to_self_delay, a few depths, and room for slow machines.
+const SOON: u32 = 40;
+
+/// Alice and Bob have half a channel each; Bob and Carol too; forwarding costs nothing.
+struct Line {
+    network: Network,
+    ids: Vec<String>,
+    /// Of the channel between Alice and Bob.
+    funding: (String, u64),
+    since: u64,
+}
+
+impl Line {
+    fn start(names: &[&str], format: Format) -> Line {
+        let options = Options {
+            arguments: vec!["--fee-base=0".into(), "--fee-per-satoshi=0".into()],
+            ..Options::default()
+        };
+        let network = Network::start_with(names, &options).unwrap();
+        let half = CHANNEL * 500;
+        let channel = network.open_as(0, 1, CHANNEL, half, format).unwrap();
+        network.open_as(1, 2, CHANNEL, half, format).unwrap();
+        network.sync().unwrap();
+        let ids = network.nodes.iter().map(|node| node.id().unwrap());
+        Line {
+            ids: ids.collect(),
+            funding: (channel.funding_txid, channel.funding_output),
+            since: network.bitcoind.height().unwrap(),
+            network,
+        }
+    }
+
+    fn node(&self, at: usize) -> &Node {
+        &self.network.nodes[at]
+    }
+
+    /// An invoice of Carol's that is reached through Bob.
+    fn carols_invoice(&self, satoshi: u64, label: &str) -> (String, String) {
+        let carol = self.node(2);
+        let hint = &carol.channels_with(&self.ids[1]).unwrap()[0];
+        let invoice = json!({
+            "amount_msat": satoshi * 1000, "label": label, "description": label,
+            "cltv": 30, "exposeprivatechannels": [hint.short_channel_id.clone().unwrap()],
+        });
+        let made = carol.rpc("invoice", invoice).unwrap();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("bolt11"), text("payment_hash"))
+    }
+
+    /// Waits until this node has so many HTLCs with that one.
+    fn wait_htlcs(&self, at: usize, with: usize, count: usize) {
+        until(&format!("{count} HTLCs"), || {
+            let htlcs = self.node(at).channels_with(&self.ids[with])?[0].htlcs;
+            Ok((htlcs == count).then_some(()))
+        })
+        .unwrap();
+    }
+
+    fn expiry(&self, at: usize, with: usize) -> u64 {
+        let params = json!({"id": self.ids[with]});
+        let listed = self.node(at).rpc("listpeerchannels", params).unwrap();
+        let htlcs = listed["channels"][0]["htlcs"].as_array().unwrap();
+        let all = htlcs.iter().map(|htlc| htlc["expiry"].as_u64().unwrap());
+        all.max().unwrap()
+    }
+
+    fn mine_to(&self, height: u64, nodes: &[&Node]) {
+        let left = height.saturating_sub(self.network.bitcoind.height().unwrap());
+        let blocks = u32::try_from(left).unwrap();
+        self.network.bitcoind.mine(blocks).unwrap();
+        for node in nodes {
+            node.wait_for_height(height).unwrap();
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let (txid, vout) = &self.funding;
+        Tally::of(&self.network.bitcoind, (txid, *vout), self.since).unwrap()
+    }
+
+    /// Until this node has this much more than before, less the fees of what it made itself.
+    fn has(&self, at: usize, owns: bool, before: u64, due: impl Fn(&Tally) -> u64) {
+        let node = self.node(at);
+        let mut last = String::new();
+        self.network
+            .mine_until("it has what is its own", SOON, &[node], || {
+                let tally = self.tally();
+                let (coins, due) = (node.coins()?, due(&tally));
+                let due = before + due - tally.fees_of(node, owns)?;
+                last = format!("{coins} of {due}: {tally:#?}");
+                Ok((coins == due).then_some(()))
+            })
+            .unwrap_or_else(|error| panic!("{last}\n{error}"));
+    }
+}
+
+/// A block with these transactions and no other.
+fn mine_these(network: &Network, txs: &[String]) {
+    let bitcoind = &network.bitcoind;
+    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
+    let block = json!([address, txs]);
+    bitcoind.rpc("generateblock", block).unwrap();
+}
+
+/// bitcoind comes back without any unconfirmed transaction.
+fn empty_mempool(network: &mut Network) {
+    network.bitcoind.stop().unwrap();
+    let file = network.bitcoind.data().join("regtest/mempool.dat");
+    std::fs::remove_file(file).unwrap();
+    network.bitcoind.restart().unwrap();
+}
+
+fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
+    let mut line = Line::start(&["alice", "bob", "carol"], format);
+    let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
+    let (bolt11, hash) = line.carols_invoice(PAYMENT, "held");
+    carol.freeze();
+    drop(alice.begin_to_pay(&bolt11));
+    line.wait_htlcs(1, 2, 1);
+    let before = alice.coins().unwrap();
+    let expiry = line.expiry(0, 1);
+    alice.freeze();
+    bob.close_unilaterally(&line.ids[0]).unwrap();
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    let mined = line.network.bitcoind.mine(1).unwrap();
+    alice.thaw();
+    alice.wait_for_state(&line.ids[1], "ONCHAIN").unwrap();
+    let status = alice.status_with(&line.ids[1]).unwrap().join("\n");
+    assert!(status.contains("the peer's commitment"), "{status}");
+    // Two blocks without it, nobody who has it; then one with hers.
+    line.network.nodes[1].kill_all().unwrap();
+    let invalid = json!([mined[0]]);
+    let bitcoind = &line.network.bitcoind;
+    bitcoind.rpc("invalidateblock", invalid).unwrap();
+    mine_these(&line.network, &[]);
+    mine_these(&line.network, &[]);
+    let alice = line.node(0);
+    alice
+        .wait_for_state(&line.ids[1], "AWAITING_UNILATERAL")
+        .unwrap();
+    empty_mempool(&mut line.network);
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    line.network.bitcoind.mine(1).unwrap();
+    let alice = line.node(0);
+    alice
+        .wait_for("she knows it as her own", |alice| {
+            let status = alice.status_with(&line.ids[1])?.join("\n");
+            Ok(status.contains("our commitment").then_some(()))
+        })
+        .unwrap();
+    line.mine_to(expiry, &[alice]);
+    line.network
+        .mine_until("the payment failed", 20, &[alice], || {
+            Ok((alice.attempt(&hash)? == "failed").then_some(()))
+        })
+        .unwrap();
+    // She opened it, so she pays for the commitment.
+    line.has(0, true, before, |tally| {
+        CHANNEL / 2 - tally.commitment().fee - anchors(format)
+    });
+}
+
+fn anchors(format: Format) -> u64 {
+    match format {
+        Anchors => 2 * blackbox::tally::ANCHOR,
+        StaticRemotekey => 0,
+    }
+}
+
+#[test]
+fn a_reorganization_puts_our_commitment_in_the_place_of_the_peers() {
+    a_reorg_swaps_the_peers_commitment_for_ours(Anchors);
+}
+
+#[test]
+fn a_reorganization_puts_our_commitment_in_the_place_of_the_peers_without_anchors() {
+    a_reorg_swaps_the_peers_commitment_for_ours(StaticRemotekey);
+}
+
+#[test]
+fn an_htlc_without_an_output_fails_upstream_once_the_commitment_is_deep_enough() {
+    let line = Line::start(&["alice", "bob", "carol"], StaticRemotekey);
+    let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
+    let (bolt11, hash) = line.carols_invoice(DUST, "dust");
+    carol.freeze();
+    drop(alice.begin_to_pay(&bolt11));
+    line.wait_htlcs(1, 2, 1);
+    bob.close_unilaterally(&line.ids[2]).unwrap();
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    let all = [alice, bob];
+    line.network
+        .mine_until("alice hears that it failed", 15, &all, || {
+            Ok((alice.attempt(&hash)? == "failed").then_some(()))
+        })
+        .unwrap();
+    // Her own channel was not needed for it.
+    line.wait_htlcs(0, 1, 0);
+    let state = alice.state_with(&line.ids[1]).unwrap();
+    assert_eq!(state.as_deref(), Some("CHANNELD_NORMAL"));
+}
+
+#[test]
+fn a_peers_commitment_that_no_block_takes_gets_a_child_before_our_htlcs_are_late() {
+    let line = Line::start(&["alice", "bob", "carol"], Anchors);
+    let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
+    let (bolt11, _) = line.carols_invoice(PAYMENT, "held");
+    carol.freeze();
+    drop(alice.begin_to_pay(&bolt11));
+    line.wait_htlcs(1, 2, 1);
+    // Carol's commitment gets no further than the mempool.
+    bob.freeze();
+    carol.thaw();
+    let theirs = carol.close_unilaterally(&line.ids[1]).unwrap();
+    line.network.bitcoind.wait_for_mempool(1).unwrap();
+    carol.freeze();
+    bob.thaw();
+    let expiry = line.expiry(1, 2);
+    let anchor_spender = || -> anyhow::Result<Option<Value>> {
+        for txid in line.network.bitcoind.mempool()? {
+            let tx = line.network.bitcoind.transaction(&txid)?;
+            let inputs = tx["vin"].as_array().cloned().unwrap_or_default();
+            if inputs.iter().any(|input| input["txid"] == theirs.as_str()) {
+                return Ok(Some(tx));
+            }
+        }
+        Ok(None)
+    };
+    let mut child = None;
+    for _ in 0..200 {
+        mine_these(&line.network, &[]);
+        line.network.sync_of(&[alice, bob]).unwrap();
+        child = anchor_spender().unwrap();
+        let height = line.network.bitcoind.height().unwrap();
+        if child.is_some() || height > expiry + 5 {
+            break;
+        }
+    }
+    let child = match child {
+        Some(child) => child,
+        None => until("a child of carol's commitment", anchor_spender).unwrap(),
+    };
+    assert_eq!(child["vin"][0]["txid"], theirs.as_str());
+    line.network.bitcoind.mine(1).unwrap();
+    let txid = child["txid"].as_str().unwrap();
+    let confirmed = line.network.bitcoind.transaction(txid).unwrap();
+    assert_eq!(confirmed["confirmations"], 1, "{confirmed}");
+    bob.wait_for_state(&line.ids[2], "ONCHAIN").unwrap();
+}
+
+fn after_data_loss_the_newest_balance_is_ours(format: Format) {
+    let mut line = Line::start(&["bob", "alice", "carol"], format);
+    // Alice, who lost her data, did not open it and pays no fee but that of her claim.
+    let before = line.node(1).coins().unwrap();
+    let database = line.node(1).network_dir().join("db");
+    let old = database.with_file_name("db.old");
+    line.network.nodes[1].stop().unwrap();
+    copy(&database, &old).unwrap();
+    line.network.nodes[1].launch().unwrap();
+    line.node(1).wait_for_normal(line.node(0)).unwrap();
+    for n in 0..3 {
+        let invoice = line.node(0).invoice(50_000_000, &format!("{n}")).unwrap();
+        line.node(1).pay(&invoice.bolt11).unwrap();
+    }
+    blackbox::node::settled(line.node(0), line.node(1)).unwrap();
+    line.network.nodes[1].stop().unwrap();
+    std::fs::remove_dir_all(&database).unwrap();
+    std::fs::rename(&old, &database).unwrap();
+    line.network.nodes[1].launch_and_confirm_recovery().unwrap();
+    let closed = line.network.bitcoind.wait_for_mempool(1).unwrap();
+    line.network.mine(1).unwrap();
+    let alice = line.node(1);
+    alice.wait_for_state(&line.ids[0], "ONCHAIN").unwrap();
+    let status = alice.status_with(&line.ids[0]).unwrap().join("\n");
+    assert!(
+        status.contains("newer than what we know") && status.contains(&closed[0]),
+        "{status}"
+    );
+    line.has(1, false, before, |_| CHANNEL / 2 - 150_000);
+}
+
+#[test]
+fn after_data_loss_the_peer_closes_and_our_newest_balance_is_ours() {
+    after_data_loss_the_newest_balance_is_ours(Anchors);
+}
+
+#[test]
+fn after_data_loss_the_peer_closes_and_our_newest_balance_is_ours_without_anchors() {
+    after_data_loss_the_newest_balance_is_ours(StaticRemotekey);
+}
