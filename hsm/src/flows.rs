@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tx::ledger::{Delta, HtlcKey};
+use tx::ledger::{Delta, Htlc};
 use tx::signer::Ticket;
-use wire::{ChannelDbid, HtlcId, MilliSatoshi, NodeId, PaymentHash, Preimage, Side};
+use wire::{ChannelDbid, HtlcId, MilliSatoshi, NodeId, PaymentHash, Side};
 
 use crate::state::Misfit;
 use hsm_files::UnixTime;
@@ -87,14 +87,11 @@ impl Flows {
         tickets: &[Ticket],
     ) -> Result<(), Misfit> {
         let mut tickets = tickets.iter();
-        for (key, htlc) in offers(deltas) {
+        for (id, htlc) in offers(deltas) {
             let ticket = tickets.next().ok_or(Misfit("an HTLC without a ticket"))?;
             let flow = self.0.entry(htlc.payment_hash).or_default();
             flow.legs.push(Leg {
-                out: HtlcAt {
-                    channel,
-                    id: key.id,
-                },
+                out: HtlcAt { channel, id },
                 amount: htlc.amount,
                 ticket: *ticket,
                 state: LegState::Offered,
@@ -108,22 +105,16 @@ impl Flows {
 
     /// Preimages of HTLCs of ours in a commitment of either side.
     pub(crate) fn note_preimages(&mut self, channel: ChannelDbid, deltas: &[Delta]) {
-        for delta in deltas {
-            if let Delta::Fulfil { key, preimage } = delta
-                && key.offerer == Side::Local
-            {
-                let id = key.id;
-                self.note_preimage(HtlcAt { channel, id }, preimage);
-            }
-        }
-    }
-
-    fn note_preimage(&mut self, out: HtlcAt, preimage: &Preimage) {
-        let Some(flow) = self.0.get_mut(&preimage.payment_hash()) else {
-            return;
+        let fulfilled = |delta: &Delta| {
+            let (id, preimage) = delta.fulfilled(Side::Local)?;
+            Some((HtlcAt { channel, id }, preimage.payment_hash()))
         };
-        for leg in flow.legs.iter_mut().filter(|leg| leg.out == out) {
-            leg.state = LegState::Paid;
+        for (out, hash) in deltas.iter().filter_map(fulfilled) {
+            let flow = self.0.get_mut(&hash);
+            let legs = flow.into_iter().flat_map(|flow| &mut flow.legs);
+            for leg in legs.filter(|leg| leg.out == out) {
+                leg.state = LegState::Paid;
+            }
         }
     }
 
@@ -227,9 +218,6 @@ impl HtlcAt {
 }
 
 /// HTLCs that we add.
-pub(crate) fn offers(deltas: &[Delta]) -> impl Iterator<Item = (HtlcKey, tx::ledger::Htlc)> + '_ {
-    deltas.iter().filter_map(|delta| match delta {
-        Delta::Add { key, htlc } if key.offerer == Side::Local => Some((*key, *htlc)),
-        Delta::Add { .. } | Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => None,
-    })
+pub(crate) fn offers(deltas: &[Delta]) -> impl Iterator<Item = (HtlcId, &Htlc)> {
+    deltas.iter().filter_map(|delta| delta.added(Side::Local))
 }

@@ -145,6 +145,6 @@ impl Hsm {
         let secrets = funded.remote.as_ref().map(|remote| remote.secrets.next());
         let first_live = secrets.unwrap_or(CommitmentNumber::ZERO);
         let (setup, funding) = (&funded.setup, &funded.funding);
-        Spender::of(setup, funding, tx, &live, first_live).map_err(Refused::Build)
+        Ok(Spender::of(setup, funding, tx, &live, first_live)?)
     }
 }
