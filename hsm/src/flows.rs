@@ -132,6 +132,29 @@ impl Flows {
         }
     }
 
+    /// The channel is over. What was paid there by an approved payment, or may have been, stays paid;
+    /// what the peer of another channel has paid for there counts until that one is settled.
+    pub(crate) fn forget(&mut self, channel: ChannelDbid, has_ended: impl Fn(HtlcId) -> bool) {
+        self.0.retain(|_, flow| {
+            let mut paid = MilliSatoshi::ZERO;
+            flow.legs.retain(|leg| {
+                let (ours, is_paid) = (leg.out.channel == channel, leg.state == LegState::Paid);
+                match leg.ticket {
+                    Ticket::Payment if ours && (is_paid || !has_ended(leg.out.id)) => {
+                        paid = paid.saturating_add(leg.amount);
+                        false
+                    }
+                    Ticket::Payment => !ours,
+                    Ticket::Forward { channel: from, .. } => from != channel && (!ours || is_paid),
+                }
+            });
+            if let Some(budget) = &mut flow.budget {
+                budget.paid = budget.paid.saturating_add(paid);
+            }
+            *flow != Flow::default()
+        });
+    }
+
     /// How many budgets there are that [`Flow::is_over`] does not end.
     pub(crate) fn open_budgets(&self, now: UnixTime) -> usize {
         let open = |flow: &&Flow| flow.budget.is_some() && !flow.is_over(now);

@@ -398,14 +398,16 @@ impl Hsm {
         Ok(new)
     }
 
-    /// Drops a channel whose opening ended before anything of ours was in it.
+    /// Drops a channel whose opening ended before anything of ours was in it, or whose end is buried.
     ///
     /// # Errors
-    /// D3; D4: its funding output may have got on chain, with something of ours in it.
+    /// D3; D4: its funding output may be on chain, with something of ours in it; H2: an HTLC that went
+    /// out there can still be claimed, and the one that came in for it would be free to fail.
     pub fn forget(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
-        if self.channel(dbid)?.has_stake() {
+        if self.channel(dbid)?.has_stake() && !self.state.tip.is_over(dbid) {
             return Err(Refused::HasFunding(dbid));
         }
+        self.state.check_paid_for(dbid)?;
         self.channel_keys.remove(&dbid);
         self.ecdh.remove(&dbid);
         self.updates.remove(&dbid);

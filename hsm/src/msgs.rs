@@ -158,7 +158,7 @@ msgs! {
         ForceClose "ForceClose" of channel -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
             key "funding", rules [B3, C1, C6], journal "phase Onchain";
         Forget "Forget" of channel -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
-            key "", rules [D4], journal "that the channel is gone";
+            key "", rules [D4, H2], journal "that the channel is gone";
         Stop "Stop" -> "", Always,
             key "", rules [], journal "all of it";
     }

@@ -74,7 +74,9 @@ refusals! {
         NoSocket(String) = "the socket cannot be used: {0}";
     }
     D4 {
-        HasFunding(ChannelDbid) = "channel {0} may have a funding output on chain";
+        HasFunding(ChannelDbid) =
+            "channel {0} may have a funding output on chain, and no spend of it is proved that is 100 \
+             blocks deep";
         Phase { request: &'static str, phase: Phase } =
             "{request} is not for a channel in phase {phase:?}";
         OtherRole { request: &'static str, role: &'static str } =
@@ -165,6 +167,8 @@ refusals! {
             "HTLC {1} of channel {0} is not committed on both sides for good";
         OtherHash(ChannelDbid, HtlcId) = "HTLC {1} of channel {0} has another hash";
         TicketUsed(ChannelDbid, HtlcId) = "HTLC {1} of channel {0} pays for another HTLC";
+        TicketSpent(ChannelDbid, HtlcId) =
+            "HTLC {1} of channel {0} is on chain, where that channel was closed";
         TicketAmount { incoming: MilliSatoshi, outgoing: MilliSatoshi } =
             "{outgoing} would go out for {incoming}";
         TicketExpiry { incoming: CltvExpiry, outgoing: CltvExpiry } =
@@ -180,6 +184,8 @@ refusals! {
         StillClaimable(HtlcId) =
             "incoming HTLC {0} has paid for one that can still be claimed: wait until both sides \
              have removed that one, or prove by TIP that the chain has ended it 3 blocks ago";
+        PaidFor(ChannelDbid) =
+            "an HTLC of channel {0} can still be claimed, and what has paid for it can still fail";
     }
     H3 {
         WrongPreimage(LedgerError) = "{0}";

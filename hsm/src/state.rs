@@ -68,6 +68,8 @@ impl State {
             Record::Channel { dbid, change } => self.change(dbid, change)?,
             Record::Forget(dbid) => {
                 self.updates.remove(&dbid);
+                let has_ended = |id| self.tip.has_ended(dbid, id);
+                self.flows.forget(dbid, has_ended);
                 self.tip.forget(dbid);
                 // What its opening was to give away stays here.
                 let push = Cause::Push(dbid);

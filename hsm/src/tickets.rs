@@ -12,7 +12,7 @@ use tx::signer::Ticket;
 use wire::{ChannelDbid, HtlcId, MilliSatoshi, PaymentHash, Side};
 
 use crate::channel::Funded;
-use crate::flows::{HtlcAt, LegState, offers};
+use crate::flows::{HtlcAt, Leg, LegState, offers};
 use crate::refused::Refused;
 use crate::state::State;
 use crate::tip::OLD;
@@ -89,6 +89,10 @@ impl View<'_> {
         let htlc = committed
             .filter(stays)
             .ok_or(Refused::NotCommitted(channel, id))?;
+        // What it is worth there is another question, and nobody forwards any more.
+        if self.state.tip.is_spent(channel) {
+            return Err(Refused::TicketSpent(channel, id));
+        }
         if htlc.payment_hash != out.payment_hash {
             return Err(Refused::OtherHash(channel, id));
         }
@@ -182,6 +186,22 @@ impl View<'_> {
 impl State {
     fn funded(&self, channel: ChannelDbid) -> Option<&Funded> {
         self.channels.get(&channel)?.funded().ok()
+    }
+
+    /// H2, before a channel is forgotten: with it goes the knowledge of which HTLCs can be claimed there.
+    pub(crate) fn check_paid_for(&self, dbid: ChannelDbid) -> Result<(), Refused> {
+        let may_fail = |leg: &Leg| match leg.ticket {
+            Ticket::Forward { channel, .. } => {
+                self.channels.contains_key(&channel) && !self.tip.is_over(channel)
+            }
+            Ticket::Payment => false,
+        };
+        let counts = |leg: &Leg| leg.out.channel == dbid && leg.state == LegState::Offered;
+        let mut legs = self.flows.iter().flat_map(|(_, flow)| &flow.legs);
+        match legs.any(|leg| counts(leg) && may_fail(leg) && self.is_claimable(leg.out)) {
+            true => Err(Refused::PaidFor(dbid)),
+            false => Ok(()),
+        }
     }
 
     /// Whether a commitment that is not revoked has this HTLC of ours, and the chain has not ended it.
