@@ -36,7 +36,7 @@ impl Hsm {
         if self.state.channels.contains_key(&dbid) || dbid.0 == u64::MAX {
             return Err(Refused::ChannelKnown(dbid));
         }
-        let new = self.keys(peer, dbid)?;
+        let new = self.new_keys(peer, dbid)?;
         let setup = lost.backup.setup(new.funding_pubkey, new.basepoints);
         let mut channel = Channel::new(peer, new.shutdown_index);
         // B3: whatever it was, the peer has a newer state.

@@ -17,17 +17,18 @@ use serde::{Deserialize, Serialize};
 use tx::Shachain;
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{Funding, Setup};
-use tx::signer::{Reply, Request};
+use tx::signer::{EcdhSecret, NextRemote, Reply, Request};
 use wire::{CommitmentNumber, MilliSatoshi, NodeId, Satoshi, Side};
 
 use crate::derive::ChannelKeys;
-use crate::msgs::Asks;
+use crate::node_key::NodeKey;
 use crate::record::Change;
 use crate::refused::{Phase, Refused};
+use crate::spend::Destinations;
 use crate::state::Misfit;
 use crate::tickets::View;
 
-pub(crate) use close::{Settled, ShutdownScripts};
+pub(crate) use close::Settled;
 pub(crate) use proof::{Admitted, Publishable, Revoked};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +97,15 @@ pub(crate) struct Remote {
     /// Point of commitment `n - 1`.
     pub(crate) point_before: Option<PublicKey>,
     pub(crate) secrets: Shachain,
+}
+
+/// What a decision is made with, besides the channel's own state.
+pub(crate) struct Means<'a> {
+    pub(crate) keys: &'a ChannelKeys,
+    /// For EcdhBatch alone.
+    pub(crate) node: &'a NodeKey,
+    pub(crate) view: View<'a>,
+    pub(crate) ours: &'a Destinations<'a>,
 }
 
 /// What a request comes to.
@@ -277,48 +287,30 @@ impl Channel {
         }
     }
 
-    /// What a request comes to; `ecdh` is for EcdhBatch alone.
-    pub(crate) fn decide(
-        &self,
-        request: Request,
-        keys: &ChannelKeys,
-        view: View<'_>,
-        ours: &dyn ShutdownScripts,
-        ecdh: &dyn Fn(&[PublicKey]) -> Result<Reply, Refused>,
-    ) -> Result<Decision, Refused> {
-        // D4
-        request.msg().check_phase(self.phase())?;
+    /// What a request comes to, which the channel's phase allows (D4).
+    pub(crate) fn decide(&self, request: Request, means: &Means<'_>) -> Result<Decision, Refused> {
         match request {
-            Request::Setup { setup } => self.fix_setup(setup, keys, ours),
+            Request::Setup { setup } => self.fix_setup(setup, means),
             Request::SetFunding { funding } => self.fix_funding(funding),
-            Request::SignRemote {
-                n,
-                point,
-                deltas,
-                tickets,
-            } => self.sign_remote(n, point, deltas, tickets, keys, view),
-            Request::ValidateLocal {
-                n,
-                deltas,
-                signature,
-                htlc_signatures,
-            } => self.validate_local(n, deltas, signature, htlc_signatures, keys, view),
+            Request::SignRemote(next) => self.sign_remote(next, means),
+            Request::ValidateLocal(next) => self.validate_local(next, means),
             Request::RemoteRevoked { n, secret } => self.remote_revoked(n, secret),
-            Request::Point { n } => self.point(n, keys),
-            Request::RevokedSecret { n } => self.revoked_secret(n, keys),
-            Request::ReestablishProof { n, secret } => self.reestablish_proof(n, secret, keys),
-            Request::SignClose {
-                fee,
-                local_script,
-                remote_script,
-            } => self.sign_close(fee, &local_script, &remote_script, keys, ours),
-            Request::CompleteClose {
-                fee,
-                local_script,
-                remote_script,
-                signature,
-            } => self.complete_close(fee, &local_script, &remote_script, &signature, keys, ours),
-            Request::EcdhBatch { points } => ecdh(&points).map(Decision::unchanged),
+            Request::Point { n } => self.point(n, means.keys),
+            Request::RevokedSecret { n } => self.revoked_secret(n, means.keys),
+            Request::ReestablishProof { n, secret } => {
+                self.reestablish_proof(n, secret, means.keys)
+            }
+            Request::SignClose(terms) => self.sign_close(&terms, means),
+            Request::CompleteClose { terms, signature } => {
+                self.complete_close(&terms, &signature, means)
+            }
+            Request::EcdhBatch { points } => {
+                let secrets = points
+                    .iter()
+                    .map(|point| EcdhSecret(means.node.ecdh(point)));
+                let secrets = secrets.collect();
+                Ok(Decision::unchanged(Reply::SharedSecrets { secrets }))
+            }
         }
     }
 
@@ -343,30 +335,21 @@ impl Funded {
     fn apply(&mut self, change: Change) -> Result<Vec<(HtlcKey, Htlc)>, Misfit> {
         match change {
             Change::Setup(_) | Change::Funding(_) => return Err(Misfit("terms were fixed twice")),
-            Change::Remote {
-                n, point, deltas, ..
-            } => self.push_remote(n, point, &deltas)?,
-            Change::Local {
-                n,
-                deltas,
-                signature,
-                htlc_signatures,
-            } => {
+            Change::Remote(next) => self.push_remote(&next)?,
+            Change::Local(next) => {
                 let newest = self.local.take().map(|local| local.newest);
-                let newest = Newest::push(newest, &self.setup, n, &deltas)?;
+                let newest = Newest::push(newest, &self.setup, next.n, &next.deltas)?;
                 self.local = Some(Local {
                     newest,
-                    signature,
-                    htlc_signatures,
+                    signature: next.signature,
+                    htlc_signatures: next.htlc_signatures,
                 });
                 let before = self.local.as_ref().and_then(|l| l.newest.before.as_ref());
                 return Ok(self.gone(before));
             }
             Change::Revoked { n, secret } => {
-                let remote = self
-                    .remote
-                    .as_mut()
-                    .ok_or(Misfit("a secret of no commitment"))?;
+                let remote = self.remote.as_mut();
+                let remote = remote.ok_or(Misfit("a secret of no commitment"))?;
                 let inserted = remote.secrets.insert(n, secret);
                 inserted.map_err(|_| Misfit("a secret out of place"))?;
                 let remote = self.remote.as_ref();
@@ -386,19 +369,14 @@ impl Funded {
         Ok(vec![])
     }
 
-    fn push_remote(
-        &mut self,
-        n: CommitmentNumber,
-        point: PublicKey,
-        deltas: &[Delta],
-    ) -> Result<(), Misfit> {
+    fn push_remote(&mut self, next: &NextRemote) -> Result<(), Misfit> {
         let (newest, point_before, secrets) = match self.remote.take() {
             Some(remote) => (Some(remote.newest), Some(remote.point), remote.secrets),
             None => (None, None, Shachain::new()),
         };
         self.remote = Some(Remote {
-            newest: Newest::push(newest, &self.setup, n, deltas)?,
-            point,
+            newest: Newest::push(newest, &self.setup, next.n, &next.deltas)?,
+            point: next.point,
             point_before,
             secrets,
         });

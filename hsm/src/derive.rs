@@ -147,6 +147,12 @@ impl ChannelKeys {
         })
     }
 
+    /// Of the commitment with this point.
+    fn htlc_key(&self, point: &PublicKey) -> Result<Key<Htlc>, KeyError> {
+        let key = derive_privkey(self.htlc.to(DeriveHtlcKey), point)?;
+        Ok(Key::new(key))
+    }
+
     pub(crate) fn basepoints(&self) -> Basepoints {
         Basepoints {
             revocation: self.revocation.public(),
@@ -194,10 +200,7 @@ impl ChannelKeys {
         let htlc_signatures = match commitment.htlcs.is_empty() {
             true => Vec::new(),
             false => {
-                let key = Key::<Htlc>::new(derive_privkey(
-                    self.htlc.to(DeriveHtlcKey),
-                    admitted.point(),
-                )?);
+                let key = self.htlc_key(admitted.point())?;
                 commitment.sign_htlcs(Side::Local, key.to(SignHtlc))?
             }
         };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tx::ledger::{Delta, HtlcKey};
+use tx::ledger::{Delta, Htlc};
 use tx::signer::Ticket;
-use wire::{ChannelDbid, HtlcId, MilliSatoshi, NodeId, PaymentHash, Preimage, Side};
+use wire::{ChannelDbid, HtlcId, MilliSatoshi, NodeId, PaymentHash, Side};
 
 use crate::state::Misfit;
 use hsm_files::UnixTime;
@@ -87,14 +87,11 @@ impl Flows {
         tickets: &[Ticket],
     ) -> Result<(), Misfit> {
         let mut tickets = tickets.iter();
-        for (key, htlc) in offers(deltas) {
+        for (id, htlc) in offers(deltas) {
             let ticket = tickets.next().ok_or(Misfit("an HTLC without a ticket"))?;
             let flow = self.0.entry(htlc.payment_hash).or_default();
             flow.legs.push(Leg {
-                out: HtlcAt {
-                    channel,
-                    id: key.id,
-                },
+                out: HtlcAt { channel, id },
                 amount: htlc.amount,
                 ticket: *ticket,
                 state: LegState::Offered,
@@ -108,22 +105,16 @@ impl Flows {
 
     /// Preimages of HTLCs of ours in a commitment of either side.
     pub(crate) fn note_preimages(&mut self, channel: ChannelDbid, deltas: &[Delta]) {
-        for delta in deltas {
-            if let Delta::Fulfil { key, preimage } = delta
-                && key.offerer == Side::Local
-            {
-                let id = key.id;
-                self.note_preimage(HtlcAt { channel, id }, preimage);
-            }
-        }
-    }
-
-    fn note_preimage(&mut self, out: HtlcAt, preimage: &Preimage) {
-        let Some(flow) = self.0.get_mut(&preimage.payment_hash()) else {
-            return;
+        let fulfilled = |delta: &Delta| {
+            let (id, preimage) = delta.fulfilled(Side::Local)?;
+            Some((HtlcAt { channel, id }, preimage.payment_hash()))
         };
-        for leg in flow.legs.iter_mut().filter(|leg| leg.out == out) {
-            leg.state = LegState::Paid;
+        for (out, hash) in deltas.iter().filter_map(fulfilled) {
+            let flow = self.0.get_mut(&hash);
+            let legs = flow.into_iter().flat_map(|flow| &mut flow.legs);
+            for leg in legs.filter(|leg| leg.out == out) {
+                leg.state = LegState::Paid;
+            }
         }
     }
 
@@ -139,6 +130,29 @@ impl Flows {
         if *flow == Flow::default() {
             self.0.remove(&hash);
         }
+    }
+
+    /// The channel is over. What was paid there by an approved payment, or may have been, stays paid;
+    /// what the peer of another channel has paid for there counts until that one is settled.
+    pub(crate) fn forget(&mut self, channel: ChannelDbid, has_ended: impl Fn(HtlcId) -> bool) {
+        self.0.retain(|_, flow| {
+            let mut paid = MilliSatoshi::ZERO;
+            flow.legs.retain(|leg| {
+                let (ours, is_paid) = (leg.out.channel == channel, leg.state == LegState::Paid);
+                match leg.ticket {
+                    Ticket::Payment if ours && (is_paid || !has_ended(leg.out.id)) => {
+                        paid = paid.saturating_add(leg.amount);
+                        false
+                    }
+                    Ticket::Payment => !ours,
+                    Ticket::Forward { channel: from, .. } => from != channel && (!ours || is_paid),
+                }
+            });
+            if let Some(budget) = &mut flow.budget {
+                budget.paid = budget.paid.saturating_add(paid);
+            }
+            *flow != Flow::default()
+        });
     }
 
     /// How many budgets there are that [`Flow::is_over`] does not end.
@@ -227,9 +241,6 @@ impl HtlcAt {
 }
 
 /// HTLCs that we add.
-pub(crate) fn offers(deltas: &[Delta]) -> impl Iterator<Item = (HtlcKey, tx::ledger::Htlc)> + '_ {
-    deltas.iter().filter_map(|delta| match delta {
-        Delta::Add { key, htlc } if key.offerer == Side::Local => Some((*key, *htlc)),
-        Delta::Add { .. } | Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => None,
-    })
+pub(crate) fn offers(deltas: &[Delta]) -> impl Iterator<Item = (HtlcId, &Htlc)> {
+    deltas.iter().filter_map(|delta| delta.added(Side::Local))
 }

@@ -12,7 +12,7 @@ use crate::hsm::Hsm;
 use crate::msgs::Msg;
 use crate::node_key::NodeMessage;
 use crate::record::Record;
-use crate::refused::{Refused, UpdateFault};
+use crate::refused::Refused;
 use hsm_files::bucket::{Bucket, Rate};
 
 /// Names of one channel: the peer's aliases (BOLT 2, channel_ready), and its place in the chain,
@@ -57,8 +57,8 @@ impl Hsm {
         if !bucket.take(1, now) {
             return Err(Refused::TooManyUpdates(dbid));
         }
-        let signed = self.node.key.sign(NodeMessage::ChannelUpdate(&update));
-        update.signature = signed.map_err(Refused::Fields)?.to_standard();
+        let signed = self.node.key.sign(NodeMessage::ChannelUpdate(&update))?;
+        update.signature = signed.to_standard();
         self.record(Record::Update {
             dbid,
             scid,
@@ -70,36 +70,35 @@ impl Hsm {
     fn check_update(&self, dbid: ChannelDbid, update: &ChannelUpdate) -> Result<(), Refused> {
         let channel = self.channel(dbid)?;
         Msg::SignChannelUpdate.check_phase(channel.phase())?;
-        let fault = |fault| Err(Refused::Update(fault));
         if update.chain_hash != self.chain_hash() {
-            return fault(UpdateFault::Chain);
+            return Err(Refused::UpdateChain);
         }
         // BOLT 7, channel_update: 0 where the signer is node_id_1, the lesser of the two ids.
         let ours = u8::from(self.node_id().0.serialize() > channel.peer.0.serialize());
         if update.channel_flags & DIRECTION != ours {
-            return fault(UpdateFault::Direction);
+            return Err(Refused::UpdateDirection);
         }
         let known = update.message_flags & !MESSAGE_FLAGS == 0
             && update.message_flags & MUST_BE_ONE != 0
             && update.channel_flags & !CHANNEL_FLAGS == 0;
         if !known || !update.rest.is_empty() {
-            return fault(UpdateFault::Flags);
+            return Err(Refused::UpdateFlags);
         }
         if update.htlc_minimum_msat > update.htlc_maximum_msat {
-            return fault(UpdateFault::MinimumAboveMaximum);
+            return Err(Refused::MinimumAboveMaximum);
         }
         let capacity = channel.funded()?.funding.value.to_msat();
         if capacity.is_none_or(|capacity| update.htlc_maximum_msat > capacity) {
-            return fault(UpdateFault::AboveCapacity);
+            return Err(Refused::AboveCapacity);
         }
         let base = u64::from(update.fee_base_msat);
         if capacity.is_none_or(|capacity| base > capacity.0)
             || update.fee_proportional_millionths > MAX_PROPORTIONAL_MILLIONTHS
         {
-            return fault(UpdateFault::Fees);
+            return Err(Refused::UpdateFees);
         }
         if update.cltv_expiry_delta > MAX_CLTV_DELTA {
-            return fault(UpdateFault::CltvDelta);
+            return Err(Refused::UpdateCltvDelta);
         }
         Ok(())
     }
@@ -116,9 +115,7 @@ impl Hsm {
                 let next = last.checked_add(1).ok_or(Refused::NoMoreTimestamps)?;
                 Ok(now.max(next))
             }
-            (None, Some(names)) if names.len() >= MAX_NAMES => {
-                Err(Refused::Update(UpdateFault::Names))
-            }
+            (None, Some(names)) if names.len() >= MAX_NAMES => Err(Refused::UpdateNames),
             (None, Some(_) | None) => Ok(now),
         }
     }

@@ -1,25 +1,23 @@
 //! The whole signer: keys, state and journal.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use bitcoin::Transaction;
 use hsm_messages::ctl::{self, Database, Known, NewChannel};
 use hsm_messages::mark::Mark;
 use hsm_messages::operator::SeedFile;
-use secp256k1::PublicKey;
 use tx::error::KeyError;
-use tx::signer::{EcdhSecret, Reply, Request};
+use tx::signer::{Reply, Request};
 use wire::noise::{KeyStep, KeyStepReply, NoiseError, key_step};
 use wire::{ChainHash, ChannelDbid, CommitmentNumber, NodeId};
 
-use crate::channel::{Channel, Stage};
+use crate::channel::{Channel, Decision, Means, Stage};
 use crate::derive::{ChannelKeys, NodeKeys};
 use crate::journal;
 use crate::journal::{Journal, JournalError};
-use crate::msgs::Msg;
-use crate::node_key::NodeKey;
+use crate::msgs::{Asks, Msg};
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
 use crate::secret::{Secret, scrub_stack};
@@ -84,7 +82,7 @@ pub struct Hsm {
     pub(crate) state: State,
     journal: Journal,
     /// Channels' keys, derived when first needed.
-    pub(crate) channel_keys: HashMap<ChannelDbid, ChannelKeys>,
+    pub(crate) channel_keys: HashMap<ChannelDbid, Rc<ChannelKeys>>,
     /// How many shared secrets each channel may ask for (K2), and how many were given.
     pub(crate) ecdh: HashMap<ChannelDbid, Bucket>,
     shared_secrets: u64,
@@ -107,13 +105,25 @@ pub enum Opened {
     Inspected(ctl::Inspected),
 }
 
+/// What a signer opens with.
+struct Site {
+    folder: Folder,
+    chain_hash: ChainHash,
+    database: Database,
+}
+
+impl Site {
+    fn try_clone(&self) -> Result<Site, OpenError> {
+        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
+        Ok(Site { folder, ..*self })
+    }
+}
+
 /// A signer beside a database that was put back from an older copy. Nothing was created or changed.
 pub struct Unconfirmed {
     pub node_id: NodeId,
-    folder: Folder,
     seed: Seed,
-    chain_hash: ChainHash,
-    database: Database,
+    site: Site,
 }
 
 impl Unconfirmed {
@@ -123,12 +133,13 @@ impl Unconfirmed {
     /// # Errors
     /// Those of [`Hsm::open`]; the journal is the older one.
     pub fn confirm(&self) -> Result<Hsm, OpenError> {
-        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
-        let mut hsm = Hsm::with_seed(folder, &self.seed, self.chain_hash, self.database)?;
-        hsm.record(match matches!(self.database, Database::Copied { .. }) {
-            true => hsm.state.copied(),
-            false => Record::Recovery,
-        });
+        let mut hsm = Hsm::with_seed(self.site.try_clone()?, &self.seed)?;
+        hsm.record(
+            match matches!(self.site.database, Database::Copied { .. }) {
+                true => hsm.state.copied(),
+                false => Record::Recovery,
+            },
+        );
         hsm.sync()?;
         Ok(hsm)
     }
@@ -136,10 +147,8 @@ impl Unconfirmed {
 
 /// A signer whose seed needs a passphrase. Nothing was created and nothing but the seed file read.
 pub struct Locked {
-    folder: Folder,
     stored: StoredSeed,
-    chain_hash: ChainHash,
-    database: Database,
+    site: Site,
 }
 
 impl Locked {
@@ -149,8 +158,7 @@ impl Locked {
     /// [`SeedError::WrongPassphrase`], and those of [`Hsm::open`].
     pub fn unlock(&self, passphrase: &Passphrase) -> Result<Opened, OpenError> {
         let origin = self.stored.unlock(passphrase)?;
-        let folder = self.folder.try_clone().map_err(SeedError::no_folder)?;
-        Hsm::opened(folder, origin.seed(), self.chain_hash, self.database)
+        Hsm::opened(self.site.try_clone()?, origin.seed())
     }
 }
 
@@ -177,63 +185,47 @@ impl Hsm {
         chain_hash: ChainHash,
         database: Database,
     ) -> Result<Opened, OpenError> {
-        let folder = Folder::new(folder);
-        let new_node = database == Database::Absent;
-        let seed = match (StoredSeed::read(&folder)?, new_node) {
+        let site = Site {
+            folder: Folder::new(folder),
+            chain_hash,
+            database,
+        };
+        let folder = &site.folder;
+        let seed = match (StoredSeed::read(folder)?, database == Database::Absent) {
             (Some(stored), _) => match stored.open() {
                 Err(SeedError::Locked) => {
-                    return Ok(Opened::Locked(Locked {
-                        folder,
-                        stored,
-                        chain_hash,
-                        database,
-                    }));
+                    return Ok(Opened::Locked(Locked { stored, site }));
                 }
                 origin => origin?.seed(),
             },
-            (None, true) if Journal::exists(&folder)? => return Err(OpenError::JournalWithoutSeed),
-            (None, true) => Seed::create(&folder)?,
+            (None, true) if Journal::exists(folder)? => return Err(OpenError::JournalWithoutSeed),
+            (None, true) => Seed::create(folder)?,
             (None, false) => return Err(OpenError::NoSeed),
         };
-        Hsm::opened(folder, seed, chain_hash, database)
+        Hsm::opened(site, seed)
     }
 
-    fn opened(
-        folder: Folder,
-        seed: Seed,
-        chain_hash: ChainHash,
-        database: Database,
-    ) -> Result<Opened, OpenError> {
-        Ok(match database {
+    fn opened(site: Site, seed: Seed) -> Result<Opened, OpenError> {
+        Ok(match site.database {
             Database::Restored { .. } | Database::Copied { .. } => {
                 Opened::Unconfirmed(Unconfirmed {
                     node_id: NodeKeys::derive(&seed)?.node_id,
-                    folder,
                     seed,
-                    chain_hash,
-                    database,
+                    site,
                 })
             }
-            Database::Inspected { .. } => {
-                Opened::Inspected(Hsm::inspect(&folder, &seed, chain_hash, database)?)
-            }
+            Database::Inspected { .. } => Opened::Inspected(Hsm::inspect(&site, &seed)?),
             Database::Absent | Database::Present { .. } => {
-                let hsm = Hsm::with_seed(folder, &seed, chain_hash, database)?;
-                Opened::Unlocked(Box::new(hsm))
+                Opened::Unlocked(Box::new(Hsm::with_seed(site, &seed)?))
             }
         })
     }
 
-    fn inspect(
-        folder: &Folder,
-        seed: &Seed,
-        chain_hash: ChainHash,
-        database: Database,
-    ) -> Result<ctl::Inspected, KeyError> {
+    fn inspect(site: &Site, seed: &Seed) -> Result<ctl::Inspected, KeyError> {
         let NodeKeys {
             node_id, journal, ..
         } = NodeKeys::derive(seed)?;
-        let found = Journal::inspect(folder, chain_hash, journal, database);
+        let found = Journal::inspect(&site.folder, site.chain_hash, journal, site.database);
         let found = found.map_err(|error| error.to_string());
         let moment = found.as_ref().ok().and_then(|(_, misfit)| misfit.clone());
         Ok(ctl::Inspected {
@@ -243,20 +235,20 @@ impl Hsm {
         })
     }
 
-    fn with_seed(
-        folder: Folder,
-        seed: &Seed,
-        chain_hash: ChainHash,
-        database: Database,
-    ) -> Result<Hsm, OpenError> {
+    fn with_seed(site: Site, seed: &Seed) -> Result<Hsm, OpenError> {
+        let Site {
+            folder,
+            chain_hash,
+            database,
+        } = site;
         let node = NodeKeys::derive(seed)?;
         match (Journal::exists(&folder)?, database == Database::Absent) {
             (true, _) => {}
             (false, true) => Journal::create(&folder, chain_hash, &node.journal)?,
             (false, false) => return Err(OpenError::NoJournal),
         }
-        let (journal, state) =
-            Journal::open(&folder, chain_hash, Secret::new(*node.journal), database)?;
+        let key = Secret::new(*node.journal);
+        let (journal, state) = Journal::open(&folder, chain_hash, key, database)?;
         let mut hsm = Hsm {
             folder,
             chain_hash,
@@ -320,12 +312,6 @@ impl Hsm {
     #[must_use]
     pub fn channels(&self) -> Vec<Known> {
         known(&self.state)
-    }
-
-    /// # Errors
-    /// D3: there is no such channel.
-    pub fn check_channel(&self, dbid: ChannelDbid) -> Result<(), Refused> {
-        self.channel(dbid).map(drop)
     }
 
     /// # Errors
@@ -404,7 +390,7 @@ impl Hsm {
     /// # Errors
     /// All numbers are used up.
     pub fn new_channel(&mut self, peer: NodeId) -> Result<NewChannel, Refused> {
-        let new = self.keys(peer, self.state.next_dbid)?;
+        let new = self.new_keys(peer, self.state.next_dbid)?;
         let (dbid, shutdown_index) = (new.channel, new.shutdown_index);
         self.record(Record::NewChannel {
             dbid,
@@ -414,7 +400,11 @@ impl Hsm {
         Ok(new)
     }
 
-    pub(crate) fn keys(&mut self, peer: NodeId, dbid: ChannelDbid) -> Result<NewChannel, Refused> {
+    pub(crate) fn new_keys(
+        &mut self,
+        peer: NodeId,
+        dbid: ChannelDbid,
+    ) -> Result<NewChannel, Refused> {
         let shutdown = self.next_free_address()?;
         let keys = self.node.channel(&peer, dbid)?;
         let first_points = [
@@ -430,22 +420,24 @@ impl Hsm {
             shutdown_p2tr: shutdown.p2tr,
             shutdown_index: shutdown.index,
         };
-        self.channel_keys.insert(dbid, keys);
+        self.channel_keys.insert(dbid, Rc::new(keys));
         Ok(new)
     }
 
-    /// Drops a channel whose opening ended before anything of ours was in it.
+    /// Drops a channel whose opening ended before anything of ours was in it, or whose end is buried.
     ///
     /// # Errors
-    /// D3; D4: its funding output may have got on chain, with something of ours in it.
+    /// D3; D4: its funding output may be on chain, with something of ours in it; H2: an HTLC that went
+    /// out there can still be claimed, and the one that came in for it would be free to fail.
     pub fn forget(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
-        if self.channel(dbid)?.has_stake() {
+        if self.channel(dbid)?.has_stake() && !self.state.tip.is_over(dbid) {
             return Err(Refused::HasFunding(dbid));
         }
+        self.state.check_paid_for(dbid)?;
         self.channel_keys.remove(&dbid);
         self.ecdh.remove(&dbid);
         self.updates.remove(&dbid);
-        self.record(Record::Forget { dbid });
+        self.record(Record::Forget(dbid));
         Ok(())
     }
 
@@ -454,19 +446,12 @@ impl Hsm {
     /// # Errors
     /// C6: none was validated. B3: the peer has shown that it is not the newest.
     pub fn force_close(&mut self, dbid: ChannelDbid) -> Result<Transaction, Refused> {
-        self.derive_channel_keys(dbid)?;
+        let keys = self.keys(dbid)?;
         let funded = self.channel(dbid)?.funded()?;
-        let keys = self
-            .channel_keys
-            .get(&dbid)
-            .ok_or(Refused::NoChannel(dbid))?;
-        let tx = funded.force_close(keys)?;
+        let tx = funded.force_close(&keys)?;
         match funded.stage {
             Stage::Onchain | Stage::Stale | Stage::Recovering => {}
-            Stage::Signing | Stage::Closing { .. } => self.record(Record::Channel {
-                dbid,
-                change: Change::Onchain,
-            }),
+            Stage::Signing | Stage::Closing { .. } => self.change(dbid, Change::Onchain),
         }
         Ok(tx)
     }
@@ -482,9 +467,12 @@ impl Hsm {
         if dbid < self.state.copied_below {
             return Err(Refused::Copied(dbid));
         }
-        let change = Change::Onchain;
-        self.record(Record::Channel { dbid, change });
+        self.change(dbid, Change::Onchain);
         Ok(())
+    }
+
+    fn change(&mut self, dbid: ChannelDbid, change: Change) {
+        self.record(Record::Channel { dbid, change });
     }
 
     /// What a channel's own socket asks.
@@ -492,41 +480,43 @@ impl Hsm {
     /// # Errors
     /// What the table says of the request.
     pub fn chan(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
-        self.derive_channel_keys(dbid)?;
-        let channel = self.channel(dbid)?;
-        let keys = self
-            .channel_keys
-            .get(&dbid)
-            .ok_or(Refused::NoChannel(dbid))?;
+        // D4
+        request.msg().check_phase(self.phase(dbid)?)?;
+        if let Request::EcdhBatch { points } = &request {
+            self.take_points(dbid, points.len())?;
+        }
+        let keys = self.keys(dbid)?;
         let ours = self.destinations();
-        let bucket = Cell::new(self.ecdh_bucket(dbid));
-        let now = self.now;
-        let ecdh = |points: &[PublicKey]| {
-            let mut left = bucket.get();
-            let reply = ecdh_batch(&self.node.key, dbid, points, &mut left, now);
-            bucket.set(left);
-            reply
+        let means = Means {
+            keys: &keys,
+            node: &self.node.key,
+            view: View {
+                state: &self.state,
+                dbid,
+                tip_age: self.tip_age(),
+            },
+            ours: &ours,
         };
-        let view = View {
-            state: &self.state,
-            dbid,
-            tip_age: self.tip_age(),
-        };
-        let decision = channel.decide(request, keys, view, &ours, &ecdh)?;
-        if let Reply::SharedSecrets { secrets } = &decision.reply {
-            self.shared_secrets = self.shared_secrets.saturating_add(secrets.len() as u64);
-            self.ecdh.insert(dbid, bucket.get());
-        }
-        if let Some(change) = decision.change {
+        let Decision { reply, change } = self.channel(dbid)?.decide(request, &means)?;
+        if let Some(change) = change {
             self.charge_push(dbid, &change)?;
-            self.record(Record::Channel { dbid, change });
+            self.change(dbid, change);
         }
-        Ok(decision.reply)
+        Ok(reply)
     }
 
-    fn ecdh_bucket(&self, dbid: ChannelDbid) -> Bucket {
-        let known = self.ecdh.get(&dbid).copied();
-        known.unwrap_or_else(|| Bucket::full(POINTS, self.now))
+    /// K2
+    fn take_points(&mut self, dbid: ChannelDbid, points: usize) -> Result<(), Refused> {
+        if points > MAX_BATCH {
+            return Err(Refused::Batch(points));
+        }
+        let bucket = self.ecdh.entry(dbid);
+        let bucket = bucket.or_insert_with(|| Bucket::full(POINTS, self.now));
+        if !bucket.take(points as u64, self.now) {
+            return Err(Refused::TooManyPoints(dbid));
+        }
+        self.shared_secrets = self.shared_secrets.saturating_add(points as u64);
+        Ok(())
     }
 
     /// How many onions' shared secrets were given since the start.
@@ -535,12 +525,14 @@ impl Hsm {
         self.shared_secrets
     }
 
-    pub(crate) fn derive_channel_keys(&mut self, dbid: ChannelDbid) -> Result<(), Refused> {
-        if !self.channel_keys.contains_key(&dbid) {
-            let keys = self.node.channel(&self.channel(dbid)?.peer, dbid)?;
-            self.channel_keys.insert(dbid, keys);
+    /// A channel's keys, which are derived once.
+    pub(crate) fn keys(&mut self, dbid: ChannelDbid) -> Result<Rc<ChannelKeys>, Refused> {
+        if let Some(keys) = self.channel_keys.get(&dbid) {
+            return Ok(Rc::clone(keys));
         }
-        Ok(())
+        let keys = Rc::new(self.node.channel(&self.channel(dbid)?.peer, dbid)?);
+        self.channel_keys.insert(dbid, Rc::clone(&keys));
+        Ok(keys)
     }
 
     /// The step of a BOLT 8 handshake that needs the node key.
@@ -558,29 +550,9 @@ impl Hsm {
     pub fn get_address(&mut self) -> Result<Address, Refused> {
         let address = self.next_free_address()?;
         let index = address.index;
-        self.record(Record::Address { index });
+        self.record(Record::Address(index));
         Ok(address)
     }
-}
-
-/// K2
-fn ecdh_batch(
-    key: &NodeKey,
-    dbid: ChannelDbid,
-    points: &[PublicKey],
-    left: &mut Bucket,
-    now: UnixTime,
-) -> Result<Reply, Refused> {
-    if points.len() > MAX_BATCH {
-        return Err(Refused::Batch(points.len()));
-    }
-    if !left.take(points.len() as u64, now) {
-        return Err(Refused::TooManyPoints(dbid));
-    }
-    let secrets = points.iter().map(|point| EcdhSecret(key.ecdh(point)));
-    Ok(Reply::SharedSecrets {
-        secrets: secrets.collect(),
-    })
 }
 
 fn known(state: &State) -> Vec<Known> {

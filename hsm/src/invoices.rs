@@ -83,12 +83,6 @@ pub(crate) enum Touched {
     Fulfilled(PaymentHash),
 }
 
-/// Whether a request says something new.
-enum Step {
-    New(Terms),
-    Again,
-}
-
 impl Invoices {
     pub(crate) fn take_number(
         &mut self,
@@ -145,17 +139,17 @@ impl Invoices {
         registered.any(|invoice| invoice.is_over(now, channels))
     }
 
-    /// I1: one invoice for a hash.
+    /// I1: one invoice for a hash. `None`: the same again.
     fn check(
         &self,
         fields: &Bolt11Fields,
         hash: [u8; 32],
         holder: PreimageHolder,
-    ) -> Result<Step, Refused> {
+    ) -> Result<Option<Terms>, Refused> {
         let payment_hash = fields.payment_hash;
         if let Some(registered) = self.registered.get(&payment_hash) {
             return match registered.terms.hash == hash {
-                true => Ok(Step::Again),
+                true => Ok(None),
                 false => Err(Refused::HashRegistered(payment_hash)),
             };
         }
@@ -170,7 +164,7 @@ impl Invoices {
             return Err(Refused::TooManyInvoices(MAX_REGISTERED));
         }
         let expires = fields.timestamp.saturating_add(fields.expiry);
-        Ok(Step::New(Terms {
+        Ok(Some(Terms {
             amount: fields.amount,
             expires_at: UnixTime(expires.as_secs()),
             hash,
@@ -199,68 +193,53 @@ impl Invoices {
         }
     }
 
-    /// What a change, before it is made, says about registered invoices.
+    /// What a change, before it is made, says about registered invoices. A peer's HTLC is in our
+    /// commitment first, and what we fulfil leaves the peer's first.
     pub(crate) fn touched(&self, change: &Change) -> Vec<Touched> {
         let is_registered = |hash: &PaymentHash| self.registered.contains_key(hash);
-        // A peer's HTLC is in our commitment first.
-        let offered = |delta: &Delta| match delta {
-            Delta::Add { key, htlc } if key.offerer == Side::Remote => {
+        let ours = matches!(change, Change::Local(_));
+        let touched = |delta: &Delta| match ours {
+            true => {
+                let (id, htlc) = delta.added(Side::Remote)?;
                 let hash = Some(htlc.payment_hash).filter(is_registered)?;
-                Some(Touched::Offered(hash, key.id))
+                Some(Touched::Offered(hash, id))
             }
-            Delta::Add { .. } | Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => {
-                None
-            }
-        };
-        // And what we fulfil leaves the peer's first.
-        let fulfilled = |delta: &Delta| match delta {
-            Delta::Fulfil { key, preimage } if key.offerer == Side::Remote => {
+            false => {
+                let (_, preimage) = delta.fulfilled(Side::Remote)?;
                 let hash = Some(preimage.payment_hash()).filter(is_registered)?;
                 Some(Touched::Fulfilled(hash))
             }
-            Delta::Add { .. } | Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => {
-                None
-            }
         };
-        if let Change::Local { deltas, .. } = change {
-            deltas.iter().filter_map(offered).collect()
-        } else if let Change::Remote { deltas, .. } = change {
-            deltas.iter().filter_map(fulfilled).collect()
-        } else {
-            Vec::new()
-        }
+        change.deltas().iter().filter_map(touched).collect()
     }
 
     /// Notes it, once the change is made.
     pub(crate) fn note(&mut self, dbid: ChannelDbid, touched: Vec<Touched>, channels: &Channels) {
         for touch in touched {
+            let (Touched::Offered(hash, _) | Touched::Fulfilled(hash)) = &touch;
+            let Some(invoice) = self.registered.get_mut(hash) else {
+                continue;
+            };
             match touch {
-                Touched::Offered(hash, id) => {
-                    if let Some(invoice) = self.registered.get_mut(&hash) {
-                        invoice.parts.retain(|part| pending(*part, channels));
-                        invoice.parts.insert((dbid, id));
-                    }
+                Touched::Offered(_, id) => {
+                    invoice.parts.retain(|part| pending(*part, channels));
+                    invoice.parts.insert((dbid, id));
                 }
-                Touched::Fulfilled(hash) => {
-                    if let Some(invoice) = self.registered.get_mut(&hash) {
-                        invoice.standing = Standing::Paid;
-                    }
-                }
+                Touched::Fulfilled(_) => invoice.standing = Standing::Paid,
             }
         }
     }
 
     /// The records of a compacted journal.
     pub(crate) fn snapshot(&self) -> impl Iterator<Item = Record> + '_ {
-        let numbers = Record::SnapshotPreimages {
-            next: self.next,
-            unsigned: self.unsigned.iter().map(|(h, n)| (*h, *n)).collect(),
-        };
+        let (next, unsigned) = (self.next, self.unsigned.iter());
+        let unsigned = unsigned.map(|(h, n)| (*h, *n)).collect();
+        let numbers = Record::SnapshotPreimages { next, unsigned };
         let all: Vec<(&PaymentHash, &Registered)> = self.registered.iter().collect();
         let chunks: Vec<Record> = all
             .chunks(CHUNK)
-            .map(|chunk| Record::SnapshotInvoices {
-                invoices: chunk.iter().map(|(h, r)| (**h, (*r).clone())).collect(),
+            .map(|chunk| {
+                Record::SnapshotInvoices(chunk.iter().map(|(h, r)| (**h, (*r).clone())).collect())
             })
             .collect();
         std::iter::once(numbers).chain(chunks)
@@ -285,7 +264,7 @@ impl Registered {
     fn committed(&self, payment_hash: PaymentHash, channels: &Channels) -> MilliSatoshi {
         let htlcs = self.parts.iter().filter_map(|(dbid, id)| {
             let funded = channels.get(dbid)?.funded().ok()?;
-            let htlc: &Htlc = funded.locked_in(&incoming(*id))?;
+            let htlc: &Htlc = funded.locked_in(&HtlcKey::remote(*id))?;
             (htlc.payment_hash == payment_hash).then_some(htlc.amount)
         });
         htlcs.fold(MilliSatoshi(0), MilliSatoshi::saturating_add)
@@ -300,17 +279,10 @@ impl Registered {
     }
 }
 
-fn incoming(id: HtlcId) -> HtlcKey {
-    HtlcKey {
-        offerer: Side::Remote,
-        id,
-    }
-}
-
 /// Whether an HTLC is in any commitment that may still count.
 fn pending((dbid, id): (ChannelDbid, HtlcId), channels: &Channels) -> bool {
     let funded = channels.get(&dbid).map(Channel::funded);
-    matches!(funded, Some(Ok(funded)) if funded.holds(&incoming(id)))
+    matches!(funded, Some(Ok(funded)) if funded.holds(&HtlcKey::remote(id)))
 }
 
 impl Hsm {
@@ -343,15 +315,15 @@ impl Hsm {
             return Err(Refused::OtherChainInvoice);
         }
         let message = NodeMessage::Bolt11(fields);
-        let hash = message.digest().map_err(Refused::Fields)?;
-        let signature = self.node.key.sign(message).map_err(Refused::Fields)?;
+        let hash = message.digest()?;
+        let signature = self.node.key.sign(message)?;
         self.make_room();
-        match self.state.invoices.check(fields, hash, holder)? {
-            Step::Again => {}
-            Step::New(terms) => self.record(Record::Invoice {
-                payment_hash: fields.payment_hash,
+        if let Some(terms) = self.state.invoices.check(fields, hash, holder)? {
+            let payment_hash = fields.payment_hash;
+            self.record(Record::Invoice {
+                payment_hash,
                 terms,
-            }),
+            });
         }
         Ok(compact(&signature))
     }
@@ -371,7 +343,7 @@ impl Hsm {
         let (invoices, channels, now) = (&self.state.invoices, &self.state.channels, self.now());
         let many = invoices.registered.len() >= self.sweep_invoices_at.max(FEW);
         if many && invoices.has_old(now, channels) {
-            self.record(Record::DropInvoices { now });
+            self.record(Record::DropInvoices(now));
         }
         if many {
             let left = self.state.invoices.registered.len();

@@ -146,26 +146,19 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn exists(folder: &Folder) -> Result<bool, JournalError> {
-        let found = folder.open(FILE, OFlag::O_RDONLY).map_err(doing("open"))?;
-        Ok(found.is_some())
+        Ok(find(folder, OFlag::O_RDONLY)?.is_some())
     }
 
     /// All of it, as it lies on the disk.
     pub(crate) fn read(folder: &Folder) -> Result<Vec<u8>, JournalError> {
-        let file = folder.open(FILE, OFlag::O_RDONLY).map_err(doing("open"))?;
-        let mut file = file.ok_or_else(|| doing("open")(io::ErrorKind::NotFound.into()))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(doing("read"))?;
-        Ok(bytes)
+        read_all(&found(folder, OFlag::O_RDONLY)?)
     }
 
     /// # Errors
     /// [`JournalError::InUse`]: a running hsmd has it.
     pub(crate) fn check_unused(folder: &Folder) -> Result<(), JournalError> {
-        match folder.open(FILE, OFlag::O_RDONLY).map_err(doing("open"))? {
-            Some(file) => lock(file).map(drop),
-            None => Ok(()),
-        }
+        let file = find(folder, OFlag::O_RDONLY)?;
+        file.map_or(Ok(()), |file| lock(file).map(drop))
     }
 
     /// A new journal with nothing in it, durably.
@@ -207,11 +200,8 @@ impl Journal {
         key: Secret<32>,
         database: Database,
     ) -> Result<(Journal, State), JournalError> {
-        let file = folder.open(FILE, OFlag::O_RDWR).map_err(doing("open"))?;
-        let file = file.ok_or_else(|| doing("open")(io::ErrorKind::NotFound.into()))?;
-        let mut file = lock(file)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(doing("read"))?;
+        let file = lock(found(folder, OFlag::O_RDWR)?)?;
+        let bytes = read_all(&file)?;
         let Replayed {
             state,
             heads,
@@ -244,9 +234,7 @@ impl Journal {
 
     /// The record of this start.
     pub(crate) fn start(&self) -> Record {
-        Record::Start {
-            epoch: self.heads.next_epoch(),
-        }
+        Record::Start(self.heads.next_epoch())
     }
 
     /// The newest of what is durable, for the database.
@@ -372,6 +360,21 @@ impl Journal {
         folder.rename(TEMPORARY, FILE).map_err(doing("replace"))?;
         Ok((file, chain, len))
     }
+}
+
+fn find(folder: &Folder, flags: OFlag) -> Result<Option<File>, JournalError> {
+    folder.open(FILE, flags).map_err(doing("open"))
+}
+
+fn found(folder: &Folder, flags: OFlag) -> Result<File, JournalError> {
+    let file = find(folder, flags)?;
+    file.ok_or_else(|| doing("open")(io::ErrorKind::NotFound.into()))
+}
+
+fn read_all(mut file: &File) -> Result<Vec<u8>, JournalError> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(doing("read"))?;
+    Ok(bytes)
 }
 
 fn lock(file: File) -> Result<Flock<File>, JournalError> {

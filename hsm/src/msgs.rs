@@ -14,82 +14,51 @@ use wire::ChannelDbid;
 
 use crate::Hsm;
 use crate::refused::Phase::{Active, Closing, Onchain, Opening, Recovering, Stale, Stub};
-use crate::refused::Rule::*;
-use crate::refused::{Phase, Refused, Rule};
+use crate::refused::{Phase, Refused};
+use crate::rules::Rule::{self, *};
 use When::{Always, BeforeInit, Open, Phases};
 
-/// Whose socket it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    Ctl,
-    Noise,
-    Chan,
-    Wallet,
-    Gossip,
-    Invoice,
-    Rpc,
-    Operator,
-    Pay,
-    Onchain,
-    Tip,
-    Backup,
+macro_rules! roles {
+    ($($role:ident $name:literal: $who:literal;)*) => {
+        /// Whose socket it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Role { $($role,)* }
+
+        impl Role {
+            /// As hsmd's page has them.
+            pub const ALL: [Role; [$(stringify!($role)),*].len()] = [$(Role::$role),*];
+
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Role::$role => $name,)*
+                }
+            }
+
+            /// Who is at the other end.
+            #[must_use]
+            pub fn who(self) -> &'static str {
+                match self {
+                    $(Role::$role => $who,)*
+                }
+            }
+        }
+    };
 }
 
-impl Role {
-    /// As hsmd's page has them.
-    pub const ALL: [Role; 12] = [
-        Role::Ctl,
-        Role::Noise,
-        Role::Chan,
-        Role::Wallet,
-        Role::Gossip,
-        Role::Invoice,
-        Role::Rpc,
-        Role::Operator,
-        Role::Pay,
-        Role::Onchain,
-        Role::Tip,
-        Role::Backup,
-    ];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::Ctl => "CTL",
-            Role::Noise => "NOISE",
-            Role::Chan => "CHAN",
-            Role::Wallet => "WALLET",
-            Role::Gossip => "GOSSIP",
-            Role::Invoice => "INVOICE",
-            Role::Rpc => "RPC",
-            Role::Operator => "OPERATOR",
-            Role::Pay => "PAY",
-            Role::Onchain => "ONCHAIN",
-            Role::Tip => "TIP",
-            Role::Backup => "BACKUP",
-        }
-    }
-
-    /// Who is at the other end.
-    #[must_use]
-    pub fn who(self) -> &'static str {
-        match self {
-            Role::Ctl => {
-                "lightningd: starts the signer and hands out the sockets of the other roles"
-            }
-            Role::Noise => "connectd: the handshakes of BOLT 8",
-            Role::Chan => "one channel's channeld; the socket names the channel",
-            Role::Wallet => "lightningd's wallet: coins on chain",
-            Role::Gossip => "lightningd: announcements",
-            Role::Invoice => "lightningd: invoices",
-            Role::Rpc => "lightningd: what its users ask by name",
-            Role::Operator => "the owner, past lightningd: a socket that hsmd itself listens on",
-            Role::Pay => "lightningd: what may be paid",
-            Role::Tip => "lightningd: what is on chain, with proofs",
-            Role::Backup => "lightningd: backups, wherever they are kept",
-            Role::Onchain => "a spent channel's onchaind; the socket names the channel",
-        }
-    }
+roles! {
+    Ctl "CTL": "lightningd: starts the signer and hands out the sockets of the other roles";
+    Noise "NOISE": "connectd: the handshakes of BOLT 8";
+    Chan "CHAN": "one channel's channeld; the socket names the channel";
+    Wallet "WALLET": "lightningd's wallet: coins on chain";
+    Gossip "GOSSIP": "lightningd: announcements";
+    Invoice "INVOICE": "lightningd: invoices";
+    Rpc "RPC": "lightningd: what its users ask by name";
+    Operator "OPERATOR": "the owner, past lightningd: a socket that hsmd itself listens on";
+    Pay "PAY": "lightningd: what may be paid";
+    Onchain "ONCHAIN": "a spent channel's onchaind; the socket names the channel";
+    Tip "TIP": "lightningd: what is on chain, with proofs";
+    Backup "BACKUP": "lightningd: backups, wherever they are kept";
 }
 
 /// When it may be asked (D4).
@@ -125,11 +94,14 @@ pub trait Asks {
     const ROLE: Role;
 
     fn msg(&self) -> Msg;
+
+    /// The channel that it names itself.
+    fn channel(&self) -> Option<ChannelDbid>;
 }
 
 macro_rules! msgs {
     ($($role:ident $module:ident {
-        $($msg:ident $name:literal -> $reply:literal, $when:expr,
+        $($msg:ident $name:literal $(of $channel:ident)? -> $reply:literal, $when:expr,
             key $key:literal, rules [$($rule:ident),*], journal $journal:literal;)*
     })*) => {
         /// A message that has a row.
@@ -164,8 +136,16 @@ macro_rules! msgs {
                     $($module::Request::$msg { .. } => Msg::$msg,)*
                 }
             }
+
+            fn channel(&self) -> Option<ChannelDbid> {
+                match self {
+                    $($module::Request::$msg { $($channel,)? .. } => msgs!(@named $($channel)?),)*
+                }
+            }
         })*
     };
+    (@named) => { None };
+    (@named $channel:ident) => { Option::from(*$channel) };
 }
 
 msgs! {
@@ -178,12 +158,12 @@ msgs! {
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
         RecoverChannel "RecoverChannel" -> "as NewChannel", Open,
             key "channel, wallet", rules [B3, S1], journal "the channel's number, peer, address and what the backup has of its terms; phase Stale";
-        Mint "Mint" -> "done", Open,
+        Mint "Mint" of channel -> "done", Open,
             key "", rules [D3, D4], journal "";
-        ForceClose "ForceClose" -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
+        ForceClose "ForceClose" of channel -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
             key "funding", rules [B3, C1, C6], journal "phase Onchain";
-        Forget "Forget" -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
-            key "", rules [D4], journal "that the channel is gone";
+        Forget "Forget" of channel -> "done", Phases(&[Stub, Opening, Active, Closing, Onchain, Stale, Recovering]),
+            key "", rules [D4, H2], journal "that the channel is gone";
         Stop "Stop" -> "", Always,
             key "", rules [], journal "all of it";
     }
@@ -227,7 +207,7 @@ msgs! {
             key "", rules [S2], journal "";
     }
     Gossip gossip {
-        SignChannelUpdate "SignChannelUpdate" -> "timestamp, signature", Phases(&[Active, Closing]),
+        SignChannelUpdate "SignChannelUpdate" of channel -> "timestamp, signature", Phases(&[Active, Closing]),
             key "node", rules [G1, G2, G3], journal "timestamp (written; on disk with the next record that is waited for)";
     }
     Invoice invoice {
@@ -271,7 +251,7 @@ msgs! {
             key "", rules [B2, D4], journal "the start; phase Recovering of channels that have revoked anything";
         ShowMnemonic "ShowMnemonic" -> "the seed's words, in a pipe", Open,
             key "seed", rules [R2], journal "that they were shown";
-        EndRecovery "EndRecovery" -> "done", Phases(&[Recovering]),
+        EndRecovery "EndRecovery" of channel -> "done", Phases(&[Recovering]),
             key "", rules [D4], journal "phase Onchain";
     }
     Pay pay {
@@ -295,7 +275,7 @@ msgs! {
             key "", rules [], journal "";
         Headers "Headers" -> "the newest block", Open,
             key "", rules [T1], journal "headers (written; on disk with the next record that is waited for)";
-        Spend "Spend" -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
+        Spend "Spend" of channel -> "done", Phases(&[Opening, Active, Closing, Onchain, Stale, Recovering]),
             key "revocation seed", rules [T1], journal "what is spent (written; on disk with the next record that is waited for)";
     }
     Backup backup {

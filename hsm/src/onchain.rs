@@ -25,12 +25,10 @@ impl Hsm {
     /// # Errors
     /// D3, D4, C5, X1 to X4, W3.
     pub fn onchain(&mut self, dbid: ChannelDbid, request: Request) -> Result<Reply, Refused> {
-        self.derive_channel_keys(dbid)?;
+        let keys = &*self.keys(dbid)?;
         let channel = self.channel(dbid)?;
         // D4
         request.msg().check_phase(channel.phase())?;
-        let keys = self.channel_keys.get(&dbid);
-        let keys = keys.ok_or(Refused::NoChannel(dbid))?;
         let claimant = Claimant {
             channel,
             keys,

@@ -5,12 +5,10 @@
 
 use bitcoin::{OutPoint, ScriptBuf, Txid};
 use hsm_messages::limits::{Approvable, Limits};
-use secp256k1::PublicKey;
-use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
 use tx::ledger::Delta;
 use tx::setup::{Funding, Setup};
-use tx::signer::{RevocationSecret, Ticket};
+use tx::signer::{NextLocal, NextRemote, RevocationSecret};
 use wire::{
     BlockHeight, ChannelDbid, CommitmentNumber, MilliSatoshi, NodeId, PaymentHash, Satoshi,
     ShortChannelId,
@@ -28,10 +26,8 @@ use hsm_files::UnixTime;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
-    /// Wallet address `index` was handed out.
-    Address {
-        index: u32,
-    },
+    /// The wallet address of this index was handed out.
+    Address(u32),
     /// With its shutdown address.
     NewChannel {
         dbid: ChannelDbid,
@@ -42,13 +38,9 @@ pub(crate) enum Record {
         dbid: ChannelDbid,
         change: Change,
     },
-    Forget {
-        dbid: ChannelDbid,
-    },
+    Forget(ChannelDbid),
     /// Coins that are there, with their amounts as first said.
-    Coins {
-        coins: Vec<(OutPoint, Satoshi)>,
-    },
+    Coins(Vec<(OutPoint, Satoshi)>),
     /// First record of a compacted journal.
     SnapshotCounters {
         next_dbid: ChannelDbid,
@@ -59,10 +51,8 @@ pub(crate) enum Record {
         dbid: ChannelDbid,
         channel: Box<Channel>,
     },
-    /// hsmd was started, for the `epoch`th time.
-    Start {
-        epoch: u64,
-    },
+    /// hsmd was started; this is how often by now.
+    Start(u64),
     /// Last record of a compacted journal's snapshot: how far the journal before it had come.
     SnapshotHeads(Heads),
     /// A payment may be made. When there are many, those that are over leave.
@@ -90,20 +80,14 @@ pub(crate) enum Record {
     },
     /// By the operator, as the next three.
     Limits(Limits),
-    Allowed {
-        script: ScriptBuf,
-    },
-    Disallowed {
-        script: ScriptBuf,
-    },
+    Allowed(ScriptBuf),
+    Disallowed(ScriptBuf),
     OperatorApproved {
         at: UnixTime,
         what: Approvable,
     },
     /// Coins in a compacted journal.
-    SnapshotCoins {
-        pins: Vec<(OutPoint, Pin)>,
-    },
+    SnapshotCoins(Vec<(OutPoint, Pin)>),
     /// What has left and may leave, in a compacted journal.
     SnapshotSpending(Box<Spending>),
     /// A preimage was derived, and its hash given out.
@@ -117,9 +101,7 @@ pub(crate) enum Record {
         terms: Terms,
     },
     /// Invoices that can no longer be paid were forgotten.
-    DropInvoices {
-        now: UnixTime,
-    },
+    DropInvoices(UnixTime),
     /// A channel_update was signed.
     Update {
         dbid: ChannelDbid,
@@ -132,9 +114,7 @@ pub(crate) enum Record {
         unsigned: Vec<(PaymentHash, PreimageNumber)>,
     },
     /// Invoices in a compacted journal.
-    SnapshotInvoices {
-        invoices: Vec<(PaymentHash, Registered)>,
-    },
+    SnapshotInvoices(Vec<(PaymentHash, Registered)>),
     /// What lightningd has told of the chain, at this height.
     Told(BlockHeight, Told),
     /// What is known of the chain, in a compacted journal.
@@ -206,19 +186,9 @@ pub(crate) enum Change {
     Setup(Box<Setup>),
     Funding(Funding),
     /// The peer's commitment `n` was signed.
-    Remote {
-        n: CommitmentNumber,
-        point: PublicKey,
-        deltas: Vec<Delta>,
-        tickets: Vec<Ticket>,
-    },
+    Remote(NextRemote),
     /// Our commitment `n` was verified, with these signatures of the peer's.
-    Local {
-        n: CommitmentNumber,
-        deltas: Vec<Delta>,
-        signature: Signature,
-        htlc_signatures: Vec<Signature>,
-    },
+    Local(NextLocal),
     /// The peer revealed the secret of its commitment `n`.
     Revoked {
         n: CommitmentNumber,
@@ -234,4 +204,21 @@ pub(crate) enum Change {
     Stale,
     /// After a recovery the peer has shown the newest state.
     Shown,
+}
+
+impl Change {
+    /// Those of a commitment.
+    pub(crate) fn deltas(&self) -> &[Delta] {
+        match self {
+            Change::Remote(next) => &next.deltas,
+            Change::Local(next) => &next.deltas,
+            Change::Setup(_)
+            | Change::Funding(_)
+            | Change::Revoked { .. }
+            | Change::Close { .. }
+            | Change::Onchain
+            | Change::Stale
+            | Change::Shown => &[],
+        }
+    }
 }

@@ -57,11 +57,12 @@ pub enum SeedError {
 
 impl SeedError {
     pub fn no_folder(error: io::Error) -> SeedError {
-        SeedError::Io {
-            doing: "open the folder of",
-            error,
-        }
+        doing("open the folder of")(error)
     }
+}
+
+fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> SeedError {
+    move |error| SeedError::Io { doing, error }
 }
 
 /// The seed file as it lies on the disk.
@@ -75,10 +76,7 @@ pub struct StoredSeed {
 impl StoredSeed {
     /// `None` if there is no file.
     pub(crate) fn read(folder: &Folder) -> Result<Option<StoredSeed>, SeedError> {
-        let read = folder.read(FILE, MAX).map_err(|error| SeedError::Io {
-            doing: "read",
-            error,
-        })?;
+        let read = folder.read(FILE, MAX).map_err(doing("read"))?;
         Ok(read.map(|(bytes, mode)| StoredSeed {
             format: StoredSeed::format_of(&bytes),
             bytes,
@@ -198,10 +196,7 @@ impl Origin {
     /// There are no random bytes.
     pub fn generate() -> Result<Origin, SeedError> {
         let mut entropy = Zeroizing::new([0; 16]);
-        fill_random(&mut *entropy).map_err(|error| SeedError::Io {
-            doing: "draw random bytes for",
-            error,
-        })?;
+        fill_random(&mut *entropy).map_err(doing("draw random bytes for"))?;
         let words = Mnemonic::from_entropy(&*entropy).map_err(|_| SeedError::Mnemonic)?;
         Ok(Origin::Words(Zeroizing::new(words.to_string())))
     }
@@ -292,10 +287,7 @@ impl Seed {
         let origin = Origin::generate()?;
         folder
             .create_whole(FILE, TEMPORARY, MODE, &origin.open_file())
-            .map_err(|error| SeedError::Io {
-                doing: "create",
-                error,
-            })?;
+            .map_err(doing("create"))?;
         Ok(origin.seed())
     }
 
@@ -332,10 +324,7 @@ impl Seed {
 pub(crate) fn replace(folder: &Folder, bytes: &[u8], mode: u32) -> Result<(), SeedError> {
     folder
         .create_whole(FILE, TEMPORARY, mode, bytes)
-        .map_err(|error| SeedError::Io {
-            doing: "replace",
-            error,
-        })
+        .map_err(doing("replace"))
 }
 
 #[cfg(test)]

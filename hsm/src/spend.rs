@@ -10,14 +10,16 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Witness};
 use hsm_messages::limits::{Approvable, Limit, Limits, Overview, Payout, Refusal, Standing};
 use hsm_messages::wallet::AddressKind;
+use tx::setup::Setup;
 use wire::units::MAX_SATOSHI;
 use wire::{ChannelDbid, FeeratePerKw, MilliSatoshi, PaymentHash, Satoshi, Side};
 
-use crate::channel::ShutdownScripts;
+use crate::channel::Channel;
 use crate::hsm::Hsm;
 use crate::limits::{self, Allowance};
 use crate::record::{Change, Record, Spent};
-use crate::refused::{OverLimit, Refused, Rule};
+use crate::refused::Refused;
+use crate::rules::Rule;
 use crate::spending::{Cause, Grant, Leaving, MAX_ALLOWED, Over};
 use crate::state::State;
 use crate::wallet::{Coin, WalletScripts};
@@ -45,8 +47,10 @@ pub(crate) struct Destinations<'a> {
     pub(crate) allowlist: &'a BTreeSet<ScriptBuf>,
 }
 
-impl ShutdownScripts for Destinations<'_> {
-    fn may_close_to(&self, hint: u32, script: &Script) -> bool {
+impl Destinations<'_> {
+    /// S2: whether it is an address that the wallet gave out, or on the operator's allowlist. `hint`:
+    /// the index that an address most likely has.
+    pub(crate) fn may_close_to(&self, hint: u32, script: &Script) -> bool {
         self.allowlist.contains(script) || self.ours.is_ours(Some(hint), script)
     }
 }
@@ -101,15 +105,15 @@ impl Hsm {
         &self,
         coins: impl Iterator<Item = (OutPoint, &'a Coin)>,
     ) -> Result<Vec<(OutPoint, Satoshi)>, Refused> {
-        let (mut seen, mut inputs) = (HashSet::new(), Vec::new());
-        for (outpoint, coin) in coins {
+        let mut seen = HashSet::new();
+        let check = |(outpoint, coin): (OutPoint, &Coin)| {
             if !seen.insert(outpoint) {
                 return Err(Refused::CoinTwice(outpoint));
             }
             self.check_coin(outpoint, coin)?;
-            inputs.push((outpoint, coin.value));
-        }
-        Ok(inputs)
+            Ok((outpoint, coin.value))
+        };
+        coins.map(check).collect()
     }
 
     fn check_coin(&self, outpoint: OutPoint, coin: &Coin) -> Result<(), Refused> {
@@ -123,24 +127,17 @@ impl Hsm {
     /// bring the money back. Gives those outputs' numbers.
     fn check_fundings(&self, tx: &Transaction) -> Result<HashSet<u32>, Refused> {
         let mut fundings = HashSet::new();
-        let p2wsh = |script: &ScriptBuf| script.is_p2wsh();
-        if !tx.output.iter().any(|output| p2wsh(&output.script_pubkey)) {
-            return Ok(fundings);
-        }
         let txid = tx.compute_txid();
-        for (dbid, channel) in &self.state.channels {
-            let Some(setup) = channel.setup() else {
-                continue;
+        let outputs = (0u32..).zip(&tx.output);
+        for (vout, output) in outputs.filter(|(_, output)| output.script_pubkey.is_p2wsh()) {
+            let is_its = |(_, channel): &(&ChannelDbid, &Channel)| {
+                let script = channel.setup().map(Setup::funding_script_pubkey);
+                script.as_ref() == Some(&output.script_pubkey)
             };
-            let script = setup.funding_script_pubkey();
-            for (vout, output) in (0u32..).zip(&tx.output) {
-                if output.script_pubkey != script {
-                    continue;
-                }
+            for (dbid, channel) in self.state.channels.iter().filter(is_its) {
                 let ready = channel.funded().is_ok_and(|funded| {
-                    let outpoint = funded.funding.outpoint;
                     funded.local.is_some()
-                        && (outpoint.txid, outpoint.vout) == (txid, vout)
+                        && funded.funding.outpoint == (OutPoint { txid, vout })
                         && output.value.to_sat() == funded.funding.value.0
                 });
                 if !ready {
@@ -261,22 +258,18 @@ impl Hsm {
         let at = self.now();
         let allowed = |state: &State| {
             let holds = || state.holds();
-            let spending = &state.spending;
-            spending.allow_payment(cause, &what, at, holds)
+            state.spending.allow_payment(cause, &what, at, holds)
         };
-        let mut outcome = allowed(&self.state);
-        if outcome.is_err() {
+        let outcome = allowed(&self.state).or_else(|_| {
             self.end_payments();
-            outcome = allowed(&self.state);
-        }
+            allowed(&self.state)
+        });
         match outcome {
-            Ok(Grant::Charge(MilliSatoshi::ZERO)) => Ok(()),
-            Ok(grant) => {
-                self.record(Record::Paid { at, cause, grant });
-                Ok(())
-            }
-            Err(over) => Err(self.over(Rule::A1, Allowance::Payments, amount, over, what)),
+            Ok(Grant::Charge(MilliSatoshi::ZERO)) => {}
+            Ok(grant) => self.record(Record::Paid { at, cause, grant }),
+            Err(over) => return Err(self.over(Rule::A1, Allowance::Payments, amount, over, what)),
         }
+        Ok(())
     }
 
     /// Notes what was refused, so that the operator can approve it.
@@ -301,13 +294,13 @@ impl Hsm {
             at: self.now.0,
             what,
         });
-        Refused::OverLimit(Box::new(OverLimit {
+        Refused::OverLimit {
             rule,
             which,
             amount,
             standing,
             number,
-        }))
+        }
     }
 
     /// Coins that lightningd has seen, so that what the node holds is known. What it says of their
@@ -327,7 +320,7 @@ impl Hsm {
             }
         }
         if !news.is_empty() {
-            self.record(Record::Coins { coins: news });
+            self.record(Record::Coins(news));
         }
         Ok(())
     }
@@ -404,14 +397,14 @@ impl Hsm {
         if allowlist.len() >= MAX_ALLOWED {
             return Err(Refused::NotAllowable("a script beyond the 1000th"));
         }
-        self.record(Record::Allowed { script });
+        self.record(Record::Allowed(script));
         Ok(())
     }
 
     /// As far as it is there.
     pub fn disallow(&mut self, script: ScriptBuf) {
         if self.state.spending.allowlist.contains(&script) {
-            self.record(Record::Disallowed { script });
+            self.record(Record::Disallowed(script));
         }
     }
 
@@ -434,12 +427,11 @@ fn has_address(script: &Script) -> bool {
 
 /// Inputs less outputs, which must not be negative; there is one coin for each input (W2).
 fn check_amounts(tx: &Transaction, coins: &[Coin]) -> Result<Satoshi, Refused> {
-    let sum = |mut values: Box<dyn Iterator<Item = u64> + '_>| {
-        let sum = values.try_fold(0, u64::checked_add)?;
-        (sum <= MAX_SATOSHI).then_some(Satoshi(sum))
-    };
-    let inputs = sum(Box::new(coins.iter().map(|coin| coin.value.0)));
-    let outputs = sum(Box::new(tx.output.iter().map(|out| out.value.to_sat())));
+    let add = |sum: Satoshi, value| sum.checked_add(value).filter(|sum| sum.0 <= MAX_SATOSHI);
+    let mut inputs = coins.iter().map(|coin| coin.value);
+    let mut outputs = tx.output.iter().map(|out| Satoshi(out.value.to_sat()));
+    let inputs = inputs.try_fold(Satoshi::ZERO, add);
+    let outputs = outputs.try_fold(Satoshi::ZERO, add);
     let (Some(inputs), Some(outputs)) = (inputs, outputs) else {
         return Err(Refused::EmptySpend);
     };

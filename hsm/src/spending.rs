@@ -55,7 +55,7 @@ pub(crate) enum Cause {
     Payment(PaymentHash),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Charge {
     at: UnixTime,
     amount: MilliSatoshi,
@@ -175,9 +175,8 @@ impl Spending {
         now: UnixTime,
         holds: impl Fn() -> Satoshi,
     ) -> Result<Grant, Over> {
-        let charged = coins
-            .charged(inputs)
-            .map_or(MilliSatoshi::ZERO, |(_, sum)| sum);
+        let charged = coins.charged(inputs);
+        let charged = charged.map_or(MilliSatoshi::ZERO, |(_, sum)| sum);
         let within = self.within(Allowance::Withdrawals, leaving.sum(), charged, now, holds);
         within.map(Grant::Charge).or_else(|over| {
             self.approval(now, |approval| match &approval.what {
@@ -206,27 +205,17 @@ impl Spending {
         let charged = self.charged(cause);
         let within = self.within(Allowance::Payments, amount, charged, now, holds);
         within.map(Grant::Charge).or_else(|over| {
-            self.approval(now, |approval| match (&approval.what, wanted) {
-                (
-                    Approvable::Payment { hash, amount },
-                    Approvable::Payment {
-                        hash: of,
-                        amount: asked,
-                    },
-                ) => hash == of && asked <= amount,
-                (
-                    Approvable::Push { peer, amount },
-                    Approvable::Push {
-                        peer: of,
-                        amount: asked,
-                    },
-                ) => peer == of && asked <= amount,
-                (
-                    Approvable::Spend { .. } | Approvable::Payment { .. } | Approvable::Push { .. },
-                    _,
-                ) => false,
-            })
-            .ok_or(over)
+            use Approvable::{Payment, Push, Spend};
+            let fits = |approval: &Approval| match (&approval.what, wanted) {
+                (Payment { hash, amount: most }, Payment { hash: of, .. }) => {
+                    hash == of && amount <= *most
+                }
+                (Push { peer, amount: most }, Push { peer: of, .. }) => {
+                    peer == of && amount <= *most
+                }
+                (Spend { .. } | Payment { .. } | Push { .. }, _) => false,
+            };
+            self.approval(now, fits).ok_or(over)
         })
     }
 
@@ -278,10 +267,7 @@ impl Spending {
                     let recent = |charge: &Charge| Window::counts(charge.at, at);
                     self.charges.retain(|_, charge| recent(charge));
                 }
-                let charge = self.charges.entry(cause).or_insert(Charge {
-                    at,
-                    amount: MilliSatoshi::ZERO,
-                });
+                let charge = self.charges.entry(cause).or_default();
                 charge.at = at;
                 charge.amount = charge.amount.saturating_add(more);
             }
@@ -289,10 +275,9 @@ impl Spending {
                 let place = usize::try_from(place).ok();
                 let place = place.filter(|place| *place < self.approvals.len());
                 let place = place.ok_or(Misfit("a payment by no approval"))?;
-                match cause {
-                    // Each opening is another one; a payment is the same until it is done.
-                    Cause::Push(_) => drop(self.approvals.remove(place)),
-                    Cause::Payment(_) => {}
+                // Each opening is another one; a payment is the same until it is done.
+                if let Cause::Push(_) = cause {
+                    self.approvals.remove(place);
                 }
             }
         }

@@ -25,7 +25,7 @@ const SKIPPED: u64 = 1 << 20;
 #[error("{0}")]
 pub(crate) struct Misfit(pub(crate) &'static str);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) next_dbid: ChannelDbid,
     /// Channels below this one are of a backup that was put back; 0 if none ever was.
@@ -48,22 +48,13 @@ impl State {
     pub(crate) fn new() -> State {
         State {
             next_dbid: ChannelDbid(1),
-            copied_below: ChannelDbid(0),
-            next_address: 0,
-            channels: BTreeMap::new(),
-            flows: Flows::default(),
-            coins: Coins::default(),
-            spending: Spending::default(),
-            invoices: Invoices::default(),
-            updates: Timestamps::new(),
-            tip: Tip::default(),
-            mnemonic_shown: false,
+            ..State::default()
         }
     }
 
     pub(crate) fn apply(&mut self, record: Record) -> Result<(), Misfit> {
         match record {
-            Record::Address { index } => self.take_address(index),
+            Record::Address(index) => self.take_address(index)?,
             Record::NewChannel {
                 dbid,
                 peer,
@@ -75,9 +66,8 @@ impl State {
                 self.take_address(shutdown_index)?;
                 let next = dbid.checked_add(ChannelDbid(1));
                 self.next_dbid = next.ok_or(Misfit("channel numbers are used up"))?;
-                self.channels
-                    .insert(dbid, Channel::new(peer, shutdown_index));
-                Ok(())
+                let channel = Channel::new(peer, shutdown_index);
+                self.channels.insert(dbid, channel);
             }
             Record::Recovered(dbid, channel) => {
                 self.take_address(channel.shutdown_index)?;
@@ -86,25 +76,23 @@ impl State {
                 if self.channels.insert(dbid, *channel).is_some() {
                     return Err(Misfit("a known channel was recovered"));
                 }
-                Ok(())
             }
-            Record::Channel { dbid, change } => self.change(dbid, change),
-            Record::Forget { dbid } => {
+            Record::Channel { dbid, change } => self.change(dbid, change)?,
+            Record::Forget(dbid) => {
                 self.updates.remove(&dbid);
+                let has_ended = |id| self.tip.has_ended(dbid, id);
+                self.flows.forget(dbid, has_ended);
                 self.tip.forget(dbid);
-                let forgotten = self.channels.remove(&dbid);
                 // What its opening was to give away stays here.
                 let push = Cause::Push(dbid);
                 self.spending.end(push, self.spending.charged(push));
-                forgotten
-                    .map(drop)
-                    .ok_or(Misfit("an unknown channel was forgotten"))
+                let forgotten = self.channels.remove(&dbid);
+                forgotten.ok_or(Misfit("an unknown channel was forgotten"))?;
             }
-            Record::Coins { coins } => {
+            Record::Coins(coins) => {
                 for (outpoint, value) in coins {
                     self.coins.see(outpoint, value);
                 }
-                Ok(())
             }
             Record::SnapshotCounters {
                 next_dbid,
@@ -114,89 +102,56 @@ impl State {
                     return Err(Misfit("a snapshot within a journal"));
                 }
                 (self.next_dbid, self.next_address) = (next_dbid, next_address);
-                Ok(())
             }
             Record::SnapshotChannel { dbid, channel } => {
                 if dbid >= self.next_dbid || self.channels.insert(dbid, *channel).is_some() {
                     return Err(Misfit("a channel's snapshot is out of place"));
                 }
-                Ok(())
             }
             // They are about the journal itself.
-            Record::Start { .. } | Record::SnapshotHeads(_) => Ok(()),
+            Record::Start { .. } | Record::SnapshotHeads(_) => {}
             Record::Approved { hash, budget } => {
                 if self.flows.len() >= MAX_BUDGETS {
                     self.flows.drop_over(budget.approved);
                 }
                 self.flows.approve(hash, budget);
-                Ok(())
             }
-            Record::SnapshotFlow { hash, flow } => self.flows.restore(hash, flow),
-            Record::Spent(spent) => self.spend(&spent),
-            Record::Paid { at, cause, grant } => self.spending.paid(at, cause, grant),
+            Record::SnapshotFlow { hash, flow } => self.flows.restore(hash, flow)?,
+            Record::Spent(spent) => self.spend(&spent)?,
+            Record::Paid { at, cause, grant } => self.spending.paid(at, cause, grant)?,
             Record::PaymentEnded { hash, unspent } => {
                 self.spending.end(Cause::Payment(hash), unspent);
                 self.flows.end_budget(hash);
-                Ok(())
             }
-            Record::Limits(limits) => {
-                self.spending.limits = limits;
-                Ok(())
-            }
-            Record::Allowed { script } => {
-                self.spending.allowlist.insert(script);
-                Ok(())
-            }
-            Record::Disallowed { script } => {
-                self.spending.allowlist.remove(&script);
-                Ok(())
-            }
-            Record::OperatorApproved { at, what } => {
-                self.spending.approve(at, what);
-                Ok(())
-            }
-            Record::SnapshotCoins { pins } => {
-                self.coins.restore(pins);
-                Ok(())
-            }
-            Record::SnapshotSpending(spending) => {
-                self.spending = *spending;
-                Ok(())
-            }
+            Record::Limits(limits) => self.spending.limits = limits,
+            Record::Allowed(script) => drop(self.spending.allowlist.insert(script)),
+            Record::Disallowed(script) => drop(self.spending.allowlist.remove(&script)),
+            Record::OperatorApproved { at, what } => self.spending.approve(at, what),
+            Record::SnapshotCoins(pins) => self.coins.restore(pins),
+            Record::SnapshotSpending(spending) => self.spending = *spending,
             Record::Preimage {
                 number,
                 payment_hash,
-            } => self.invoices.take_number(number, payment_hash),
+            } => self.invoices.take_number(number, payment_hash)?,
             Record::Invoice {
                 payment_hash,
                 terms,
-            } => self.invoices.register(payment_hash, terms),
-            Record::DropInvoices { now } => {
-                self.invoices.drop_old(now, &self.channels);
-                Ok(())
-            }
+            } => self.invoices.register(payment_hash, terms)?,
+            Record::DropInvoices(now) => self.invoices.drop_old(now, &self.channels),
             Record::Update {
                 dbid,
                 scid,
                 timestamp,
             } => {
-                self.updates
-                    .entry(dbid)
-                    .or_default()
-                    .insert(scid, timestamp);
-                Ok(())
+                let names = self.updates.entry(dbid).or_default();
+                names.insert(scid, timestamp);
             }
             Record::SnapshotPreimages { next, unsigned } => {
                 self.invoices.restore_numbers(next, unsigned);
-                Ok(())
             }
-            Record::MnemonicShown => {
-                self.mnemonic_shown = true;
-                Ok(())
-            }
+            Record::MnemonicShown => self.mnemonic_shown = true,
             Record::Recovery => {
                 (self.channels.values_mut()).for_each(|channel| channel.recover(false));
-                Ok(())
             }
             Record::Copied {
                 next_dbid,
@@ -207,40 +162,24 @@ impl State {
                 (self.channels.values_mut()).for_each(|channel| channel.recover(true));
                 (self.next_dbid, self.copied_below) = (next_dbid, next_dbid);
                 self.invoices.skip_to(next_preimage);
-                Ok(())
             }
-            Record::SnapshotCopied { below } => {
-                self.copied_below = below;
-                Ok(())
-            }
-            Record::SnapshotInvoices { invoices } => {
-                self.invoices.restore(invoices);
-                Ok(())
-            }
-            Record::Told(height, told) => self.tip.apply(height, told),
-            Record::SnapshotTip(tip) => {
-                self.tip = *tip;
-                Ok(())
-            }
+            Record::SnapshotCopied { below } => self.copied_below = below,
+            Record::SnapshotInvoices(invoices) => self.invoices.restore(invoices),
+            Record::Told(height, told) => self.tip.apply(height, told)?,
+            Record::SnapshotTip(tip) => self.tip = *tip,
         }
+        Ok(())
     }
 
     fn change(&mut self, dbid: ChannelDbid, change: Change) -> Result<(), Misfit> {
-        if let Change::Remote {
-            deltas, tickets, ..
-        } = &change
-        {
-            self.flows.note_offers(dbid, deltas, tickets)?;
+        if let Change::Remote(next) = &change {
+            self.flows.note_offers(dbid, &next.deltas, &next.tickets)?;
         }
-        if let Change::Remote { deltas, .. } | Change::Local { deltas, .. } = &change {
-            self.flows.note_preimages(dbid, deltas);
-        }
+        self.flows.note_preimages(dbid, change.deltas());
         let touched = self.invoices.touched(&change);
         let channel = self.channels.get_mut(&dbid);
-        let gone = channel
-            .ok_or(Misfit("a change of no channel"))?
-            .apply(change)?;
-        for (key, htlc) in gone {
+        let channel = channel.ok_or(Misfit("a change of no channel"))?;
+        for (key, htlc) in channel.apply(change)? {
             let (channel, id) = (dbid, key.id);
             let at = HtlcAt { channel, id };
             self.flows.settle(at, key.offerer, htlc.payment_hash);
@@ -300,25 +239,20 @@ impl State {
             next_dbid: self.next_dbid,
             next_address: self.next_address,
         };
-        let channels = self
-            .channels
-            .iter()
-            .map(|(dbid, channel)| Record::SnapshotChannel {
-                dbid: *dbid,
-                channel: Box::new(channel.clone()),
-            });
+        let channels = self.channels.iter().map(|(dbid, channel)| {
+            let (dbid, channel) = (*dbid, Box::new(channel.clone()));
+            Record::SnapshotChannel { dbid, channel }
+        });
         let pins: Vec<(OutPoint, Pin)> = self.coins.pins().collect();
         let coins: Vec<Record> = pins
             .chunks(COINS)
-            .map(|chunk| Record::SnapshotCoins {
-                pins: chunk.to_vec(),
-            })
+            .map(|chunk| Record::SnapshotCoins(chunk.to_vec()))
             .collect();
-        let flows = self.flows.iter().map(|(hash, flow)| Record::SnapshotFlow {
-            hash,
-            flow: flow.clone(),
-        });
         let spending = Record::SnapshotSpending(Box::new(self.spending.clone()));
+        let flows = self.flows.iter().map(|(hash, flow)| {
+            let flow = flow.clone();
+            Record::SnapshotFlow { hash, flow }
+        });
         let updates = self.updates.iter().flat_map(|(dbid, names)| {
             names.iter().map(|(scid, timestamp)| Record::Update {
                 dbid: *dbid,
@@ -326,17 +260,14 @@ impl State {
                 timestamp: *timestamp,
             })
         });
-        let counters = std::iter::once(counters);
-        let rest = coins.into_iter().chain(std::iter::once(spending));
-        counters
+        let tip = Record::SnapshotTip(Box::new(self.tip.clone()));
+        [counters, spending, tip]
+            .into_iter()
             .chain(channels)
-            .chain(rest)
+            .chain(coins)
             .chain(flows)
             .chain(self.invoices.snapshot())
             .chain(updates)
-            .chain(std::iter::once(Record::SnapshotTip(Box::new(
-                self.tip.clone(),
-            ))))
             .chain(self.mnemonic_shown.then_some(Record::MnemonicShown))
             .chain(
                 (self.copied_below > ChannelDbid(0)).then_some(Record::SnapshotCopied {

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::limits::MIN_CLTV_MARGIN;
 use tx::signer::Ticket;
-use wire::{ChannelDbid, MilliSatoshi, PaymentHash, Side};
+use wire::{ChannelDbid, HtlcId, MilliSatoshi, PaymentHash, Side};
 
-use crate::channel::{Channel, Funded};
-use crate::flows::{HtlcAt, LegState, offers};
+use crate::channel::Funded;
+use crate::flows::{HtlcAt, Leg, LegState, offers};
 use crate::refused::Refused;
 use crate::state::State;
 use crate::tip::OLD;
@@ -34,7 +34,7 @@ impl View<'_> {
         deltas: &[Delta],
         tickets: &[Ticket],
     ) -> Result<(), Refused> {
-        let offered: Vec<(HtlcKey, Htlc)> = offers(deltas).collect();
+        let offered: Vec<(HtlcId, &Htlc)> = offers(deltas).collect();
         if offered.len() != tickets.len() {
             return Err(Refused::TicketCount {
                 htlcs: offered.len(),
@@ -66,7 +66,7 @@ impl View<'_> {
     /// T1 and C7: the tip is not frozen, and the HTLC has not timed out already.
     fn check_tip(&self, out: &Htlc) -> Result<(), Refused> {
         if let Some(age) = self.tip_age.filter(|age| *age > OLD) {
-            return Err(Refused::OldTip(age));
+            return Err(Refused::OldTip { minutes: age / 60 });
         }
         match self.state.tip.chain.tip() {
             Some((tip, _)) if out.cltv_expiry.0 <= tip.0 => Err(Refused::TimedOut {
@@ -79,25 +79,25 @@ impl View<'_> {
 
     fn check_forward(&self, incoming: HtlcAt, out: &Htlc, next: &Ledger) -> Result<(), Refused> {
         let HtlcAt { channel, id } = incoming;
-        let key = HtlcKey {
-            offerer: Side::Remote,
-            id,
-        };
-        let committed = self.funded(channel).and_then(|other| other.committed(&key));
+        let key = HtlcKey::remote(id);
+        let committed = self
+            .state
+            .funded(channel)
+            .and_then(|other| other.committed(&key));
         // On the same channel it must not leave with this very commitment.
         let stays = |htlc: &&Htlc| channel != self.dbid || next.htlcs.get(&key) == Some(*htlc);
         let htlc = committed
             .filter(stays)
             .ok_or(Refused::NotCommitted(channel, id))?;
+        // What it is worth there is another question, and nobody forwards any more.
+        if self.state.tip.is_spent(channel) {
+            return Err(Refused::TicketSpent(channel, id));
+        }
         if htlc.payment_hash != out.payment_hash {
             return Err(Refused::OtherHash(channel, id));
         }
-        if self
-            .state
-            .flows
-            .paid_by(htlc.payment_hash, incoming)
-            .is_some()
-        {
+        let flows = &self.state.flows;
+        if flows.paid_by(htlc.payment_hash, incoming).is_some() {
             return Err(Refused::TicketUsed(channel, id));
         }
         if htlc.amount < out.amount {
@@ -141,11 +141,11 @@ impl View<'_> {
     /// H1, in a new commitment of ours: what we add stands in the peer's newest already, where it
     /// had its ticket.
     pub(crate) fn check_local_offers(&self, deltas: &[Delta]) -> Result<(), Refused> {
-        let remote = self.funded(self.dbid).and_then(Funded::newest_remote);
-        for (key, htlc) in offers(deltas) {
-            let standing = remote.and_then(|ledger| ledger.htlcs.get(&key));
-            if standing != Some(&htlc) {
-                return Err(Refused::NotOffered(key.id));
+        let remote = self.state.funded(self.dbid).and_then(Funded::newest_remote);
+        for (id, htlc) in offers(deltas) {
+            let standing = remote.and_then(|ledger| ledger.htlcs.get(&HtlcKey::local(id)));
+            if standing != Some(htlc) {
+                return Err(Refused::NotOffered(id));
             }
         }
         Ok(())
@@ -168,10 +168,8 @@ impl View<'_> {
     }
 
     fn check_failure(&self, key: HtlcKey, htlc: &Htlc) -> Result<(), Refused> {
-        let incoming = HtlcAt {
-            channel: self.dbid,
-            id: key.id,
-        };
+        let (channel, id) = (self.dbid, key.id);
+        let incoming = HtlcAt { channel, id };
         let Some(leg) = self.state.flows.paid_by(htlc.payment_hash, incoming) else {
             return Ok(());
         };
@@ -183,26 +181,33 @@ impl View<'_> {
             LegState::Offered => Ok(()),
         }
     }
-
-    fn funded(&self, channel: ChannelDbid) -> Option<&Funded> {
-        self.state.funded(channel)
-    }
 }
 
 impl State {
     fn funded(&self, channel: ChannelDbid) -> Option<&Funded> {
-        let channel: &Channel = self.channels.get(&channel)?;
-        channel.funded().ok()
+        self.channels.get(&channel)?.funded().ok()
+    }
+
+    /// H2, before a channel is forgotten: with it goes the knowledge of which HTLCs can be claimed there.
+    pub(crate) fn check_paid_for(&self, dbid: ChannelDbid) -> Result<(), Refused> {
+        let may_fail = |leg: &Leg| match leg.ticket {
+            Ticket::Forward { channel, .. } => {
+                self.channels.contains_key(&channel) && !self.tip.is_over(channel)
+            }
+            Ticket::Payment => false,
+        };
+        let counts = |leg: &Leg| leg.out.channel == dbid && leg.state == LegState::Offered;
+        let mut legs = self.flows.iter().flat_map(|(_, flow)| &flow.legs);
+        match legs.any(|leg| counts(leg) && may_fail(leg) && self.is_claimable(leg.out)) {
+            true => Err(Refused::PaidFor(dbid)),
+            false => Ok(()),
+        }
     }
 
     /// Whether a commitment that is not revoked has this HTLC of ours, and the chain has not ended it.
     pub(crate) fn is_claimable(&self, out: HtlcAt) -> bool {
-        let key = HtlcKey {
-            offerer: Side::Local,
-            id: out.id,
-        };
-        self.funded(out.channel)
-            .is_some_and(|funded| funded.holds(&key))
-            && !self.tip.has_ended(out.channel, out.id)
+        let key = HtlcKey::local(out.id);
+        let funded = self.funded(out.channel);
+        funded.is_some_and(|funded| funded.holds(&key)) && !self.tip.has_ended(out.channel, out.id)
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bitcoin::{BlockHash, Transaction};
 use headers::{BranchHash, Chain, RawHeader, Rules};
 use serde::{Deserialize, Serialize};
-use tx::limits::REASONABLE_DEPTH;
+use tx::limits::{BURIAL_DEPTH, REASONABLE_DEPTH};
 use tx::onchain::ParentTx;
 use tx::spends::{Closed, Spender};
 use wire::{BlockHeight, ChannelDbid, CommitmentNumber, HtlcId};
@@ -63,6 +63,17 @@ impl Tip {
 
     pub(crate) fn forget(&mut self, dbid: ChannelDbid) {
         self.closed.remove(&dbid);
+    }
+
+    /// Whether the channel's funding output is proved to be spent.
+    pub(crate) fn is_spent(&self, dbid: ChannelDbid) -> bool {
+        self.closed.contains_key(&dbid)
+    }
+
+    /// Whether it is so for good.
+    pub(crate) fn is_over(&self, dbid: ChannelDbid) -> bool {
+        let closed = self.closed.get(&dbid);
+        closed.is_some_and(|closed| self.chain.depth(closed.height) >= BURIAL_DEPTH)
     }
 
     /// Whether the chain has ended an HTLC that we offered, so that the peer cannot take it (H2).
@@ -145,6 +156,6 @@ impl Hsm {
         let secrets = funded.remote.as_ref().map(|remote| remote.secrets.next());
         let first_live = secrets.unwrap_or(CommitmentNumber::ZERO);
         let (setup, funding) = (&funded.setup, &funded.funding);
-        Spender::of(setup, funding, tx, &live, first_live).map_err(Refused::Build)
+        Ok(Spender::of(setup, funding, tx, &live, first_live)?)
     }
 }

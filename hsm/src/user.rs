@@ -50,7 +50,6 @@ impl Hsm {
         if text.len() > MAX {
             return Err(Refused::TextTooLong(text.len()));
         }
-        let signature = self.node.key.sign(NodeMessage::Text(text));
-        Ok(compact(&signature.map_err(Refused::Fields)?))
+        Ok(compact(&self.node.key.sign(NodeMessage::Text(text))?))
     }
 }

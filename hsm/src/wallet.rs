@@ -143,7 +143,7 @@ impl Wallet {
                 AddressKind::P2wpkh => sign_p2wpkh(&mut hashes, at, output, &key),
                 AddressKind::P2tr => sign_p2tr(&mut hashes, at, &spent, &key),
             };
-            witnesses.push(witness.ok_or(Refused::Build(TxError::Sighash))?);
+            witnesses.push(witness.ok_or(TxError::Sighash)?);
         }
         Ok(witnesses)
     }

@@ -1,14 +1,11 @@
 //! From each role's requests to what the signer does, and back. Nothing is decided here.
 
-use bitcoin::absolute::LockTime;
 use bitcoin::constants::ChainHash as GenesisHash;
-use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{OutPoint, Witness};
 use hsm::{Coin, Hsm, Payment, Rule, UnixTime};
-use hsm_messages::wallet::Spend;
 use hsm_messages::{Refused, backup, gossip, invoice, noise, pay, rpc, tip, wallet};
 use secp256k1::ecdsa::Signature;
-use wire::{ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi};
+use wire::{ChainHash, ChannelDbid};
 
 /// What becomes of a request.
 pub type Answer<T> = Result<T, hsm::Refused>;
@@ -73,8 +70,13 @@ pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> Answer<wallet::Reply> 
             wallet::Reply::ShutdownAllowed
         }
         wallet::Request::Sign { spend } => {
-            let (tx, coins) = transaction(spend);
-            let witnesses = hsm.sign_spend(&tx, &coins)?;
+            // D1: the transaction is rebuilt from typed facts.
+            let coins = spend.inputs.iter().map(|input| Coin {
+                value: input.value,
+                key: input.key,
+            });
+            let coins: Vec<Coin> = coins.collect();
+            let witnesses = hsm.sign_spend(&spend.transaction(), &coins)?;
             wallet::Reply::Signed {
                 witnesses: witnesses.iter().map(Witness::to_vec).collect(),
             }
@@ -84,14 +86,10 @@ pub fn wallet(hsm: &mut Hsm, request: wallet::Request) -> Answer<wallet::Reply> 
 
 pub fn gossip(hsm: &mut Hsm, request: gossip::Request) -> Answer<gossip::Reply> {
     let gossip::Request::SignChannelUpdate { channel, update } = request;
-    let Some(update) = channel_update(&update) else {
-        let reason = "fee_base does not fit into a channel_update".to_owned();
-        return Ok(gossip::Reply::Refused(refused_by(
-            "GOSSIP",
-            Rule::G3,
-            reason,
-        )));
-    };
+    // Timestamp and signature are set when it is signed.
+    let none = Signature::from_compact(&[0; 64]).ok();
+    let update = none.and_then(|none| update.with(0, none));
+    let update = update.ok_or(hsm::Refused::UpdateFees)?;
     let update = hsm.sign_channel_update(channel, update)?;
     Ok(gossip::Reply::Signed {
         timestamp: update.timestamp,
@@ -167,75 +165,21 @@ pub fn pay(hsm: &mut Hsm, request: pay::Request) -> Answer<pay::Reply> {
         amount,
         max_fee,
     } = request;
-    match payment(&invoice, amount, max_fee) {
-        Ok(payment) => hsm.approve(&payment).map(|()| pay::Reply::Approved),
-        Err(reason) => Ok(pay::Reply::Refused(refused_by("PAY", Rule::A1, reason))),
-    }
-}
-
-fn payment(
-    text: &str,
-    amount: Option<MilliSatoshi>,
-    max_fee: MilliSatoshi,
-) -> Result<Payment, String> {
-    let invoice = ::invoice::parse(text).map_err(|error| error.to_string())?;
+    let bad = |why: &str| hsm::Refused::BadInvoice(why.to_owned());
+    let invoice = ::invoice::parse(&invoice).map_err(|error| bad(&error.to_string()))?;
     let amount = match (invoice.amount, amount) {
         (Some(amount), None) | (None, Some(amount)) => amount,
-        (Some(_), Some(_)) => return Err("the invoice has an amount of its own".to_owned()),
-        (None, None) => return Err("the invoice has no amount and none was given".to_owned()),
+        (Some(_), Some(_)) => return Err(bad("the invoice has an amount of its own")),
+        (None, None) => return Err(bad("the invoice has no amount and none was given")),
     };
     let genesis = GenesisHash::using_genesis_block_const(invoice.network).to_bytes();
-    Ok(Payment {
+    hsm.approve(&Payment {
         chain_hash: ChainHash(genesis),
         payment_hash: invoice.payment_hash,
         payee: invoice.payee,
         amount,
         max_fee,
         expires: invoice.expires_at().map(|end| UnixTime(end.as_secs())),
-    })
-}
-
-/// D1: the transaction is rebuilt from typed facts.
-fn transaction(spend: Spend) -> (Transaction, Vec<Coin>) {
-    let coins = spend.inputs.iter().map(|input| Coin {
-        value: input.value,
-        key: input.key,
-    });
-    let coins = coins.collect();
-    let inputs = spend.inputs.iter().map(|input| TxIn {
-        previous_output: input.outpoint,
-        script_sig: ScriptBuf::new(),
-        sequence: Sequence(input.sequence),
-        witness: Witness::new(),
-    });
-    let input = inputs.collect();
-    let outputs = spend.outputs.into_iter().map(|output| TxOut {
-        value: Amount::from_sat(output.value.0),
-        script_pubkey: output.script,
-    });
-    let tx = Transaction {
-        version: Version::TWO,
-        lock_time: LockTime::from_consensus(spend.locktime),
-        input,
-        output: outputs.collect(),
-    };
-    (tx, coins)
-}
-
-/// `None` if a field does not fit. Timestamp and signature are the signer's.
-fn channel_update(facts: &gossip::ChannelUpdateFacts) -> Option<ChannelUpdate> {
-    Some(ChannelUpdate {
-        signature: Signature::from_compact(&[0; 64]).ok()?,
-        chain_hash: facts.chain_hash,
-        short_channel_id: facts.scid,
-        timestamp: 0,
-        message_flags: facts.message_flags,
-        channel_flags: facts.channel_flags,
-        cltv_expiry_delta: facts.cltv_expiry_delta,
-        htlc_minimum_msat: facts.htlc_minimum,
-        fee_base_msat: u32::try_from(facts.fee_base.0).ok()?,
-        fee_proportional_millionths: facts.fee_proportional_millionths,
-        htlc_maximum_msat: facts.htlc_maximum,
-        rest: Vec::new(),
-    })
+    })?;
+    Ok(pay::Reply::Approved)
 }

@@ -50,6 +50,10 @@ impl Signer {
         }
     }
 
+    fn failed(error: OpenError) -> Signer {
+        Signer::Failed(error.to_string())
+    }
+
     /// Whether the owner has to do something first.
     pub fn waits(&self) -> bool {
         matches!(self, Signer::Locked(_) | Signer::Unconfirmed(_))
@@ -78,8 +82,8 @@ pub enum NotUnlocked {
 pub struct Custody {
     pub signer: Signer,
     folder: OwnedFd,
-    program: Program,
-    hardening: Hardening,
+    pub program: Program,
+    pub hardening: Hardening,
     tries: Tries,
 }
 
@@ -94,12 +98,16 @@ impl Custody {
         }
     }
 
-    pub fn hsm(&mut self) -> Option<&mut Hsm> {
+    fn opened(&mut self) -> Option<&mut Open> {
         if let Signer::Open(open) = &mut self.signer {
-            Some(&mut open.hsm)
+            Some(open)
         } else {
             None
         }
+    }
+
+    pub fn hsm(&mut self) -> Option<&mut Hsm> {
+        self.opened().map(|open| &mut open.hsm)
     }
 
     /// # Errors
@@ -125,16 +133,10 @@ impl Custody {
 
     /// From [`Signer::NotStarted`] or [`Signer::Failed`].
     pub fn open(&mut self, chain_hash: ChainHash, database: Database) {
-        let opened = match self.folder.try_clone() {
-            Ok(folder) => {
-                Hsm::open(folder, chain_hash, database).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(format!("cannot use the folder: {error}")),
-        };
-        self.signer = match opened {
-            Ok(opened) => Signer::of(opened),
-            Err(why) => Signer::Failed(why),
-        };
+        let folder = self.folder.try_clone().map_err(SeedError::no_folder);
+        let opened = folder.map_err(OpenError::Seed);
+        let opened = opened.and_then(|folder| Hsm::open(folder, chain_hash, database));
+        self.signer = opened.map_or_else(Signer::failed, Signer::of);
     }
 
     /// Opens beside a database that was put back; says why if it cannot.
@@ -142,25 +144,17 @@ impl Custody {
         let Signer::Unconfirmed(unconfirmed) = &self.signer else {
             return Err(hsm::Refused::NoRecovery);
         };
-        Ok(match unconfirmed.confirm() {
-            Ok(hsm) => {
-                self.signer = Signer::open(hsm);
-                Ok(())
-            }
-            Err(error) => {
-                self.signer = Signer::Failed(error.to_string());
-                Err(error.to_string())
-            }
-        })
+        let confirmed = unconfirmed.confirm();
+        let why = confirmed.as_ref().err().map(OpenError::to_string);
+        self.signer = confirmed.map_or_else(Signer::failed, Signer::open);
+        Ok(why.map_or(Ok(()), Err))
     }
 
     /// How far the journal is, where lightningd reads it. Before a reply leaves, so that a batch that
     /// holds what came of it names its record too.
     pub fn write_mark(&mut self) -> io::Result<()> {
-        if let Signer::Open(open) = &mut self.signer {
-            open.marks.write(open.hsm.mark())?;
-        }
-        Ok(())
+        let open = self.opened();
+        open.map_or(Ok(()), |open| open.marks.write(open.hsm.mark()))
     }
 
     /// Opens the seed with the passphrase that `read` gives, if it is time for one.
@@ -194,8 +188,9 @@ impl Custody {
                 Err(NotUnlocked::Wrong(self.tries.wrong(Instant::now())))
             }
             Err(error) => {
-                self.signer = Signer::Failed(error.to_string());
-                Err(NotUnlocked::Failed(error.to_string()))
+                let why = error.to_string();
+                self.signer = Signer::failed(error);
+                Err(NotUnlocked::Failed(why))
             }
         }
     }
@@ -203,14 +198,6 @@ impl Custody {
     pub fn seed_file(&self) -> Result<Option<SeedFile>, SeedError> {
         let folder = self.folder.try_clone();
         hsm::seed_file(folder.map_err(SeedError::no_folder)?)
-    }
-
-    pub fn program(&mut self) -> io::Result<[u8; 32]> {
-        self.program.hash()
-    }
-
-    pub fn hardening(&self) -> &Hardening {
-        &self.hardening
     }
 }
 
@@ -230,7 +217,10 @@ impl Program {
     }
 
     /// SHA-256, computed once.
-    fn hash(&mut self) -> io::Result<[u8; 32]> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn hash(&mut self) -> io::Result<[u8; 32]> {
         if let Some(hash) = self.hash {
             return Ok(hash);
         }

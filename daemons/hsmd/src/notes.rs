@@ -4,10 +4,13 @@ use std::os::fd::OwnedFd;
 
 use hsm::UnixTime;
 use hsm::msgs::Msg;
-use hsm_files::audit::{AuditError, AuditLog, Decision, Entry, Head};
+use hsm_files::audit::{AuditError, AuditLog, Decision, Entry, Head, digest};
+use ipc_transport::{Conn, Error};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wire::ChannelDbid;
 
-use crate::listed::Request;
+use crate::listed::{Reply, Request};
 
 /// The log, from Init on, and how much there was to note. Before Init no key is there, and nothing is
 /// answered but Init.
@@ -28,16 +31,25 @@ pub struct Asked {
     pub request: [u8; 32],
 }
 
-impl Asked {
-    /// `bytes` is SHA-256 of the request's.
-    pub fn new(request: &impl Request, channel: Option<ChannelDbid>, bytes: [u8; 32]) -> Asked {
-        Asked {
+/// The next request of a socket that is `channel`'s, or of one that its request names.
+///
+/// # Errors
+/// The end is closed, or at fault.
+pub fn next<Tx: Serialize, Rx: DeserializeOwned + Request>(
+    conn: &mut Conn<Tx, Rx>,
+    channel: Option<ChannelDbid>,
+) -> Result<Option<(Rx, Asked)>, Error> {
+    let mut bytes = [0; 32];
+    let request = conn.recv_buffered_seen(|request| bytes = digest(request))?;
+    Ok(request.map(|request| {
+        let asked = Asked {
             msg: request.msg(),
-            channel,
+            channel: channel.or_else(|| request.channel()),
             count: request.count(),
             request: bytes,
-        }
-    }
+        };
+        (request, asked)
+    }))
 }
 
 impl Notes {
@@ -58,6 +70,23 @@ impl Notes {
         if let Some(log) = &mut self.log {
             log.set_now(now);
         }
+    }
+
+    /// Puts a reply in the queue of its socket, and notes it.
+    ///
+    /// # Errors
+    /// The end does not read.
+    pub fn reply<Tx: Serialize + Reply, Rx: DeserializeOwned>(
+        &mut self,
+        conn: &mut Conn<Tx, Rx>,
+        asked: Asked,
+        reply: &Tx,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Error> {
+        let mut bytes = [0; 32];
+        let queued = conn.queue_seen(reply, fds, |reply| bytes = digest(reply));
+        self.note(asked, reply.decision(), bytes);
+        queued
     }
 
     /// `reply` is SHA-256 of its bytes; zeros if there is none.

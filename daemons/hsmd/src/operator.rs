@@ -25,6 +25,7 @@ use crate::answer::{Answer, refused_by};
 use crate::custody::{Custody, NotUnlocked, Signer};
 use crate::notes::Notes;
 use crate::policy;
+use crate::port::Asking;
 
 /// Most connections at a time.
 pub const CONNECTIONS: usize = 4;
@@ -138,54 +139,37 @@ fn new_socket() -> Result<OwnedFd, ListenError> {
     socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(doing("make"))
 }
 
-/// Answers a request that the table lets through. `pipe`: what came along with it.
-pub fn answer(
-    custody: &mut Custody,
-    notes: &Notes,
-    request: Request,
-    pipe: impl FnOnce() -> Result<OwnedFd, Error>,
-) -> Answer<Reply> {
-    Ok(match request {
-        Request::Status => status(custody),
-        Request::Unlock => unlock(custody, pipe()),
-        Request::Limits => Reply::Limits(custody.open_hsm()?.overview()),
-        Request::SetLimits { limits } => {
-            custody.open_hsm()?.set_limits(limits)?;
-            Reply::Done
+/// Answers a request that the table lets through. What came along with it may be a pipe.
+pub fn answer(asking: Asking<'_>, request: Request) -> Answer<Reply> {
+    let Asking { custody, notes, fd } = asking;
+    match request {
+        Request::Status => return Ok(status(custody)),
+        Request::Unlock => return Ok(unlock(custody, fd())),
+        Request::Limits => return Ok(Reply::Limits(custody.open_hsm()?.overview())),
+        Request::SetLimits { limits } => custody.open_hsm()?.set_limits(limits)?,
+        Request::Allowlist => {
+            let scripts = custody.open_hsm()?.allowlist().iter().cloned().collect();
+            return Ok(Reply::Allowlist { scripts });
         }
-        Request::Allowlist => Reply::Allowlist {
-            scripts: custody.open_hsm()?.allowlist().iter().cloned().collect(),
-        },
-        Request::AllowlistAdd { script } => {
-            custody.open_hsm()?.allow(script)?;
-            Reply::Done
+        Request::AllowlistAdd { script } => custody.open_hsm()?.allow(script)?,
+        Request::AllowlistRemove { script } => custody.open_hsm()?.disallow(script),
+        Request::Refusals => {
+            let refusals = custody.open_hsm()?.refusals().cloned().collect();
+            return Ok(Reply::Refusals { refusals });
         }
-        Request::AllowlistRemove { script } => {
-            custody.open_hsm()?.disallow(script);
-            Reply::Done
-        }
-        Request::Refusals => Reply::Refusals {
-            refusals: custody.open_hsm()?.refusals().cloned().collect(),
-        },
-        Request::Approve { what } => {
-            custody.open_hsm()?.allow_once(what);
-            Reply::Done
-        }
-        Request::AuditHead => audit_head(notes),
-        Request::AuditTail { from } => audit_tail(notes, from),
+        Request::Approve { what } => custody.open_hsm()?.allow_once(what),
+        Request::AuditHead => return Ok(audit_head(notes)),
+        Request::AuditTail { from } => return Ok(audit_tail(notes, from)),
         Request::ConfirmRecovery => {
             tracing::warn!("the owner confirms that the database was put back");
-            match custody.confirm_recovery()? {
-                Ok(()) => Reply::Done,
-                Err(why) => refused(Rule::B2, why),
+            if let Err(why) = custody.confirm_recovery()? {
+                return Ok(refused(Rule::B2, why));
             }
         }
-        Request::ShowMnemonic => show_mnemonic(custody, pipe())?,
-        Request::EndRecovery { channel } => {
-            custody.open_hsm()?.end_recovery(channel)?;
-            Reply::Done
-        }
-    })
+        Request::ShowMnemonic => return show_mnemonic(custody, fd()),
+        Request::EndRecovery { channel } => custody.open_hsm()?.end_recovery(channel)?,
+    }
+    Ok(Reply::Done)
 }
 
 fn audit_head(notes: &Notes) -> Reply {
@@ -213,7 +197,7 @@ fn status(custody: &mut Custody) -> Reply {
             channels: open.hsm.channels().len() as u64,
         },
     };
-    let (seed, program) = match (custody.seed_file(), custody.program()) {
+    let (seed, program) = match (custody.seed_file(), custody.program.hash()) {
         (Ok(seed), Ok(program)) => (seed, program),
         (Err(error), _) => return refused(Rule::B2, error.to_string()),
         (_, Err(error)) => {
@@ -225,7 +209,7 @@ fn status(custody: &mut Custody) -> Reply {
         seed,
         program,
         policy: policy::hash(),
-        hardening: custody.hardening().clone(),
+        hardening: custody.hardening.clone(),
     }))
 }
 
@@ -247,10 +231,7 @@ pub fn say_status(custody: &mut Custody) {
 
 fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {
     let wait = |wait: Duration| Seconds(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-    let unlocked = custody.unlock(|| match pipe {
-        Ok(pipe) => read_passphrase(pipe),
-        Err(error) => Err(io::Error::other(error.to_string())),
-    });
+    let unlocked = custody.unlock(|| Passphrase::read(as_pipe(pipe)?));
     match unlocked {
         Ok(node_id) => {
             tracing::info!("the seed is unlocked");
@@ -268,8 +249,7 @@ fn unlock(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Reply {
 
 /// The words go into the pipe once it is durable that they were shown.
 fn show_mnemonic(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Answer<Reply> {
-    let pipe = pipe.map_err(|error| io::Error::other(error.to_string()));
-    let mut pipe = match pipe.and_then(as_pipe) {
+    let mut pipe = match as_pipe(pipe) {
         Ok(pipe) => pipe,
         Err(error) => return Ok(refused(Rule::R2, format!("no pipe for the words: {error}"))),
     };
@@ -284,18 +264,14 @@ fn show_mnemonic(custody: &mut Custody, pipe: Result<OwnedFd, Error>) -> Answer<
     })
 }
 
-/// What is read or written without waiting for the other end.
-fn as_pipe(fd: OwnedFd) -> io::Result<File> {
+/// What came along, if it is a pipe: it is read or written without waiting for the other end.
+fn as_pipe(fd: Result<OwnedFd, Error>) -> io::Result<File> {
+    let fd = fd.map_err(io::Error::other)?;
     if kind(fstat(&fd)?.st_mode) != SFlag::S_IFIFO {
         return Err(io::Error::other("it is no pipe"));
     }
     fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(File::from(fd))
-}
-
-/// The passphrase in a pipe, without waiting for who should have written it. `None` if it is no text.
-fn read_passphrase(pipe: OwnedFd) -> io::Result<Option<Passphrase>> {
-    Passphrase::read(as_pipe(pipe)?)
 }
 
 fn refused(rule: Rule, why: String) -> Reply {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hsm::Hsm;
-use hsm_files::audit::digest;
+use hsm::msgs::Asks;
 use hsm_messages::Role;
 use hsm_messages::edges::{
     HsmBackup, HsmChan, HsmGossip, HsmInvoice, HsmNoise, HsmOnchain, HsmOperator, HsmPay, HsmRpc,
@@ -12,14 +12,12 @@ use hsm_messages::edges::{
 use hsm_messages::hello;
 use ipc_transport::blocking::LowerConn;
 use ipc_transport::{Conn, Edge, Error, Limits};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use wire::ChannelDbid;
 
 use crate::answer::Answer;
 use crate::custody::Custody;
 use crate::listed::{Reply, Request};
-use crate::notes::{Asked, Notes};
+use crate::notes::{self, Notes};
 use crate::{answer, operator};
 
 /// Most requests of one socket in one round.
@@ -30,40 +28,6 @@ pub const LIMITS: Limits = Limits {
     frame: 1 << 20,
     out: 1 << 20,
 };
-
-/// Who may ask what.
-pub enum Port {
-    Noise(LowerConn<HsmNoise>),
-    Chan(ChannelDbid, LowerConn<HsmChan>),
-    Onchain(ChannelDbid, LowerConn<HsmOnchain>),
-    Wallet(LowerConn<HsmWallet>),
-    Gossip(LowerConn<HsmGossip>),
-    Invoice(LowerConn<HsmInvoice>),
-    Rpc(LowerConn<HsmRpc>),
-    Tip(LowerConn<HsmTip>),
-    Operator(LowerConn<HsmOperator>),
-    Pay(LowerConn<HsmPay>),
-    Backup(LowerConn<HsmBackup>),
-}
-
-/// The same with the connection of whichever port it is.
-macro_rules! on_each {
-    ($port:expr, $conn:ident => $do:expr) => {
-        match $port {
-            Port::Noise($conn) => $do,
-            Port::Chan(_, $conn) => $do,
-            Port::Onchain(_, $conn) => $do,
-            Port::Wallet($conn) => $do,
-            Port::Gossip($conn) => $do,
-            Port::Invoice($conn) => $do,
-            Port::Rpc($conn) => $do,
-            Port::Tip($conn) => $do,
-            Port::Operator($conn) => $do,
-            Port::Pay($conn) => $do,
-            Port::Backup($conn) => $do,
-        }
-    };
-}
 
 /// A role with the channel that it is for, if it is for one: there is one socket for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,89 +56,58 @@ pub enum Turn {
     More,
 }
 
-impl Port {
-    /// # Errors
-    /// The other end is closed.
-    pub fn new(seat: Seat, fd: OwnedFd) -> Result<Port, Error> {
-        Ok(match seat {
-            Seat::Channel(Role::Onchain, channel) => {
-                Port::Onchain(channel, conn::<HsmOnchain>(fd)?)
-            }
-            Seat::Channel(_, channel) => Port::Chan(channel, conn::<HsmChan>(fd)?),
-            Seat::Node(Role::Noise) => Port::Noise(conn::<HsmNoise>(fd)?),
-            Seat::Node(Role::Wallet) => Port::Wallet(conn::<HsmWallet>(fd)?),
-            Seat::Node(Role::Gossip) => Port::Gossip(conn::<HsmGossip>(fd)?),
-            Seat::Node(Role::Invoice) => Port::Invoice(conn::<HsmInvoice>(fd)?),
-            Seat::Node(Role::Rpc) => Port::Rpc(conn::<HsmRpc>(fd)?),
-            Seat::Node(Role::Tip) => Port::Tip(conn::<HsmTip>(fd)?),
-            Seat::Operator(_) => Port::Operator(conn_within::<HsmOperator>(fd, operator::LIMITS)?),
-            Seat::Node(Role::Pay) => Port::Pay(conn::<HsmPay>(fd)?),
-            Seat::Node(Role::Backup) => Port::Backup(conn::<HsmBackup>(fd)?),
-            // Seat::new makes none.
-            Seat::Node(Role::Chan | Role::Onchain) => return Err(Error::Closed),
-        })
-    }
-
+/// A socket, whatever its role.
+pub trait Port: AsFd {
     /// Answers what was asked, up to a turn's number, and notes it. The
     /// replies stay here until [`Port::flush`].
     ///
     /// # Errors
     /// The end is closed, at fault, or does not read.
-    pub fn turn(&mut self, custody: &mut Custody, notes: &mut Notes) -> Result<Turn, Error> {
-        match self {
-            Port::Noise(conn) => turn(conn, None, custody, notes, with_keys(answer::noise)),
-            Port::Chan(channel, conn) => {
-                let dbid = *channel;
-                let answer = with_keys(|hsm, request| hsm.chan(dbid, request));
-                turn(conn, Some(dbid), custody, notes, answer)
-            }
-            Port::Onchain(channel, conn) => {
-                let dbid = *channel;
-                let answer = with_keys(|hsm, request| hsm.onchain(dbid, request));
-                turn(conn, Some(dbid), custody, notes, answer)
-            }
-            Port::Wallet(conn) => turn(conn, None, custody, notes, with_keys(answer::wallet)),
-            Port::Gossip(conn) => turn(conn, None, custody, notes, with_keys(answer::gossip)),
-            Port::Invoice(conn) => turn(conn, None, custody, notes, with_keys(answer::invoice)),
-            Port::Operator(conn) => turn(conn, None, custody, notes, |asking, request| {
-                operator::answer(asking.custody, asking.notes, request, asking.fd)
-            }),
-            Port::Pay(conn) => turn(conn, None, custody, notes, with_keys(answer::pay)),
-            Port::Rpc(conn) => turn(conn, None, custody, notes, with_keys(answer::rpc)),
-            Port::Backup(conn) => turn(conn, None, custody, notes, with_keys(answer::backup)),
-            Port::Tip(conn) => turn(conn, None, custody, notes, with_keys(answer::tip)),
-        }
-    }
+    fn turn(&mut self, custody: &mut Custody, notes: &mut Notes) -> Result<Turn, Error>;
 
     /// Writes what the socket takes. Says whether nothing is left.
     ///
     /// # Errors
     /// Closed.
-    pub fn flush(&mut self) -> Result<bool, Error> {
-        on_each!(self, conn => conn.flush_nonblocking())
+    fn flush(&mut self) -> Result<bool, Error>;
+}
+
+/// Who may ask what: the role of the seat, with its answers.
+///
+/// # Errors
+/// The other end is closed.
+pub fn port(seat: Seat, fd: OwnedFd) -> Result<Box<dyn Port>, Error> {
+    match seat {
+        Seat::Channel(Role::Onchain, dbid) => {
+            let answer = with_keys(move |hsm, request| hsm.onchain(dbid, request));
+            socket::<HsmOnchain, _>(fd, Some(dbid), LIMITS, answer)
+        }
+        Seat::Channel(_, dbid) => {
+            let answer = with_keys(move |hsm, request| hsm.chan(dbid, request));
+            socket::<HsmChan, _>(fd, Some(dbid), LIMITS, answer)
+        }
+        Seat::Node(role) => match role {
+            Role::Noise => socket::<HsmNoise, _>(fd, None, LIMITS, with_keys(answer::noise)),
+            Role::Wallet => socket::<HsmWallet, _>(fd, None, LIMITS, with_keys(answer::wallet)),
+            Role::Gossip => socket::<HsmGossip, _>(fd, None, LIMITS, with_keys(answer::gossip)),
+            Role::Invoice => socket::<HsmInvoice, _>(fd, None, LIMITS, with_keys(answer::invoice)),
+            Role::Rpc => socket::<HsmRpc, _>(fd, None, LIMITS, with_keys(answer::rpc)),
+            Role::Tip => socket::<HsmTip, _>(fd, None, LIMITS, with_keys(answer::tip)),
+            Role::Pay => socket::<HsmPay, _>(fd, None, LIMITS, with_keys(answer::pay)),
+            Role::Backup => socket::<HsmBackup, _>(fd, None, LIMITS, with_keys(answer::backup)),
+            // Seat::new makes none.
+            Role::Chan | Role::Onchain => Err(Error::Closed),
+        },
+        Seat::Operator(_) => socket::<HsmOperator, _>(fd, None, operator::LIMITS, operator::answer),
     }
-}
-
-impl AsFd for Port {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        on_each!(self, conn => conn.as_fd())
-    }
-}
-
-fn conn<E: Edge>(fd: OwnedFd) -> Result<LowerConn<E>, Error> {
-    conn_within::<E>(fd, LIMITS)
-}
-
-fn conn_within<E: Edge>(fd: OwnedFd, limits: Limits) -> Result<LowerConn<E>, Error> {
-    Conn::with_limits(fd, hello::<E>(), limits)
 }
 
 /// What a request is answered with.
-struct Asking<'a> {
-    custody: &'a mut Custody,
-    notes: &'a Notes,
+pub struct Asking<'a> {
+    pub custody: &'a mut Custody,
+    pub notes: &'a Notes,
     /// A descriptor that came along.
-    fd: &'a mut dyn FnMut() -> Result<OwnedFd, Error>,
+    pub fd: &'a mut dyn FnMut() -> Result<OwnedFd, Error>,
 }
 
 /// Of a role that asks of the keys alone.
@@ -184,35 +117,64 @@ fn with_keys<Rx, Tx>(
     move |asking, request| answer(asking.custody.open_hsm()?, request)
 }
 
-fn turn<Tx: Serialize + Reply, Rx: DeserializeOwned + Request>(
-    conn: &mut Conn<Tx, Rx>,
+struct Socket<E: Edge, A> {
+    conn: LowerConn<E>,
     channel: Option<ChannelDbid>,
-    custody: &mut Custody,
-    notes: &mut Notes,
-    answer: impl Fn(Asking<'_>, Rx) -> Answer<Tx>,
-) -> Result<Turn, Error> {
-    conn.fill()?;
-    for _ in 0..TURN {
-        let mut bytes = [0; 32];
-        let Some(request) = conn.recv_buffered_seen(|request| bytes = digest(request))? else {
-            return Ok(Turn::Done);
-        };
-        let channel = channel.or_else(|| request.channel());
-        let asked = Asked::new(&request, channel, bytes);
-        let allowed = asked.msg.check(Rx::ROLE, custody.hsm().as_deref(), channel);
-        let asking = Asking {
-            custody,
-            notes,
-            fd: &mut || conn.take_fd(),
-        };
-        let reply = match allowed.and_then(|()| answer(asking, request)) {
-            Ok(reply) => reply,
-            Err(refused) => Tx::refuse(answer::refused(Rx::ROLE.name(), channel, &refused)),
-        };
-        let mut bytes = [0; 32];
-        let queued = conn.queue_seen(&reply, Vec::new(), |reply| bytes = digest(reply));
-        notes.note(asked, reply.decision(), bytes);
-        queued?;
+    answer: A,
+}
+
+fn socket<E, A>(
+    fd: OwnedFd,
+    channel: Option<ChannelDbid>,
+    limits: Limits,
+    answer: A,
+) -> Result<Box<dyn Port>, Error>
+where
+    E: Edge<Down: Request, Up: Reply> + 'static,
+    A: Fn(Asking<'_>, E::Down) -> Answer<E::Up> + 'static,
+{
+    Ok(Box::new(Socket::<E, A> {
+        conn: Conn::with_limits(fd, hello::<E>(), limits)?,
+        channel,
+        answer,
+    }))
+}
+
+impl<E: Edge, A> AsFd for Socket<E, A> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.conn.as_fd()
     }
-    Ok(Turn::More)
+}
+
+impl<E, A> Port for Socket<E, A>
+where
+    E: Edge<Down: Request, Up: Reply>,
+    A: Fn(Asking<'_>, E::Down) -> Answer<E::Up>,
+{
+    fn flush(&mut self) -> Result<bool, Error> {
+        self.conn.flush_nonblocking()
+    }
+
+    fn turn(&mut self, custody: &mut Custody, notes: &mut Notes) -> Result<Turn, Error> {
+        let conn = &mut self.conn;
+        conn.fill()?;
+        for _ in 0..TURN {
+            let Some((request, asked)) = notes::next(conn, self.channel)? else {
+                return Ok(Turn::Done);
+            };
+            let (role, channel) = (<E::Down>::ROLE, asked.channel);
+            let allowed = asked.msg.check(role, custody.hsm().as_deref(), channel);
+            let asking = Asking {
+                custody,
+                notes,
+                fd: &mut || conn.take_fd(),
+            };
+            let reply = match allowed.and_then(|()| (self.answer)(asking, request)) {
+                Ok(reply) => reply,
+                Err(refused) => Reply::refuse(answer::refused(role.name(), channel, &refused)),
+            };
+            notes.reply(conn, asked, &reply, Vec::new())?;
+        }
+        Ok(Turn::More)
+    }
 }

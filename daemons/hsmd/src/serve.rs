@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hsm::msgs::Asks;
 use hsm::{JournalError, Rule, UnixTime};
-use hsm_files::audit::{AuditError, Decision, digest};
+use hsm_files::audit::{AuditError, Decision};
 use hsm_messages::edges::HsmCtl;
 use hsm_messages::hello;
 use hsm_messages::{Role, ctl};
@@ -20,10 +20,9 @@ use wire::ChannelDbid;
 
 use crate::answer::{self, Answer};
 use crate::custody::{Custody, Signer};
-use crate::listed::{Reply, Request};
-use crate::notes::{Asked, Notes};
+use crate::notes::{self, Asked, Notes};
 use crate::operator::{self, CONNECTIONS, ListenError, Listener};
-use crate::port::{LIMITS, Port, Seat, Turn};
+use crate::port::{self, LIMITS, Port, Seat, Turn};
 
 /// CTL's number, and that of the socket that the owner connects to; the others count from 2.
 const CTL: u64 = 0;
@@ -100,7 +99,7 @@ struct Server {
 }
 
 struct Seated {
-    port: Port,
+    port: Box<dyn Port>,
     seat: Seat,
     /// What epoll is asked to tell.
     interest: EpollFlags,
@@ -265,18 +264,12 @@ impl Server {
     fn ctl_turn(&mut self) -> Result<Then, ServeError> {
         self.ctl.fill()?;
         for _ in 0..CTL_TURN {
-            let mut bytes = [0; 32];
-            let read = self
-                .ctl
-                .recv_buffered_seen(|request| bytes = digest(request));
-            let request = match read {
-                Ok(Some(request)) => request,
+            let (request, asked) = match notes::next(&mut self.ctl, None) {
+                Ok(Some(next)) => next,
                 Ok(None) => return Ok(Then::GoOn),
                 Err(error) if error.is_closed() => return Ok(Then::End),
                 Err(error) => return Err(error.into()),
             };
-            let channel = request.channel();
-            let asked = Asked::new(&request, channel, bytes);
             let waits = matches!(request, ctl::Request::Unlocked) && self.custody.signer.waits();
             match self.answer_ctl(request) {
                 Ok(_) if waits => {
@@ -288,7 +281,7 @@ impl Server {
                     return Ok(Then::End);
                 }
                 Err(error) => {
-                    let refused = answer::refused("CTL", channel, &error);
+                    let refused = answer::refused("CTL", asked.channel, &error);
                     self.reply_ctl(asked, &ctl::Reply::Refused(refused))?;
                 }
             }
@@ -303,12 +296,7 @@ impl Server {
             (ctl::Reply::Init(_), Signer::Open(open)) => vec![open.marks.share()?],
             (_, _) => Vec::new(),
         };
-        let mut bytes = [0; 32];
-        let queued = self
-            .ctl
-            .queue_seen(reply, fds, |reply| bytes = digest(reply));
-        self.notes.note(asked, reply.decision(), bytes);
-        Ok(queued?)
+        Ok(self.notes.reply(&mut self.ctl, asked, reply, fds)?)
     }
 
     fn flush_ctl(&mut self) -> Result<(), ServeError> {
@@ -400,31 +388,22 @@ impl Server {
     }
 
     fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> Answer<ctl::Reply> {
-        let wrong = |reason: &str| {
-            let refused = answer::refused_by("CTL", Rule::D3, reason.to_owned());
-            Ok(ctl::Reply::Refused(refused))
-        };
-        let Some(seat) = Seat::new(role, channel) else {
-            return wrong("CHAN and ONCHAIN are for one channel, and no other role is");
-        };
+        let unusable = |error: &dyn ToString| hsm::Refused::NoSocket(error.to_string());
+        let seat = Seat::new(role, channel).ok_or(hsm::Refused::NoSeat)?;
         if let Some(dbid) = channel {
-            self.custody.open_hsm()?.check_channel(dbid)?;
+            self.custody.open_hsm()?.phase(dbid)?;
         }
-        let Ok(fd) = self.ctl.take_fd() else {
-            return wrong("no socket came with Mint");
-        };
+        let fd = self.ctl.take_fd().map_err(|error| unusable(&error))?;
         // The older socket first: there is never more than one.
         if let Some(old) = self.by_seat.get(&seat).copied() {
             self.remove(old);
         }
-        match self.seat(seat, fd) {
-            Ok(()) => Ok(ctl::Reply::Minted),
-            Err(error) => wrong(&format!("the socket cannot be used: {error}")),
-        }
+        let seated = self.seat(seat, fd).map_err(|error| unusable(&error));
+        seated.map(|()| ctl::Reply::Minted)
     }
 
     fn seat(&mut self, seat: Seat, fd: OwnedFd) -> Result<(), ServeError> {
-        let port = Port::new(seat, fd)?;
+        let port = port::port(seat, fd)?;
         self.last += 1;
         let (id, interest) = (self.last, EpollFlags::EPOLLIN);
         self.epoll.add(&port, EpollEvent::new(interest, id))?;

@@ -356,13 +356,18 @@ async fn forget_openings(db: &Db, signer: &Signer, stored: &mut Vec<Stored>) -> 
     db.commit(batch).await?;
     let here = |dbid: ChannelDbid| stored.iter().any(|(record, _)| record.live.dbid == dbid);
     for ctl::Known { channel, .. } in signer.init.channels.iter().copied() {
-        if !here(channel) && !store::channels::is_closed(db, channel)? {
-            match signer.ctl.ask(ctl::Request::Forget { channel }).await? {
-                ctl::Reply::Refused(refused) => tracing::info!(
-                    "hsm-journal keeps channel {channel}, whose opening was not finished: {refused}"
-                ),
-                reply => tracing::debug!("channel {channel} was in hsm-journal alone: {reply:?}"),
+        if here(channel) {
+            continue;
+        }
+        // Of a closed one hsmd may not have known the last blocks when it was asked.
+        match signer.ctl.ask(ctl::Request::Forget { channel }).await? {
+            ctl::Reply::Refused(refused) if store::channels::is_closed(db, channel)? => {
+                tracing::debug!("hsm-journal keeps closed channel {channel}: {refused}");
             }
+            ctl::Reply::Refused(refused) => tracing::info!(
+                "hsm-journal keeps channel {channel}, whose opening was not finished: {refused}"
+            ),
+            reply => tracing::debug!("channel {channel} was in hsm-journal alone: {reply:?}"),
         }
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use channel::state::Live;
 use ipc_messages::hsm::gossip::{ChannelUpdateFacts, MAX_CLTV_DELTA, MAX_PROPORTIONAL_MILLIONTHS};
-use wire::messages::ChannelUpdate;
 use wire::{ChannelDbid, Message, MilliSatoshi};
 
 use crate::hsm::HsmError;
@@ -52,18 +51,6 @@ pub async fn sign(
 ) -> Result<Message, HsmError> {
     let signed = node.hsm.sign_channel_update(channel, facts.clone());
     let (timestamp, signature) = signed.await?;
-    Ok(Message::ChannelUpdate(ChannelUpdate {
-        signature,
-        chain_hash: facts.chain_hash,
-        short_channel_id: facts.scid,
-        timestamp,
-        message_flags: facts.message_flags,
-        channel_flags: facts.channel_flags,
-        cltv_expiry_delta: facts.cltv_expiry_delta,
-        htlc_minimum_msat: facts.htlc_minimum,
-        fee_base_msat: u32::try_from(facts.fee_base.0).unwrap_or(u32::MAX),
-        fee_proportional_millionths: facts.fee_proportional_millionths,
-        htlc_maximum_msat: facts.htlc_maximum,
-        rest: Vec::new(),
-    }))
+    let update = facts.with(timestamp, signature);
+    Ok(Message::ChannelUpdate(update.ok_or(HsmError::Confused)?))
 }

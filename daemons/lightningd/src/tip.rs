@@ -9,6 +9,7 @@ use headers::{BranchHash, RawHeader};
 use ipc_messages::edges::HsmTip;
 use ipc_messages::hsm::tip::{Reply, Request};
 use ipc_messages::lightningd_chaind::Block;
+use tx::limits::REASONABLE_DEPTH;
 use tx::onchain::ParentTx;
 use wire::{BlockHeight, ChannelDbid};
 
@@ -202,7 +203,10 @@ impl Tip {
         let Some((tip, _)) = self.known else {
             return Ok(());
         };
-        let provable = self.proofs.partition_point(|proof| proof.height <= tip);
+        // A proof counts when it is so deep, and ends what is forwarded from there at once: what is under
+        // way when the channel is closed is signed before.
+        let deep = |proof: &Proof| tip.depth(proof.height) >= REASONABLE_DEPTH;
+        let provable = self.proofs.partition_point(deep);
         let provable: Vec<Proof> = self.proofs.drain(..provable).collect();
         for proof in provable {
             let request = Request::Spend {

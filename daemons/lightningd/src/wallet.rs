@@ -428,31 +428,10 @@ impl Wallet {
     }
 
     async fn sign(&mut self, unsigned: UnsignedTx) -> Result<Transaction, WalletError> {
-        let inputs = unsigned
-            .inputs
-            .iter()
-            .zip(&unsigned.tx.input)
-            .map(|(coin, input)| {
-                Ok(hsm_wallet::SpendInput {
-                    outpoint: coin.outpoint,
-                    value: coin.value,
-                    sequence: input.sequence.to_consensus_u32(),
-                    key: hsm_key(&coin.key)?,
-                })
-            });
-        let outputs = unsigned
-            .tx
-            .output
-            .iter()
-            .map(|output| hsm_wallet::SpendOutput {
-                value: Satoshi(output.value.to_sat()),
-                script: output.script_pubkey.clone(),
-            });
-        let spend = hsm_wallet::Spend {
-            locktime: unsigned.tx.lock_time.to_consensus_u32(),
-            inputs: inputs.collect::<Result<_, WalletError>>()?,
-            outputs: outputs.collect(),
-        };
+        let coins = unsigned.inputs.iter();
+        let coins = coins.map(|coin| Ok((coin.value, hsm_key(&coin.key)?)));
+        let coins = coins.collect::<Result<Vec<_>, WalletError>>()?;
+        let spend = hsm_wallet::Spend::of(&unsigned.tx, &coins);
         let witnesses = self.node.hsm.sign_spend(spend).await?;
         let witnesses = witnesses
             .iter()

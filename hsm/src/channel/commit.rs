@@ -2,79 +2,61 @@
 
 use bitcoin::Transaction;
 use secp256k1::PublicKey;
-use secp256k1::ecdsa::Signature;
 use tx::keys::per_commitment_point;
-use tx::ledger::Delta;
-use tx::signer::{Proof, Reply, RevocationSecret, Ticket};
+use tx::signer::{NextLocal, NextRemote, Proof, Reply, RevocationSecret};
 use wire::CommitmentNumber;
 
 use super::proof::{Admitted, Publishable, Revoked, Verified};
-use super::{Channel, Decision, Funded, Stage, Step};
+use super::{Channel, Decision, Funded, Means, Stage, Step};
 use crate::derive::ChannelKeys;
 use crate::record::Change;
 use crate::refused::Refused;
-use crate::tickets::View;
 
 impl Channel {
     pub(super) fn sign_remote(
         &self,
-        n: CommitmentNumber,
-        point: PublicKey,
-        deltas: Vec<Delta>,
-        tickets: Vec<Ticket>,
-        keys: &ChannelKeys,
-        view: View<'_>,
+        next: NextRemote,
+        means: &Means<'_>,
     ) -> Result<Decision, Refused> {
-        let admitted = Admitted::prove(self.funded()?, n, point, &deltas, &tickets, view)?;
-        let (signature, htlc_signatures) = keys.sign_theirs(&admitted).map_err(Refused::Build)?;
-        let reply = Reply::SignedRemote {
-            signature,
-            htlc_signatures,
-        };
+        let admitted = Admitted::prove(self.funded()?, &next, means.view)?;
+        let (signature, htlc_signatures) = means.keys.sign_theirs(&admitted)?;
         let change = match admitted.step() {
-            Step::Next => Some(Change::Remote {
-                n,
-                point,
-                deltas,
-                tickets,
-            }),
+            Step::Next => Some(Change::Remote(next)),
             Step::Again => None,
         };
-        Ok(Decision { reply, change })
+        Ok(Decision {
+            reply: Reply::SignedRemote {
+                signature,
+                htlc_signatures,
+            },
+            change,
+        })
     }
 
     pub(super) fn validate_local(
         &self,
-        n: CommitmentNumber,
-        deltas: Vec<Delta>,
-        signature: Signature,
-        htlc_signatures: Vec<Signature>,
-        keys: &ChannelKeys,
-        view: View<'_>,
+        next: NextLocal,
+        means: &Means<'_>,
     ) -> Result<Decision, Refused> {
-        let funded = self.funded()?;
-        let signatures = (&signature, htlc_signatures.as_slice());
-        let verified = Verified::prove(funded, n, &deltas, signatures, keys, view)?;
+        let (n, keys) = (next.n, means.keys);
+        let verified = Verified::prove(self.funded()?, &next, keys, means.view)?;
         let revoked = verified.revokes();
         let revoked_secret = revoked.map(|n| keys.revoked_secret(n)).transpose()?;
-        let next = n.next().ok_or(Refused::WrongNumber {
+        let after = n.next().ok_or(Refused::WrongNumber {
             got: n,
             newest: None,
         })?;
-        let reply = Reply::ValidatedLocal {
-            revoked_secret,
-            next_point: keys.point(next)?,
-        };
         let change = match verified.step() {
-            Step::Next => Some(Change::Local {
-                n,
-                deltas,
-                signature,
-                htlc_signatures,
-            }),
+            Step::Next => Some(Change::Local(next)),
             Step::Again => None,
         };
-        Ok(Decision { reply, change })
+        Ok(Decision {
+            reply: Reply::ValidatedLocal {
+                revoked_secret,
+                next_point: keys.point(after)?,
+            },
+            change,
+        })
     }
 
     pub(super) fn remote_revoked(
@@ -178,7 +160,7 @@ impl Funded {
     /// Our newest commitment with both signatures (C6).
     pub(crate) fn force_close(&self, keys: &ChannelKeys) -> Result<Transaction, Refused> {
         let newest = Publishable::prove(self, keys)?;
-        let ours = keys.sign_ours(&newest).map_err(Refused::Build)?;
+        let ours = keys.sign_ours(&newest)?;
         Ok(newest.signed(&ours))
     }
 }

@@ -11,19 +11,18 @@ use wire::{FeeratePerKw, Side};
 
 use crate::refused::Refused;
 
-/// A commitment of `owner` that comes from `before` by `deltas`.
+/// A commitment of `owner` that comes from `before`.
 pub(super) struct Next<'a> {
     pub(super) setup: &'a Setup,
     pub(super) owner: Side,
     pub(super) before: &'a Ledger,
-    pub(super) deltas: &'a [Delta],
     pub(super) ledger: &'a Ledger,
 }
 
 impl Next<'_> {
-    pub(super) fn check(&self) -> Result<(), Refused> {
+    pub(super) fn check(&self, deltas: &[Delta]) -> Result<(), Refused> {
         self.check_counts()?;
-        for delta in self.deltas {
+        for delta in deltas {
             match delta {
                 Delta::Add { key, htlc } => self.check_add(*key, htlc)?,
                 Delta::Fee { feerate } => self.check_feerate(*feerate)?,

@@ -8,9 +8,10 @@ use bitcoin::Transaction;
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use tx::Commitment;
+use tx::error::TxError;
 use tx::ledger::{Delta, Ledger};
 use tx::setup::{Funding, Setup};
-use tx::signer::Ticket;
+use tx::signer::{NextLocal, NextRemote};
 use wire::{CommitmentNumber, Side};
 
 use super::limits::Next;
@@ -49,12 +50,10 @@ pub(crate) struct Publishable<'a> {
 impl<'a> Admitted<'a> {
     pub(super) fn prove(
         funded: &'a Funded,
-        n: CommitmentNumber,
-        point: PublicKey,
-        deltas: &[Delta],
-        tickets: &[Ticket],
+        next: &NextRemote,
         view: View<'_>,
     ) -> Result<Admitted<'a>, Refused> {
+        let (n, point, deltas) = (next.n, next.point, &next.deltas);
         let newest = funded.remote.as_ref().map(|remote| &remote.newest);
         let (ledger, step) = Newest::advance(newest, &funded.setup, n, deltas)?;
         match (step, &funded.remote) {
@@ -66,16 +65,13 @@ impl<'a> Admitted<'a> {
             (Step::Next, remote) => {
                 funded.check_next_remote(remote.as_ref(), n)?;
                 funded.check_contents(Side::Remote, newest, deltas, &ledger, view)?;
-                view.check_tickets(&ledger, deltas, tickets)?;
+                view.check_tickets(&ledger, deltas, &next.tickets)?;
             }
         }
-        let (setup, funding) = (&funded.setup, &funded.funding);
-        let commitment = Commitment::build(setup, funding, Side::Remote, n, &point, &ledger)
-            .map_err(Refused::Build)?;
         Ok(Admitted {
             funded,
             point,
-            commitment,
+            commitment: funded.build(Side::Remote, n, &point, &ledger)?,
             step,
         })
     }
@@ -100,12 +96,11 @@ impl<'a> Admitted<'a> {
 impl Verified {
     pub(super) fn prove(
         funded: &Funded,
-        n: CommitmentNumber,
-        deltas: &[Delta],
-        (signature, htlc_signatures): (&Signature, &[Signature]),
+        next: &NextLocal,
         keys: &ChannelKeys,
         view: View<'_>,
     ) -> Result<Verified, Refused> {
+        let (n, deltas) = (next.n, &next.deltas);
         let newest = funded.local.as_ref().map(|local| &local.newest);
         let (ledger, step) = Newest::advance(newest, &funded.setup, n, deltas)?;
         if step == Step::Next {
@@ -119,11 +114,9 @@ impl Verified {
         // The peer may sign again after a reconnection, with other signatures as valid as those
         // that are stored: they are verified, and the stored ones are kept.
         let (setup, funding) = (&funded.setup, &funded.funding);
-        let point = keys.point(n)?;
-        let commitment = Commitment::build(setup, funding, Side::Local, n, &point, &ledger)
-            .map_err(Refused::Build)?;
-        commitment
-            .verify(setup, funding, signature, htlc_signatures)
+        funded
+            .build(Side::Local, n, &keys.point(n)?, &ledger)?
+            .verify(setup, funding, &next.signature, &next.htlc_signatures)
             .map_err(Refused::Signature)?;
         Ok(Verified { n, step })
     }
@@ -187,11 +180,21 @@ impl Funded {
     /// Our newest commitment, as it was verified.
     pub(crate) fn our_newest(&self, keys: &ChannelKeys) -> Result<(&Local, Commitment), Refused> {
         let local = self.local.as_ref().ok_or(Refused::NothingValidated)?;
-        let (setup, funding, n) = (&self.setup, &self.funding, local.newest.n);
-        let (point, ledger) = (keys.point(n)?, &local.newest.ledger);
-        Commitment::build(setup, funding, Side::Local, n, &point, ledger)
-            .map(|commitment| (local, commitment))
-            .map_err(Refused::Build)
+        let newest = &local.newest;
+        let point = keys.point(newest.n)?;
+        let commitment = self.build(Side::Local, newest.n, &point, &newest.ledger)?;
+        Ok((local, commitment))
+    }
+
+    /// C1: a commitment is built here.
+    pub(super) fn build(
+        &self,
+        owner: Side,
+        n: CommitmentNumber,
+        point: &PublicKey,
+        ledger: &Ledger,
+    ) -> Result<Commitment, TxError> {
+        Commitment::build(&self.setup, &self.funding, owner, n, point, ledger)
     }
 
     /// What a new commitment of either side must keep to.
@@ -228,10 +231,9 @@ impl Funded {
             setup: &self.setup,
             owner,
             before,
-            deltas,
             ledger,
         };
-        next.check()?;
+        next.check(deltas)?;
         view.check_failures(before, deltas)
     }
 

@@ -6,7 +6,7 @@ use tx::setup::{Funding, Party, Setup};
 use tx::signer::Reply;
 use wire::{BlockDelta, Satoshi, units::MAX_SATOSHI};
 
-use super::{Channel, Decision, Progress, ShutdownScripts};
+use super::{Channel, Decision, Means, Progress};
 use crate::derive::ChannelKeys;
 use crate::record::Change;
 use crate::refused::Refused;
@@ -17,23 +17,18 @@ const MIN_DUST_LIMIT: Satoshi = Satoshi(354);
 const MAX_OUR_DELAY: BlockDelta = BlockDelta(2016);
 
 impl Channel {
-    pub(super) fn fix_setup(
-        &self,
-        setup: Setup,
-        keys: &ChannelKeys,
-        ours: &dyn ShutdownScripts,
-    ) -> Result<Decision, Refused> {
+    pub(super) fn fix_setup(&self, setup: Setup, means: &Means<'_>) -> Result<Decision, Refused> {
         if let Some(fixed) = self.setup() {
             return match *fixed == setup {
                 true => Ok(Decision::unchanged(Reply::Done)),
                 false => Err(Refused::SetupChanged),
             };
         }
-        check_keys(&setup, keys)?;
+        check_keys(&setup, means.keys)?;
         check_range(&setup)?;
         // S2: a script that is fixed at opening is where our balance goes in the end.
         if let Some(script) = &setup.local.upfront_shutdown_script
-            && !ours.may_close_to(self.shutdown_index, script)
+            && !means.ours.may_close_to(self.shutdown_index, script)
         {
             return Err(Refused::ForeignScript(script.clone()));
         }

@@ -43,9 +43,7 @@ impl Funded {
             let before = before.zip(remote.unrevoked_before());
             let newest = ((n, remote.point), &remote.newest.ledger);
             for ((n, point), ledger) in before.into_iter().chain([newest]) {
-                let (setup, funding) = (&self.setup, &self.funding);
-                let built = Commitment::build(setup, funding, Side::Remote, n, &point, ledger);
-                live.push(built.map_err(Refused::Build)?);
+                live.push(self.build(Side::Remote, n, &point, ledger)?);
             }
         }
         Ok(live)

@@ -1,26 +1,20 @@
 //! Signatures of a channel's keys on claims: for what was proved alone.
 
 use bitcoin::Transaction;
-use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use tx::claim::{Sweep, sign_anchor};
-use tx::error::{KeyError, TxError};
+use tx::error::TxError;
 use tx::keys::{derive_privkey, derive_revocation_privkey};
 
 use super::ChannelKeys;
 use crate::onchain::{AnchorChild, ClaimKey, OwnHtlcs, Taking};
 use crate::secret::Key;
 use crate::uses::{
-    Delayed, DeriveDelayedKey, DeriveHtlcKey, DerivePenaltyKey, Htlc, Penalty, SignAnchor,
-    SignDelayed, SignHtlcClaim, SignPenalty, SignToRemote,
+    Delayed, DeriveDelayedKey, DerivePenaltyKey, Penalty, SignAnchor, SignDelayed, SignHtlcClaim,
+    SignPenalty, SignToRemote,
 };
 
 impl ChannelKeys {
-    fn htlc_key(&self, point: &PublicKey) -> Result<Key<Htlc>, KeyError> {
-        let key = derive_privkey(self.htlc.to(DeriveHtlcKey), point)?;
-        Ok(Key::new(key))
-    }
-
     fn sign_claim(&self, sweep: &Sweep, at: usize, key: &ClaimKey) -> Result<Signature, TxError> {
         match key {
             ClaimKey::Payment(_) => sweep.sign(at, self.payment.to(SignToRemote)),

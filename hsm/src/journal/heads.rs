@@ -69,7 +69,7 @@ impl Heads {
             self.heads.pop_front();
             self.first = self.first.saturating_add(1);
         }
-        if let Record::Start { epoch } = record {
+        if let Record::Start(epoch) = record {
             if *epoch != self.next_epoch() {
                 return Err(Misfit("starts are not numbered in order"));
             }

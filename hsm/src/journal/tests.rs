@@ -281,7 +281,7 @@ fn invoices() -> impl Iterator<Item = Record> {
             source: Source::Derived(PreimageNumber(n)),
         },
     });
-    let drop = Record::DropInvoices { now: UnixTime(1) };
+    let drop = Record::DropInvoices(UnixTime(1));
     preimages.chain(invoices).chain([drop])
 }
 
@@ -297,22 +297,18 @@ fn every_kind() -> Vec<Record> {
         vout: u32::from(n),
     };
     records.extend([
-        Record::Address { index: 1 },
+        Record::Address(1),
         Record::NewChannel {
             dbid: ChannelDbid(2),
             peer,
             shutdown_index: 2,
         },
-        Record::Forget {
-            dbid: ChannelDbid(2),
-        },
-        Record::Coins {
-            coins: (0..5).map(|n| (coin(n), Satoshi(u64::from(n)))).collect(),
-        },
+        Record::Forget(ChannelDbid(2)),
+        Record::Coins((0..5).map(|n| (coin(n), Satoshi(u64::from(n)))).collect()),
     ]);
     records.extend(spending(coin(1), peer));
     let recovered = recovered(&records, peer);
-    records.extend([Record::Start { epoch: 2 }, recovered, Record::MnemonicShown]);
+    records.extend([Record::Start(2), recovered, Record::MnemonicShown]);
     records.extend(invoices());
     records.push(Record::Update {
         dbid: ChannelDbid(1),
@@ -378,11 +374,9 @@ fn spending(coin: OutPoint, peer: NodeId) -> [Record; 8] {
     [
         Record::Spent(Box::new(spent)),
         Record::Limits(DEFAULT),
-        Record::Allowed {
-            script: script.clone(),
-        },
+        Record::Allowed(script.clone()),
         Record::Paid { at, cause, grant },
-        Record::Disallowed { script },
+        Record::Disallowed(script),
         Record::OperatorApproved { at, what: push },
         Record::PaymentEnded {
             hash: Preimage([9; 32]).payment_hash(),
@@ -403,8 +397,8 @@ fn plain() -> Written {
 fn compacted() -> Written {
     let mut written = plain();
     written.compact();
-    written.write(Record::Start { epoch: 3 });
-    written.write(Record::Address { index: 4 });
+    written.write(Record::Start(3));
+    written.write(Record::Address(4));
     written
 }
 
@@ -577,9 +571,7 @@ fn b1_a_state_larger_than_any_message_is_compacted_too() {
         .map(|n| (coin(n), Satoshi(21)))
         .collect::<Vec<_>>();
     for coins in coins.chunks(10_000) {
-        written.write(Record::Coins {
-            coins: coins.to_vec(),
-        });
+        written.write(Record::Coins(coins.to_vec()));
     }
     let newest = written.newest().clone();
     written.compact();
@@ -602,7 +594,7 @@ fn b1_after_a_failed_sync_nothing_is_written_or_synced_again() {
         .unwrap();
     let good = std::mem::replace(&mut written.journal.file, null);
     let (before, mark) = (written.bytes(), written.journal.mark());
-    written.journal.append(&Record::Address { index: 4 });
+    written.journal.append(&Record::Address(4));
     let error = written.journal.sync().unwrap_err();
     assert!(
         matches!(error, JournalError::Io { doing: "sync", .. }),
@@ -644,7 +636,7 @@ fn b1_what_may_wait_is_not_named_before_it_is_durable() {
 fn b2_an_older_copy_of_the_journal_is_refused() {
     let mut written = plain();
     let old = written.bytes();
-    written.write(Record::Address { index: 4 });
+    written.write(Record::Address(4));
     let mark = written.journal.mark();
     let refused = |bytes: &[u8], mark| {
         let checked = replayed(bytes)
@@ -666,7 +658,7 @@ fn b2_an_older_copy_of_the_journal_is_refused() {
     )
     .unwrap();
     for epoch in [3, 4] {
-        journal.append(&Record::Start { epoch });
+        journal.append(&Record::Start(epoch));
         journal.sync().unwrap();
     }
     let other = fs::read(dir.path().join(FILE)).unwrap();
@@ -676,7 +668,7 @@ fn b2_an_older_copy_of_the_journal_is_refused() {
     );
     // Nor is a compacted one the same as the one before.
     written.compact();
-    written.write(Record::Address { index: 5 });
+    written.write(Record::Address(5));
     assert!(
         refused(&old, written.journal.mark()),
         "it was compacted since"
@@ -694,11 +686,11 @@ fn b2_a_database_that_missed_a_start_after_which_anything_happened_is_refused() 
             .check(Database::Present { mark: Some(mark) }, 1)
     };
     for epoch in [3, 4, 5] {
-        written.write(Record::Start { epoch });
+        written.write(Record::Start(epoch));
         assert!(check(&written, mark).is_ok(), "nothing happened since");
     }
     let started = written.journal.mark();
-    written.write(Record::Address { index: 4 });
+    written.write(Record::Address(4));
     for compact in [false, true] {
         if compact {
             written.compact();
@@ -715,7 +707,7 @@ fn b2_a_database_lags_by_what_can_be_under_way_and_no_more() {
     let mark = written.journal.mark();
     let mut refused_at = None;
     for n in 0..2100 {
-        let record = Record::Address { index: 4 + n };
+        let record = Record::Address(4 + n);
         written.journal.append(&record);
         written.state.apply(record).unwrap();
         let checked = written

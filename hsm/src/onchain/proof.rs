@@ -25,7 +25,8 @@ use wire::{CommitmentNumber, Preimage, Satoshi};
 
 use crate::channel::{Channel, Funded, Stage};
 use crate::derive::ChannelKeys;
-use crate::refused::{Refused, Rule};
+use crate::refused::Refused;
+use crate::rules::Rule;
 
 /// The channel that claims, and what bounds it.
 pub(super) struct Claimant<'a> {
@@ -179,8 +180,8 @@ impl<'a> Claimant<'a> {
         let funded = self.channel.funded()?;
         let setup = &funded.setup;
         let parent = commitment.decode();
-        let parent = parent.ok_or(Refused::Claim(TxError::NotACommitment))?;
-        claim::check_commitment(setup, &funded.funding, &parent).map_err(Refused::Claim)?;
+        let parent = parent.ok_or(Refused::Anchor(TxError::NotACommitment))?;
+        claim::check_commitment(setup, &funded.funding, &parent).map_err(Refused::Anchor)?;
         let ours = funded.our_newest(self.keys).ok();
         let is_ours = ours.is_some_and(|(_, ours)| ours.tx.compute_txid() == parent.compute_txid());
         match funded.stage {
@@ -192,7 +193,7 @@ impl<'a> Claimant<'a> {
         }
         self.check_fee(Rule::X4, fee, at_stake(funded), ANCHOR_FEE_PART)?;
         let child = claim::spend_anchor(setup, &parent, coins, &self.address, fee);
-        Ok(AnchorChild(child.map_err(Refused::Claim)?.tx, setup))
+        Ok(AnchorChild(child.map_err(Refused::Anchor)?.tx, setup))
     }
 }
 

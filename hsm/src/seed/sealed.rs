@@ -39,10 +39,7 @@ impl Header {
     fn random(cost: Cost) -> Result<Header, SeedError> {
         let (mut salt, mut nonce) = ([0; 16], [0; NONCE]);
         for bytes in [&mut salt[..], &mut nonce] {
-            fill_random(bytes).map_err(|error| SeedError::Io {
-                doing: "draw random bytes for",
-                error,
-            })?;
+            fill_random(bytes).map_err(super::doing("draw random bytes for"))?;
         }
         Ok(Header { cost, salt, nonce })
     }

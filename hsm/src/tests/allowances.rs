@@ -4,7 +4,7 @@ use bitcoin::ScriptBuf;
 use bitcoin::hashes::Hash;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::CommitmentFormat;
-use tx::signer::{Reply, Request};
+use tx::signer::{CloseTerms, Reply, Request};
 use wire::{CltvExpiry, HtlcId, MilliSatoshi, PaymentHash, Preimage, Satoshi, Side};
 
 use super::fixture::{CLOSE_FEE, Node, Pair, payment};
@@ -233,11 +233,11 @@ fn a2_a_node_holds_its_side_of_open_channels() {
 fn s2_a_close_to_the_allowlist_is_signed_and_to_nobody_else() {
     let mut pair = Pair::open(ANCHORS);
     let foreign = pair.b.new.shutdown_p2wpkh.clone();
-    let close = Request::SignClose {
+    let close = Request::SignClose(CloseTerms {
         fee: CLOSE_FEE,
         local_script: foreign.clone(),
         remote_script: foreign.clone(),
-    };
+    });
     assert_eq!(pair.a.refused(close.clone()), "S2");
     let check = |pair: &mut Pair| {
         pair.a
@@ -276,10 +276,10 @@ fn s2_an_upfront_script_on_the_allowlist_is_taken_and_closed_to() {
     pair.commit(Side::Remote, &[]);
     let close = pair.sign_close(CLOSE_FEE);
     assert_eq!(pair.a.refused(close), "S2", "ours, but not what was fixed");
-    let close = Request::SignClose {
+    let close = Request::SignClose(CloseTerms {
         fee: CLOSE_FEE,
         local_script: foreign.clone(),
         remote_script: foreign,
-    };
+    });
     assert!(matches!(pair.a.ask(close), Reply::SignedClose { .. }));
 }

@@ -6,7 +6,7 @@ use tx::claim::How;
 use tx::commitment::CommitmentOutput;
 use tx::onchain::{Reply as OnchainReply, Request as OnchainRequest};
 use tx::setup::{BackedUp, CommitmentFormat};
-use tx::signer::Request;
+use tx::signer::{NextRemote, Request};
 use wire::{ChannelDbid, CommitmentNumber, NodeId, Side};
 
 use super::fixture::{CLOSE_FEE, Node, Pair, open};
@@ -126,12 +126,12 @@ fn b3_a_recovered_channel_signs_no_commitment_no_close_and_gives_no_secret() {
     for _ in 0..2 {
         assert_eq!(pair.a.node.hsm().phase(channel).unwrap(), Phase::Stale);
         for n in [0, 1, 4, 5] {
-            let sign = Request::SignRemote {
+            let sign = Request::SignRemote(NextRemote {
                 n: CommitmentNumber(n),
                 point: pair.b.next_point,
                 deltas: vec![],
                 tickets: vec![],
-            };
+            });
             assert_eq!(pair.a.refused(sign), "B3");
             let revoked = Request::RevokedSecret {
                 n: CommitmentNumber(n),

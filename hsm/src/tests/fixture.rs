@@ -11,7 +11,7 @@ use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tempfile::TempDir;
 use tx::ledger::{Delta, HtlcKey};
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
-use tx::signer::{Reply, Request, RevocationSecret, Ticket};
+use tx::signer::{CloseTerms, NextLocal, NextRemote, Reply, Request, RevocationSecret, Ticket};
 use wire::units::MAX_SATOSHI;
 use wire::{
     BlockDelta, ChainHash, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, NodeId,
@@ -297,12 +297,12 @@ impl Pair {
     pub fn sign(&mut self, owner: Side, deltas: &[Delta]) -> (Signature, Vec<Signature>) {
         let (owner_end, signer) = self.ends(owner);
         let deltas = seen_by(owner.other(), deltas);
-        let request = Request::SignRemote {
+        let request = Request::SignRemote(NextRemote {
             n: owner_end.next,
             point: owner_end.next_point,
             tickets: signer.pay(&deltas),
             deltas,
-        };
+        });
         match signer.ask(request) {
             Reply::SignedRemote {
                 signature,
@@ -320,12 +320,12 @@ impl Pair {
         htlc_signatures: Vec<Signature>,
     ) -> Option<RevocationSecret> {
         let (end, _) = self.ends(owner);
-        let request = Request::ValidateLocal {
+        let request = Request::ValidateLocal(NextLocal {
             n: end.next,
             deltas: seen_by(owner, deltas),
             signature,
             htlc_signatures,
-        };
+        });
         match end.ask(request) {
             Reply::ValidatedLocal {
                 revoked_secret,
@@ -348,11 +348,11 @@ impl Pair {
     }
 
     pub fn sign_close(&mut self, fee: Satoshi) -> Request {
-        Request::SignClose {
+        Request::SignClose(CloseTerms {
             fee,
             local_script: self.a.new.shutdown_p2wpkh.clone(),
             remote_script: self.b.new.shutdown_p2tr.clone(),
-        }
+        })
     }
 }
 

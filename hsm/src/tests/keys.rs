@@ -10,7 +10,7 @@ use secp256k1::ecdh::SharedSecret;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature};
 use secp256k1::{Message, SECP256K1, SecretKey};
 use tx::setup::CommitmentFormat;
-use tx::signer::{EcdhSecret, Reply, Request};
+use tx::signer::{CloseTerms, EcdhSecret, Reply, Request};
 use wire::noise::{KeyStep, Secret as NoiseSecret};
 use wire::{
     BlockDelta, Body, ChannelUpdate, Features, MilliSatoshi, PaymentHash, PaymentSecret,
@@ -396,17 +396,19 @@ fn d2_a_commitments_hash_is_never_that_of_a_mutual_close() {
     let mut pair = Pair::open(ANCHORS);
     let (a, b) = (pair.a.new.clone(), pair.b.new.clone());
     let (fee, local, remote) = (CLOSE_FEE, a.shutdown_p2wpkh, b.shutdown_p2tr);
-    let Reply::SignedClose { signature } = pair.b.ask(Request::SignClose {
+    let Reply::SignedClose { signature } = pair.b.ask(Request::SignClose(CloseTerms {
         fee,
         local_script: remote.clone(),
         remote_script: local.clone(),
-    }) else {
+    })) else {
         panic!("no close");
     };
     let reply = pair.a.ask(Request::CompleteClose {
-        fee,
-        local_script: local,
-        remote_script: remote,
+        terms: CloseTerms {
+            fee,
+            local_script: local,
+            remote_script: remote,
+        },
         signature,
     });
     let Reply::CompletedClose { tx } = reply else {

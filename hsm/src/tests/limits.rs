@@ -2,7 +2,7 @@
 
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::{CommitmentFormat, Setup};
-use tx::signer::{Reply, Request, Ticket};
+use tx::signer::{NextLocal, NextRemote, Reply, Request, Ticket};
 use wire::{
     CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Satoshi, Side,
 };
@@ -34,12 +34,12 @@ fn fee(feerate: u32) -> Delta {
 /// `a` is asked to sign `b`'s next commitment; what it adds was approved. `None`: it signs.
 fn refused(pair: &mut Pair, deltas: Vec<Delta>) -> Option<String> {
     let tickets: Vec<Ticket> = pair.a.pay(&deltas);
-    let request = Request::SignRemote {
+    let request = Request::SignRemote(NextRemote {
         n: pair.b.next,
         point: pair.b.next_point,
         deltas,
         tickets,
-    };
+    });
     match pair.a.ask(request) {
         Reply::SignedRemote { .. } => None,
         Reply::Refused { rule, .. } => Some(rule),
@@ -51,12 +51,12 @@ fn refused(pair: &mut Pair, deltas: Vec<Delta>) -> Option<String> {
 fn invalid(pair: &mut Pair, deltas: Vec<Delta>) -> String {
     let signature = secp256k1::ecdsa::Signature::from_compact(&[0x11; 64]).unwrap();
     let n: CommitmentNumber = pair.a.next;
-    pair.a.refused(Request::ValidateLocal {
+    pair.a.refused(Request::ValidateLocal(NextLocal {
         n,
         deltas,
         signature,
         htlc_signatures: vec![],
-    })
+    }))
 }
 
 fn open(change: impl Fn(&mut Setup)) -> Pair {

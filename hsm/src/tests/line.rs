@@ -6,7 +6,7 @@ use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::{CommitmentFormat, Funding, Setup};
-use tx::signer::{Reply, Request, RevocationSecret, Ticket};
+use tx::signer::{NextLocal, NextRemote, Reply, Request, RevocationSecret, Ticket};
 use wire::{
     ChannelDbid, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Side,
 };
@@ -121,12 +121,12 @@ impl Line {
         tickets: &[Ticket],
     ) -> Request {
         let at = &self.links[link];
-        Request::SignRemote {
+        Request::SignRemote(NextRemote {
             n: at.next[owner],
             point: at.points[owner],
             deltas: seen_by(side(1 - owner), deltas),
             tickets: tickets.to_vec(),
-        }
+        })
     }
 
     pub fn sign(
@@ -154,12 +154,12 @@ impl Line {
         signatures: (Signature, Vec<Signature>),
     ) -> Option<RevocationSecret> {
         let n = self.links[link].next[owner];
-        let request = Request::ValidateLocal {
+        let request = Request::ValidateLocal(NextLocal {
             n,
             deltas: seen_by(side(owner), deltas),
             signature: signatures.0,
             htlc_signatures: signatures.1,
-        };
+        });
         let Reply::ValidatedLocal {
             revoked_secret,
             next_point,

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::Rule;
 use crate::msgs::{MSGS, Msg, Role, When};
-use crate::refused::{Phase, Refused, Rule};
+use crate::refused::{Phase, Refused};
 use crate::tests::fixture::Node;
 
 fn rule(checked: Result<(), Refused>) -> Option<Rule> {

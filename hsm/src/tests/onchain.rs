@@ -56,7 +56,7 @@ fn with_htlcs(format: CommitmentFormat) -> Pair {
 pub(super) fn newest(pair: &mut Pair, owner: Side) -> (Commitment, PublicKey) {
     let dbid = pair.a.new.channel;
     let hsm = pair.a.node.hsm();
-    hsm.derive_channel_keys(dbid).unwrap();
+    hsm.keys(dbid).unwrap();
     let funded = hsm.channel(dbid).unwrap().funded().unwrap();
     let newest = match owner {
         Side::Local => &funded.local.as_ref().unwrap().newest,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use secp256k1::{Message, SECP256K1};
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{CommitmentFormat, Setup};
-use tx::signer::{Reply, Request};
+use tx::signer::{CloseTerms, NextLocal, NextRemote, Reply, Request};
 use wire::{CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Side};
 
 use super::fixture::{CLOSE_FEE, Pair, VALUE, seen_by};
@@ -207,12 +207,12 @@ impl Run {
         let (owner_end, signer) = self.pair.ends(owner);
         let (n, point) = (owner_end.next, owner_end.next_point);
         let as_signer = seen_by(owner.other(), &deltas);
-        let sign = Request::SignRemote {
+        let sign = Request::SignRemote(NextRemote {
             n,
             point,
             tickets: signer.pay(&as_signer),
             deltas: as_signer,
-        };
+        });
         let signed = signer.ask(sign.clone());
         let Reply::SignedRemote {
             signature,
@@ -221,12 +221,12 @@ impl Run {
         else {
             panic!("not signed: {signed:?}");
         };
-        let validate = Request::ValidateLocal {
+        let validate = Request::ValidateLocal(NextLocal {
             n,
             deltas: seen_by(owner, &deltas),
             signature,
             htlc_signatures,
-        };
+        });
         let validated = owner_end.ask(validate.clone());
         let Reply::ValidatedLocal {
             revoked_secret: Some(secret),
@@ -305,9 +305,11 @@ impl Run {
             panic!("no signature on the mutual close");
         };
         let reply = self.pair.b.ask(Request::CompleteClose {
-            fee: CLOSE_FEE,
-            local_script: script_b,
-            remote_script: script_a,
+            terms: CloseTerms {
+                fee: CLOSE_FEE,
+                local_script: script_b,
+                remote_script: script_a,
+            },
             signature,
         });
         let Reply::CompletedClose { tx } = reply else {
@@ -393,36 +395,36 @@ fn the_first_commitments_may_come_in_either_order() {
 fn a_peer_may_sign_the_same_commitment_again_after_a_lost_reply() {
     let mut pair = Pair::open(CommitmentFormat::AnchorsZeroFeeHtlc);
     let (signature, _) = pair.sign(Side::Local, &[]);
-    let request = Request::ValidateLocal {
+    let request = Request::ValidateLocal(NextLocal {
         n: CommitmentNumber(1),
         deltas: vec![],
         signature,
         htlc_signatures: vec![],
-    };
+    });
     let first = pair.a.ask(request.clone());
     // hsmd is durable, the database is not, and the peer has another valid signature.
     pair.a.node.restart();
     let other = another_signature(&mut pair);
     assert_ne!(other, signature);
     let len = pair.a.node.journal_len();
-    let again = pair.a.ask(Request::ValidateLocal {
+    let again = pair.a.ask(Request::ValidateLocal(NextLocal {
         n: CommitmentNumber(1),
         deltas: vec![],
         signature: other,
         htlc_signatures: vec![],
-    });
+    }));
     assert_eq!(again, first);
     assert_eq!(pair.a.node.journal_len(), len);
     // What is not valid is not accepted the second time either.
     let mut bytes = signature.serialize_compact();
     bytes[63] ^= 1;
     let wrong = secp256k1::ecdsa::Signature::from_compact(&bytes).unwrap();
-    let rule = pair.a.refused(Request::ValidateLocal {
+    let rule = pair.a.refused(Request::ValidateLocal(NextLocal {
         n: CommitmentNumber(1),
         deltas: vec![],
         signature: wrong,
         htlc_signatures: vec![],
-    });
+    }));
     assert_eq!(rule, "C5");
 }
 

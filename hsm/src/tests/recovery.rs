@@ -5,7 +5,7 @@ use std::fs;
 use hsm_messages::ctl::Database;
 use hsm_messages::mark::Mark;
 use tx::setup::CommitmentFormat;
-use tx::signer::{Proof, Reply, Request, RevocationSecret};
+use tx::signer::{NextLocal, NextRemote, Proof, Reply, Request, RevocationSecret};
 use wire::{CommitmentNumber, Side};
 
 use super::fixture::{CHAIN, CLOSE_FEE, Node, Pair, folder};
@@ -84,22 +84,22 @@ fn phase(pair: &mut Pair) -> Phase {
 
 /// All that binds us is refused by this rule.
 fn signs_nothing(pair: &mut Pair, rule: &str) {
-    let sign = Request::SignRemote {
+    let sign = Request::SignRemote(NextRemote {
         n: pair.b.next,
         point: pair.b.next_point,
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     assert_eq!(pair.a.refused(sign), rule);
     let point = pair.a.next_point;
     let (n, next) = (pair.a.next, pair.b.next);
     let (signature, htlc_signatures) = pair.sign(Side::Local, &[]);
-    let validate = Request::ValidateLocal {
+    let validate = Request::ValidateLocal(NextLocal {
         n,
         deltas: vec![],
         signature,
         htlc_signatures,
-    };
+    });
     assert_eq!(pair.a.refused(validate), rule);
     assert_eq!((pair.a.next_point, pair.b.next), (point, next));
     let close = pair.sign_close(CLOSE_FEE);
@@ -208,12 +208,12 @@ fn b2_a_channel_whose_peer_never_comes_back_is_ended_by_the_operator_with_our_ne
     assert_eq!(phase(&mut pair), Phase::Onchain);
     let tx = pair.a.node.hsm().force_close(channel).unwrap();
     assert_eq!(tx.input[0].previous_output, pair.funding.outpoint);
-    let sign = Request::SignRemote {
+    let sign = Request::SignRemote(NextRemote {
         n: pair.b.next,
         point: pair.b.next_point,
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     assert_eq!(pair.a.refused(sign), "D4");
     // And only a channel that waits.
     let refused = pair.a.node.hsm().end_recovery(channel).unwrap_err();

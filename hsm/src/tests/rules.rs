@@ -4,7 +4,7 @@ use bitcoin::ScriptBuf;
 use secp256k1::ecdsa::Signature;
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::{CommitmentFormat, Setup};
-use tx::signer::{Reply, Request, RevocationSecret, Ticket};
+use tx::signer::{CloseTerms, NextLocal, NextRemote, Reply, Request, RevocationSecret, Ticket};
 use wire::{
     BlockDelta, ChannelDbid, CltvExpiry, CommitmentNumber, HtlcId, MilliSatoshi, Preimage, Satoshi,
     Side,
@@ -37,12 +37,12 @@ fn key(offerer: Side, id: u64) -> HtlcKey {
 /// With a ticket for each HTLC; whether a payment was approved is another matter.
 fn sign(pair: &Pair, n: u64, deltas: Vec<Delta>) -> Request {
     let tickets = crate::flows::offers(&deltas).map(|_| Ticket::Payment);
-    Request::SignRemote {
+    Request::SignRemote(NextRemote {
         n: CommitmentNumber(n),
         point: pair.b.next_point,
         tickets: tickets.collect(),
         deltas,
-    }
+    })
 }
 
 fn nonsense() -> Signature {
@@ -50,12 +50,12 @@ fn nonsense() -> Signature {
 }
 
 fn validate(n: u64, deltas: Vec<Delta>, signature: Signature) -> Request {
-    Request::ValidateLocal {
+    Request::ValidateLocal(NextLocal {
         n: CommitmentNumber(n),
         deltas,
         signature,
         htlc_signatures: vec![],
-    }
+    })
 }
 
 #[test]
@@ -131,10 +131,12 @@ fn s2_a_shutdown_script_that_is_not_ours_is_refused() {
     pair.a.done(Request::Setup { setup });
 
     let mut pair = Pair::open(ANCHORS);
-    let close = |local_script: ScriptBuf| Request::SignClose {
-        fee: CLOSE_FEE,
-        local_script,
-        remote_script: foreign.clone(),
+    let close = |local_script: ScriptBuf| {
+        Request::SignClose(CloseTerms {
+            fee: CLOSE_FEE,
+            local_script,
+            remote_script: foreign.clone(),
+        })
     };
     assert_eq!(pair.a.refused(close(foreign.clone())), "S2");
     // Any address that was handed out is ours, one that was not is not.
@@ -201,11 +203,13 @@ fn c2_a_repetition_with_other_deltas_is_refused() {
     let deltas = vec![add(Side::Local, 0, 50_000_000)];
     let point = pair.b.next_point;
     pair.commit(Side::Remote, &deltas);
-    let again = |deltas| Request::SignRemote {
-        n: CommitmentNumber(1),
-        point,
-        deltas,
-        tickets: vec![],
+    let again = |deltas| {
+        Request::SignRemote(NextRemote {
+            n: CommitmentNumber(1),
+            point,
+            deltas,
+            tickets: vec![],
+        })
     };
     assert!(matches!(
         pair.a.ask(again(deltas)),
@@ -246,12 +250,12 @@ fn c4_the_peer_has_at_most_two_commitments_that_are_not_revoked() {
 fn c4_a_number_is_signed_with_one_point_alone() {
     let mut pair = Pair::open(ANCHORS);
     pair.sign(Side::Remote, &[]);
-    let other = Request::SignRemote {
+    let other = Request::SignRemote(NextRemote {
         n: CommitmentNumber(1),
         point: pair.a.next_point,
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     assert_eq!(pair.a.refused(other), "C4");
 }
 
@@ -305,11 +309,13 @@ fn c5_a_signature_that_does_not_verify_reveals_nothing() {
     let mut pair = Pair::open(ANCHORS);
     let deltas = vec![add(Side::Remote, 0, 50_000_000)];
     let (signature, htlcs) = pair.sign(Side::Local, &deltas);
-    let with = |signature, htlc_signatures| Request::ValidateLocal {
-        n: CommitmentNumber(1),
-        deltas: deltas.clone(),
-        signature,
-        htlc_signatures,
+    let with = |signature, htlc_signatures| {
+        Request::ValidateLocal(NextLocal {
+            n: CommitmentNumber(1),
+            deltas: deltas.clone(),
+            signature,
+            htlc_signatures,
+        })
     };
     assert_eq!(pair.a.refused(with(nonsense(), htlcs.clone())), "C5");
     assert_eq!(pair.a.refused(with(signature, vec![])), "C5");
@@ -388,12 +394,12 @@ fn c6_closing_cannot_be_undone() {
     assert_eq!(pair.a.refused(request), "C6");
     assert_eq!(pair.a.refused(validate(1, vec![], nonsense())), "C6");
     // What was signed before may be asked again, and our commitment is still ours to broadcast.
-    let again = Request::SignRemote {
+    let again = Request::SignRemote(NextRemote {
         n: CommitmentNumber(1),
         point,
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     assert!(matches!(pair.a.ask(again), Reply::SignedRemote { .. }));
     let channel = pair.a.new.channel;
     pair.a.node.hsm().force_close(channel).unwrap();
@@ -402,10 +408,7 @@ fn c6_closing_cannot_be_undone() {
 #[test]
 fn d3_an_unknown_channel_is_refused() {
     let mut node = Node::new();
-    assert_eq!(
-        node.hsm().check_channel(NO_CHANNEL).unwrap_err().rule(),
-        Rule::D3
-    );
+    assert_eq!(node.hsm().phase(NO_CHANNEL).unwrap_err().rule(), Rule::D3);
     assert_eq!(
         node.hsm().force_close(NO_CHANNEL).unwrap_err().rule(),
         Rule::D3
@@ -466,10 +469,7 @@ fn d4_a_channel_that_may_be_funded_is_not_forgotten() {
         end.node.hsm().forget(channel).unwrap();
         end.node.restart();
         assert_eq!(end.node.hsm().channels(), []);
-        assert_eq!(
-            end.node.hsm().check_channel(channel).unwrap_err().rule(),
-            Rule::D3
-        );
+        assert_eq!(end.node.hsm().phase(channel).unwrap_err().rule(), Rule::D3);
     }
 }
 
@@ -572,9 +572,11 @@ fn m1_the_fee_is_capped_and_a_false_signature_completes_nothing() {
         assert_eq!(pair.a.refused(close), "M1");
     }
     let complete = Request::CompleteClose {
-        fee: CLOSE_FEE,
-        local_script: pair.a.new.shutdown_p2tr.clone(),
-        remote_script: pair.b.new.shutdown_p2tr.clone(),
+        terms: CloseTerms {
+            fee: CLOSE_FEE,
+            local_script: pair.a.new.shutdown_p2tr.clone(),
+            remote_script: pair.b.new.shutdown_p2tr.clone(),
+        },
         signature: nonsense(),
     };
     assert_eq!(pair.a.refused(complete), "M1");

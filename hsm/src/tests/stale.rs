@@ -1,7 +1,7 @@
 //! B3: a peer that has a later secret than this signer has given.
 
 use tx::setup::CommitmentFormat;
-use tx::signer::{Proof, Reply, Request, RevocationSecret};
+use tx::signer::{NextLocal, NextRemote, Proof, Reply, Request, RevocationSecret};
 use wire::{CommitmentNumber, Side};
 
 use super::fixture::{CLOSE_FEE, Pair};
@@ -59,20 +59,20 @@ fn b3_our_commitment_is_never_signed_again() {
         let channel = pair.a.new.channel;
         let refused = pair.a.node.hsm().force_close(channel).unwrap_err();
         assert_eq!(refused.rule(), Rule::B3);
-        let sign = Request::SignRemote {
+        let sign = Request::SignRemote(NextRemote {
             n: pair.b.next,
             point: pair.b.next_point,
             deltas: vec![],
             tickets: vec![],
-        };
+        });
         assert_eq!(pair.a.refused(sign), "B3");
         let (signature, htlc_signatures) = pair.sign(Side::Local, &[]);
-        let validate = Request::ValidateLocal {
+        let validate = Request::ValidateLocal(NextLocal {
             n: pair.a.next,
             deltas: vec![],
             signature,
             htlc_signatures,
-        };
+        });
         assert_eq!(pair.a.refused(validate), "B3");
         let close = pair.sign_close(CLOSE_FEE);
         assert_eq!(pair.a.refused(close), "B3");

@@ -1,7 +1,7 @@
 //! H1, H2 and H3: what goes out is paid for, and what has paid for it does not go back too soon.
 
 use tx::ledger::Delta;
-use tx::signer::{Reply, Request, Ticket};
+use tx::signer::{NextLocal, Reply, Request, Ticket};
 use wire::{ChannelDbid, HtlcId, PaymentHash, Preimage, Side};
 
 use super::line::{IN, LEFT, Line, M, OUT, RIGHT, add, fail, fulfil, htlc, key};
@@ -184,11 +184,13 @@ fn h1_our_own_commitment_takes_only_what_the_peers_has() {
     let out = add(0, 49_000_000, 590);
     // The right end signs for us what we have not offered.
     let (signature, htlc_signatures) = line.sign(OUT, LEFT, std::slice::from_ref(&out), &[]);
-    let validate = |line: &Line, delta: &Delta| Request::ValidateLocal {
-        n: line.links[OUT].next[LEFT],
-        deltas: vec![delta.clone()],
-        signature,
-        htlc_signatures: htlc_signatures.clone(),
+    let validate = |line: &Line, delta: &Delta| {
+        Request::ValidateLocal(NextLocal {
+            n: line.links[OUT].next[LEFT],
+            deltas: vec![delta.clone()],
+            signature,
+            htlc_signatures: htlc_signatures.clone(),
+        })
     };
     let request = validate(&line, &out);
     assert_eq!(line.refused(OUT, LEFT, request), "H1");
@@ -228,12 +230,12 @@ fn h2_it_does_not_leave_our_own_commitment_either() {
     let failed = Delta::Fail {
         key: key(Side::Remote, 0),
     };
-    let request = Request::ValidateLocal {
+    let request = Request::ValidateLocal(NextLocal {
         n: line.links[IN].next[RIGHT],
         deltas: vec![failed],
         signature,
         htlc_signatures,
-    };
+    });
     assert_eq!(line.refused(IN, RIGHT, request), "H2");
 }
 
@@ -280,12 +282,12 @@ fn h3_an_htlc_leaves_as_paid_only_with_its_preimage() {
     let request = line.request(OUT, RIGHT, std::slice::from_ref(&wrong), &[]);
     assert_eq!(line.refused(OUT, LEFT, request), "H3");
     let (signature, htlc_signatures) = line.sign(OUT, LEFT, &[], &[]);
-    let request = Request::ValidateLocal {
+    let request = Request::ValidateLocal(NextLocal {
         n: line.links[OUT].next[LEFT],
         deltas: vec![wrong],
         signature,
         htlc_signatures,
-    };
+    });
     assert_eq!(line.refused(OUT, LEFT, request), "H3");
     line.right_says(OUT, &[]);
 }

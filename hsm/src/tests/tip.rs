@@ -15,7 +15,7 @@ use tx::signer::Ticket;
 use wire::{BlockHeight, FeeratePerKw, MilliSatoshi, Satoshi, Side};
 
 use super::fixture::Node;
-use super::line::{IN, LEFT, Line, M, OUT, PREIMAGE, RIGHT, add, fail, htlc, key};
+use super::line::{IN, LEFT, Line, M, OUT, PREIMAGE, RIGHT, add, fail, fulfil, htlc, key};
 use super::spend::{addresses, outpoint};
 use crate::tickets::View;
 use crate::tip::OLD;
@@ -470,4 +470,99 @@ fn a_payment_that_the_chain_has_ended_may_be_tried_again() {
     assert!(spent(&mut line));
     blocks.mine_empty(2, &mut line.nodes[M]);
     assert!(!spent(&mut line));
+}
+
+fn forgets_out(line: &mut Line) -> Result<(), Refused> {
+    let out = line.dbid(OUT, LEFT);
+    line.nodes[M].hsm().forget(out)
+}
+
+#[test]
+fn d4_a_channel_is_forgotten_once_its_close_is_proved_and_buried() {
+    let mut line = Line::new();
+    let commitment = close(&mut line, RIGHT);
+    assert_eq!(rule(forgets_out(&mut line)), Rule::D4, "nothing is proved");
+    let mut blocks = Blocks::new(&mut line);
+    blocks.confirm(&mut line, &commitment);
+    blocks.mine_empty(98, &mut line.nodes[M]);
+    assert_eq!(rule(forgets_out(&mut line)), Rule::D4, "99 blocks deep");
+    blocks.mine_empty(1, &mut line.nodes[M]);
+    forgets_out(&mut line).unwrap();
+    assert_eq!(rule(forgets_out(&mut line)), Rule::D3, "it is gone");
+    let node = &mut line.nodes[M];
+    let len = node.journal_len();
+    node.restart();
+    node.hsm().compact().unwrap();
+    node.restart();
+    assert!(node.journal_len() < len, "the compacted journal has it");
+    assert_eq!(node.hsm().channels().len(), 1);
+}
+
+#[test]
+fn h2_a_channel_is_not_forgotten_while_its_htlc_can_be_claimed_and_the_incoming_one_can_fail() {
+    let mut line = forwarded();
+    let commitment = close(&mut line, LEFT);
+    let mut blocks = Blocks::new(&mut line);
+    blocks.confirm(&mut line, &commitment);
+    blocks.mine_empty(120, &mut line.nodes[M]);
+    assert_eq!(rule(forgets_out(&mut line)), Rule::H2, "nobody has it yet");
+    let back = htlc_tx(&mut line, LEFT);
+    blocks.confirm(&mut line, &back);
+    blocks.mine_empty(2, &mut line.nodes[M]);
+    forgets_out(&mut line).unwrap();
+    line.nodes[M].restart();
+    goes_back(&mut line);
+}
+
+#[test]
+fn h2_what_was_paid_in_a_forgotten_channel_keeps_the_incoming_htlc() {
+    let mut line = forwarded();
+    line.commit(OUT, LEFT, &[fulfil(0)], &[]);
+    let commitment = close(&mut line, LEFT);
+    let mut blocks = Blocks::new(&mut line);
+    blocks.confirm(&mut line, &commitment);
+    blocks.mine_empty(99, &mut line.nodes[M]);
+    forgets_out(&mut line).unwrap();
+    cannot_go_back(&mut line, "it is paid");
+    line.nodes[M].restart();
+    line.commit(IN, LEFT, &[fulfil(0)], &[]);
+    line.commit(IN, RIGHT, &[fulfil(0)], &[]);
+    assert_eq!(line.legs(), 0);
+}
+
+#[test]
+fn h1_a_payment_that_may_have_been_made_in_a_forgotten_channel_stays_paid() {
+    let mut line = Line::new();
+    line.approve(M, 49_000_000);
+    line.left_says(OUT, &[add(0, 49_000_000, 590)], &[Ticket::Payment]);
+    let commitment = close(&mut line, LEFT);
+    let mut blocks = Blocks::new(&mut line);
+    blocks.confirm(&mut line, &commitment);
+    blocks.mine_empty(99, &mut line.nodes[M]);
+    forgets_out(&mut line).unwrap();
+    line.nodes[M].restart();
+    let flow = line.nodes[M].hsm().state.flows.get(PREIMAGE.payment_hash());
+    let flow = flow.unwrap();
+    assert_eq!(flow.budget.as_ref().unwrap().paid, MilliSatoshi(49_000_000));
+    assert!(flow.legs.is_empty());
+}
+
+#[test]
+fn h1_an_htlc_of_a_channel_that_is_closed_on_chain_pays_for_nothing() {
+    let mut line = Line::new();
+    line.comes_in(0, 50_000_000, 600);
+    // By the peer, so that this signer learns of it from the chain alone.
+    let at_left = line.dbid(IN, LEFT);
+    let commitment = line.nodes[LEFT].hsm().force_close(at_left).unwrap();
+    let request = line.request(OUT, RIGHT, &[add(0, 49_000_000, 590)], &[line.ticket(0)]);
+    let mut blocks = Blocks::new(&mut line);
+    let height = blocks.mine(&commitment);
+    let at_middle = line.dbid(IN, RIGHT);
+    let node = &mut line.nodes[M];
+    blocks.tell(node, height.0 as usize).unwrap();
+    let tx = ParentTx::of(&commitment);
+    node.hsm()
+        .see_spend(at_middle, &tx, height, 0, &[])
+        .unwrap();
+    assert_eq!(line.refused(OUT, LEFT, request), "H1");
 }

@@ -15,7 +15,7 @@ use tx::Commitment;
 use tx::keys::{derive_privkey, per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{Basepoints, CommitmentFormat, Funding, Party, Setup};
-use tx::signer::{Reply, Request, RevocationSecret, Ticket};
+use tx::signer::{NextLocal, NextRemote, Reply, Request, RevocationSecret, Ticket};
 use wire::units::MAX_SATOSHI;
 use wire::{
     BlockDelta, ChainHash, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi,
@@ -235,12 +235,12 @@ impl Thief {
         let forwards = tickets.iter().filter(|ticket| **ticket != Ticket::Payment);
         let forwards = forwards.count() as u64;
         let n = CommitmentNumber(self.channels[at].remote.0.0 + 1);
-        let request = Request::SignRemote {
+        let request = Request::SignRemote(NextRemote {
             n,
             point: peer_point(n),
             deltas: deltas.clone(),
             tickets,
-        };
+        });
         if let Reply::SignedRemote { .. } = self.ask(at, request) {
             self.done.forwards += forwards;
             let channel = &mut self.channels[at];
@@ -265,12 +265,12 @@ impl Thief {
         let Some((signature, htlc_signatures)) = channel.signed_by_peer(n, &next) else {
             return;
         };
-        let request = Request::ValidateLocal {
+        let request = Request::ValidateLocal(NextLocal {
             n,
             deltas: deltas.clone(),
             signature,
             htlc_signatures,
-        };
+        });
         if let Reply::ValidatedLocal { next_point, .. } = self.ask(at, request) {
             self.channels[at].local = (n, next, next_point);
             self.note_shown(&deltas);
@@ -405,18 +405,18 @@ impl Channel {
             new,
         };
         let (signature, htlc_signatures) = channel.signed_by_peer(n, &ledger).unwrap();
-        let sign = Request::SignRemote {
+        let sign = Request::SignRemote(NextRemote {
             n,
             point: peer_point(n),
             deltas: vec![],
             tickets: vec![],
-        };
-        let validate = Request::ValidateLocal {
+        });
+        let validate = Request::ValidateLocal(NextLocal {
             n,
             deltas: vec![],
             signature,
             htlc_signatures,
-        };
+        });
         for request in [
             Request::Setup { setup },
             Request::SetFunding { funding },

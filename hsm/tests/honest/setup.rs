@@ -12,7 +12,7 @@ use hsm_messages::limits::{Limit, Limits};
 use secp256k1::ecdsa::Signature;
 use tempfile::TempDir;
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
-use tx::signer::{Reply, Request};
+use tx::signer::{NextLocal, NextRemote, Reply, Request};
 use wire::units::MAX_SATOSHI;
 use wire::{
     BlockDelta, ChainHash, CommitmentNumber, FeeratePerKw, MilliSatoshi, NodeId, Satoshi,
@@ -149,23 +149,23 @@ pub fn open_channel(
 
 fn first_commitment(signers: &mut [Signer; 3], at: usize, news: &[NewChannel; 2], owner: usize) {
     let n = CommitmentNumber::ZERO;
-    let sign = Request::SignRemote {
+    let sign = Request::SignRemote(NextRemote {
         n,
         point: news[owner].first_points[0],
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     let signer = signers[at + 1 - owner].hsm();
     let signature: Signature = match told(signer, news[1 - owner].channel, sign) {
         Reply::SignedRemote { signature, .. } => signature,
         other => panic!("{other:?}"),
     };
-    let validate = Request::ValidateLocal {
+    let validate = Request::ValidateLocal(NextLocal {
         n,
         deltas: vec![],
         signature,
         htlc_signatures: vec![],
-    };
+    });
     let reply = told(signers[at + owner].hsm(), news[owner].channel, validate);
     assert!(matches!(reply, Reply::ValidatedLocal { .. }));
 }

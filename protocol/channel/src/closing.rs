@@ -22,7 +22,7 @@ mod tests;
 
 use bitcoin::ScriptBuf;
 use secp256k1::ecdsa::Signature;
-use tx::signer::{Reply, Request};
+use tx::signer::{CloseTerms, Reply, Request};
 use wire::{ClosingSigned, FeeRange, Message, Satoshi};
 
 use crate::action::{Action, Event, Notice, PeerFault, Persist};
@@ -173,11 +173,15 @@ impl Negotiation {
     }
 
     fn sign_close(&self, fee: Satoshi) -> Action {
-        Action::AskSigner(Request::SignClose {
+        Action::AskSigner(Request::SignClose(self.terms(fee)))
+    }
+
+    fn terms(&self, fee: Satoshi) -> CloseTerms {
+        CloseTerms {
             fee,
             local_script: self.local_script.clone(),
             remote_script: self.remote_script.clone(),
-        })
+        }
     }
 
     fn complete(
@@ -187,12 +191,8 @@ impl Negotiation {
         reply: Option<ClosingSigned>,
     ) -> Action {
         self.state = State::Completion { reply };
-        Action::AskSigner(Request::CompleteClose {
-            fee,
-            local_script: self.local_script.clone(),
-            remote_script: self.remote_script.clone(),
-            signature,
-        })
+        let terms = self.terms(fee);
+        Action::AskSigner(Request::CompleteClose { terms, signature })
     }
 }
 

@@ -78,10 +78,10 @@ enum Link {
 
 /// What the signer is busy with.
 enum Asked {
-    /// A point for channel_reestablish.
-    ReestablishPoint,
     /// Knows the peer's newest secret, whatever a loss of power left it.
     RepeatedRevocation,
+    /// A point for channel_reestablish.
+    ReestablishPoint,
     /// Whether the secret in the peer's channel_reestablish is ours, and of which age.
     Proof(Box<wire::ChannelReestablish>),
     /// Our point 1 for channel_ready.
@@ -123,9 +123,9 @@ impl Running {
         htlcs: Vec<(HtlcKey, HtlcRecord)>,
         policy: Policy,
     ) -> (Running, Vec<Action>) {
-        let running = Running::new(live, htlcs.into_iter().collect(), policy);
-        let told = running.told_again();
-        (running, told)
+        let mut running = Running::new(live, htlcs.into_iter().collect(), policy);
+        let actions = running.resumed();
+        (running, actions)
     }
 
     fn new(live: Live, htlcs: BTreeMap<HtlcKey, HtlcRecord>, policy: Policy) -> Running {
@@ -193,7 +193,7 @@ impl Running {
                 self.link = Link::Down;
                 Ok(vec![])
             }
-            Event::Connected if self.live.is_recovered() => Ok(self.ask_point()),
+            Event::Connected if self.live.is_recovered() => Ok(self.connected()),
             Event::Signer(reply) if self.live.is_recovered() && self.asked.take().is_some() => {
                 self.ask_to_close(reply)
             }
@@ -283,10 +283,8 @@ impl Running {
             return Err(warning("signer replied, but nothing was asked"));
         };
         match asked {
-            Asked::RepeatedRevocation => match reply {
-                Reply::Done => Ok(self.ask_point()),
-                other => Err(unexpected(other)),
-            },
+            // If it was refused, so will be the next commitment. What is undecided is told all the same.
+            Asked::RepeatedRevocation => Ok(self.told_again()),
             Asked::ReestablishPoint => Ok(self.send_reestablish(point(reply)?)),
             Asked::Proof(message) => self.proof(&message, reply),
             Asked::ReadyPoint => self.send_ready(point(reply)?),

@@ -5,6 +5,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, Script, ScriptBuf, Sequence, Transaction, TxOut, VarInt};
 use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, SECP256K1, SecretKey};
+use serde::{Deserialize, Serialize};
 use wire::{FeeratePerKw, MilliSatoshi, Satoshi, Side};
 
 use crate::commitment::{funding_sighash, input};
@@ -30,6 +31,15 @@ pub struct Closing {
     remote_script: ScriptBuf,
 }
 
+/// What the two sides have to agree on. The opener pays the fee.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseTerms {
+    pub fee: Satoshi,
+    /// Where our node's balance goes, and the peer's.
+    pub local_script: ScriptBuf,
+    pub remote_script: ScriptBuf,
+}
+
 /// What each side has at the end, without HTLCs, before the fee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinalBalances {
@@ -37,8 +47,19 @@ pub struct FinalBalances {
     pub to_remote: MilliSatoshi,
 }
 
+impl FinalBalances {
+    /// In whole satoshi.
+    #[must_use]
+    pub fn of(&self, side: Side) -> Satoshi {
+        match side {
+            Side::Local => self.to_local.to_sat_floor(),
+            Side::Remote => self.to_remote.to_sat_floor(),
+        }
+    }
+}
+
 impl Closing {
-    /// Pays both balances, `fee` taken from the opener's; outputs below `dust_limit`, which is
+    /// Pays both balances, the fee taken from the opener's; outputs below `dust_limit`, which is
     /// that of the side that signs, are left out.
     ///
     /// # Errors
@@ -47,9 +68,7 @@ impl Closing {
         setup: &Setup,
         funding: &Funding,
         balances: FinalBalances,
-        fee: Satoshi,
-        local_script: &Script,
-        remote_script: &Script,
+        terms: &CloseTerms,
         dust_limit: Satoshi,
     ) -> Result<Closing, TxError> {
         let total = balances
@@ -62,8 +81,9 @@ impl Closing {
                 funding: funding.value,
             });
         }
-        let value = |side: Side, balance: MilliSatoshi| {
-            let balance = balance.to_sat_floor();
+        let fee = terms.fee;
+        let value = |side: Side| {
+            let balance = balances.of(side);
             if side != setup.opener {
                 return Ok(balance);
             }
@@ -71,8 +91,8 @@ impl Closing {
                 .checked_sub(fee)
                 .ok_or(TxError::ClosingFee(side, fee))
         };
-        let local = value(Side::Local, balances.to_local)?;
-        let remote = value(Side::Remote, balances.to_remote)?;
+        let local = value(Side::Local)?;
+        let remote = value(Side::Remote)?;
         // BOLT 3, Legacy Closing Transaction: outputs below the dust limit must go.
         let local = (local >= dust_limit).then_some(local);
         let remote = (remote >= dust_limit).then_some(remote);
@@ -86,8 +106,8 @@ impl Closing {
             fee: funding.value,
             local,
             remote,
-            local_script: local_script.to_owned(),
-            remote_script: remote_script.to_owned(),
+            local_script: terms.local_script.clone(),
+            remote_script: terms.remote_script.clone(),
         };
         closing.fill(funding.value)?;
         Ok(closing)

@@ -39,6 +39,44 @@ pub enum Delta {
     Fee { feerate: FeeratePerKw },
 }
 
+impl HtlcKey {
+    /// One that our node offers.
+    #[must_use]
+    pub fn local(id: HtlcId) -> HtlcKey {
+        let offerer = Side::Local;
+        HtlcKey { offerer, id }
+    }
+
+    /// One that the peer offers.
+    #[must_use]
+    pub fn remote(id: HtlcId) -> HtlcKey {
+        let offerer = Side::Remote;
+        HtlcKey { offerer, id }
+    }
+}
+
+impl Delta {
+    /// The HTLC that `offerer` adds.
+    #[must_use]
+    pub fn added(&self, offerer: Side) -> Option<(HtlcId, &Htlc)> {
+        match self {
+            Delta::Add { key, htlc } => (key.offerer == offerer).then_some((key.id, htlc)),
+            Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => None,
+        }
+    }
+
+    /// The HTLC of `offerer` that is fulfilled, with its preimage.
+    #[must_use]
+    pub fn fulfilled(&self, offerer: Side) -> Option<(HtlcId, &Preimage)> {
+        match self {
+            Delta::Fulfil { key, preimage } => {
+                (key.offerer == offerer).then_some((key.id, preimage))
+            }
+            Delta::Add { .. } | Delta::Fail { .. } | Delta::Fee { .. } => None,
+        }
+    }
+}
+
 /// Why a delta does not fit the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {

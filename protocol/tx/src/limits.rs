@@ -30,6 +30,8 @@ pub const FEERATE_STEP: u32 = 20;
 
 /// Confirmations from which on a spend counts (BOLT 5, reasonable depth), for us and for hsmd alike (T1).
 pub const REASONABLE_DEPTH: u32 = 3;
+/// BOLT 5, General Nomenclature: so deep, what is on chain is irrevocably resolved.
+pub const BURIAL_DEPTH: u32 = 100;
 /// X2: one in so many satoshi of what a claim takes may go to its fee.
 pub const CLAIM_FEE_PART: u64 = 2;
 /// X4: one in so many of what is at stake in a commitment may go to the child of its anchor.

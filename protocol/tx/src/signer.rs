@@ -3,12 +3,12 @@
 //! No request names a channel: the socket that it comes in on does (rule D3). None carries
 //! a digest, a transaction, a derivation path or a balance (D1, C2).
 
-use bitcoin::ScriptBuf;
 use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
-use wire::{ChannelDbid, CommitmentNumber, HtlcId, Satoshi};
+use wire::{ChannelDbid, CommitmentNumber, HtlcId};
 
+pub use crate::closing::CloseTerms;
 use crate::ledger::Delta;
 use crate::setup::{Funding, Setup};
 
@@ -27,24 +27,13 @@ pub enum Request {
     SetFunding { funding: Funding },
     /// Effect: builds the peer's commitment `n` from its predecessor and `deltas`, signs it and its HTLC transactions.
     /// `n` = 0 takes no deltas. A repetition of the newest `n` must be the same in every byte and gets the same reply.
-    /// `tickets`: one for each HTLC that we add, in the order of the deltas.
     /// Refused if: `n` is not the newest or the one after it, the peer has not revoked `n - 2`, a delta does not fit,
     /// a ticket is not good for its HTLC, or an HTLC fails that has paid for another.
-    SignRemote {
-        n: CommitmentNumber,
-        point: PublicKey,
-        deltas: Vec<Delta>,
-        tickets: Vec<Ticket>,
-    },
+    SignRemote(NextRemote),
     /// Effect: builds our commitment `n`, verifies the peer's signatures on it, journals them; from then on
     /// our commitment `n - 1` is revoked and its secret is in the reply. The same repetition rule as SignRemote.
     /// Refused if: a signature does not verify, `n` is not the next one, or a delta does not fit.
-    ValidateLocal {
-        n: CommitmentNumber,
-        deltas: Vec<Delta>,
-        signature: Signature,
-        htlc_signatures: Vec<Signature>,
-    },
+    ValidateLocal(NextLocal),
     /// Effect: stores the peer's secret of its revoked commitment `n`. Repetition of a stored one is allowed.
     /// Refused if: it does not belong to the point that commitment `n` was signed with.
     RemoteRevoked {
@@ -66,22 +55,37 @@ pub enum Request {
     /// Effect: signs the mutual close that pays both balances of the newest ledger to these scripts,
     /// the opener paying `fee`; phase -> Closing.
     /// Refused if: an HTLC is pending, the local script is not ours, or the fee exceeds the opener's balance.
-    SignClose {
-        fee: Satoshi,
-        local_script: ScriptBuf,
-        remote_script: ScriptBuf,
-    },
+    SignClose(CloseTerms),
     /// Effect: verifies the peer's signature on that transaction and completes it with ours.
     /// Refused if: SignClose would be, or the signature does not verify.
     CompleteClose {
-        fee: Satoshi,
-        local_script: ScriptBuf,
-        remote_script: ScriptBuf,
+        terms: CloseTerms,
         signature: Signature,
     },
     /// Effect: the BOLT 4 shared secrets of up to 64 onions' ephemeral points with our node key.
     /// Refused if: more than 64.
     EcdhBatch { points: Vec<PublicKey> },
+}
+
+/// The peer's commitment `n`, as it comes from the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRemote {
+    pub n: CommitmentNumber,
+    /// The peer's, of this commitment.
+    pub point: PublicKey,
+    pub deltas: Vec<Delta>,
+    /// One for each HTLC that we add, in the order of the deltas.
+    pub tickets: Vec<Ticket>,
+}
+
+/// Our commitment `n`, as it comes from the one before, with the peer's signatures on it and, in output
+/// order, on its HTLC transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextLocal {
+    pub n: CommitmentNumber,
+    pub deltas: Vec<Delta>,
+    pub signature: Signature,
+    pub htlc_signatures: Vec<Signature>,
 }
 
 /// Why an HTLC that we offer may leave (rule H1).

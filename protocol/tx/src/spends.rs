@@ -129,7 +129,8 @@ impl Spender {
 /// A channel whose funding output is spent in a block, and which HTLCs of ours came back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
-    height: BlockHeight,
+    /// The block that spends the funding output.
+    pub height: BlockHeight,
     pub spender: Spender,
     ended: BTreeMap<HtlcId, BlockHeight>,
 }

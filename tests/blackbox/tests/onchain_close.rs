@@ -1,7 +1,9 @@
 //! A channel closed by one side's commitment: each side gets what is its own, to its wallet, and the
 //! channel stays listed until nothing can come back.
 
-use blackbox::node::Format;
+use std::process::Command;
+
+use blackbox::node::{Format, program};
 use blackbox::{Network, Node};
 use serde_json::{Value, json};
 
@@ -52,6 +54,20 @@ fn has_about(node: &Node, expected: u64) -> bool {
 fn closed_channels(node: &Node) -> Vec<Value> {
     let listed = node.rpc("listclosedchannels", json!({})).unwrap();
     listed["closedchannels"].as_array().unwrap().clone()
+}
+
+/// The signer has dropped the channel with its keys and its ledger.
+fn hsmd_forgets(node: &Node) {
+    node.wait_for("hsmd forgets the channel", |node| {
+        let mut status = Command::new(program("lightning-hsmtool")?);
+        let status = status
+            .args(["--json", "status"])
+            .arg(node.network_dir())
+            .output()?;
+        let facts: Value = serde_json::from_slice(&status.stdout)?;
+        Ok((facts["channels"] == "0").then_some(()))
+    })
+    .unwrap();
 }
 
 /// Both have theirs, after at most so many blocks.
@@ -117,6 +133,7 @@ fn paid_and_listed(format: Format) {
             Ok(node.processes_in_role("onchaind").is_empty().then_some(()))
         })
         .unwrap();
+        hsmd_forgets(node);
     }
 }
 
@@ -138,6 +155,7 @@ fn a_mutual_close_is_listed_until_it_is_buried() {
         })
         .unwrap();
     assert_eq!(closed_channels(alice).len(), 1);
+    hsmd_forgets(alice);
 }
 
 /// The chain goes on from before these blocks, with nothing in the blocks that replace them.

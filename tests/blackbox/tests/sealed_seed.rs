@@ -86,6 +86,22 @@ fn logs(node: &Node) -> String {
 }
 
 #[test]
+fn a_passphrase_for_lightningd_is_refused_and_the_tool_named_that_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for option in ["--encrypted-hsm", "--hsm-passphrase"] {
+        let output = Command::new(program("lightningd").unwrap())
+            .arg(format!("--lightning-dir={}", folder.path().display()))
+            .args(["--network=regtest", option])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        refused(&output, "`lightning-hsmtool unlock`");
+    }
+    // Before it has made anything.
+    assert!(!folder.path().join("regtest").join("hsm_secret").exists());
+}
+
+#[test]
 fn a_sealed_node_waits_for_its_owners_passphrase_and_is_the_same_node() {
     let bitcoind = Bitcoind::start().unwrap();
     let mut node = Node::start(&bitcoind, "alice").unwrap();

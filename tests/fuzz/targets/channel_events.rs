@@ -13,7 +13,7 @@ use channel::action::{Action, CloseFees, Command, Event, Notice, OpenRequest, Pe
 use channel::state::{HtlcRecord, Live, Phase};
 use tx::ledger::HtlcKey;
 use tx::setup::CommitmentFormat;
-use tx::signer::{Reply, Request};
+use tx::signer::{NextLocal, Reply, Request};
 use wire::{
     BlockHeight, ChannelId, FeeratePerKw, HtlcId, Message, MilliSatoshi, Satoshi, ShortChannelId,
 };
@@ -126,7 +126,7 @@ impl Node {
     /// while the signer of the core's tests, whose peers are honest, takes it for a bug.
     fn ask(&mut self, request: Request) -> Reply {
         let number = |request: &Request| match request {
-            Request::ValidateLocal { n, .. } => Some(*n),
+            Request::ValidateLocal(NextLocal { n, .. }) => Some(*n),
             _ => None,
         };
         let is_other = |known: &Request| number(known) == number(&request) && *known != request;

@@ -4,6 +4,7 @@
 //! roles one after the other on their one socket), and when all are answered come the next: what a busy
 //! node asks of its signer. What the peers of the channels do is done here, before the clock starts.
 
+mod audit;
 mod peer;
 mod report;
 mod roles;
@@ -144,6 +145,7 @@ fn measure(place: &Path, at_once: usize, waves: usize) -> Result<Vec<Row>> {
     rows.extend(roles::channel(&mut channels, waves)?);
     rows.extend(roles::node(&mut signer, at_once, waves)?);
     signer.stop()?;
+    rows.push(audit::lines(place, at_once, waves * 10)?);
     Ok(rows)
 }
 

@@ -18,7 +18,7 @@ use crate::paths;
 use crate::run::{cargo, output};
 
 /// Lines of hsm and hsmd together.
-const MOST_LINES: usize = 8_600;
+const MOST_LINES: usize = 8_000;
 /// Crates of others'.
 const MOST_CRATES: usize = 60;
 /// Folders of our crates that hsmd links; those whose lines are limited come first.
@@ -236,7 +236,7 @@ mod tests {
         };
         let counted = Counted {
             lines: vec![
-                ("hsm/src", 7_600),
+                ("hsm/src", 7_000),
                 ("daemons/hsmd/src", 1_001),
                 ("wire/src", 9_999),
             ],
@@ -252,7 +252,7 @@ mod tests {
             ],
         };
         let expected = [
-            "hsm and hsmd have 8601 lines of code (at most 8600)",
+            "hsm and hsmd have 8001 lines of code (at most 8000)",
             "hsmd links 61 crates of others' (at most 60)",
             "hsmd links tokio v1.0.0: no runtime and no network there",
             "wire/src/lib.rs:1 is unsafe, which it may not be",

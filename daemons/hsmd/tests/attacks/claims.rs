@@ -8,6 +8,7 @@ use ipc_transport::blocking::UpperConn;
 use tx::claim::{CoinKind, FeeCoin, How, anchor_of};
 use tx::script::to_remote_script_pubkey;
 use tx::setup::{BackedUp, CommitmentFormat, Setup};
+use tx::signer::NextRemote;
 use wire::{ChannelDbid, CommitmentNumber, Satoshi, Side};
 
 use crate::chain;
@@ -82,12 +83,12 @@ fn a_made_up_backup_gives_nothing_away() {
     assert_ne!(new.funding_pubkey, terms.local.funding_pubkey);
     // The new one signs no commitment, and takes nothing of the honest one's.
     let mut chan = world.victim.chan(unknown);
-    let sign = hsm_messages::chan::Request::SignRemote {
+    let sign = hsm_messages::chan::Request::SignRemote(NextRemote {
         n: CommitmentNumber::ZERO,
         point: thief.payment,
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     let reply = chan.call(&sign).unwrap();
     world.was_refused(&reply, "B3", "its commitment");
     let force = ctl::Request::ForceClose { channel: unknown };

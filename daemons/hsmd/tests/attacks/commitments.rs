@@ -5,7 +5,7 @@ use hsm_messages::chan::{Reply, Request};
 use hsm_messages::ctl;
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tx::ledger::Delta;
-use tx::signer::{RevocationSecret, Ticket};
+use tx::signer::{CloseTerms, NextLocal, NextRemote, RevocationSecret, Ticket};
 use wire::{CommitmentNumber, FeeratePerKw, MilliSatoshi, Preimage, Satoshi, Side};
 
 use crate::link::{End as _, Next, PUSH, funding, setup};
@@ -78,21 +78,21 @@ fn a_revoked_commitment_is_not_signed_again_for_the_peer() {
     let paid = add(Side::Local, 0, htlc(50_000_000, 600));
     for n in 0..next.n.0 - 1 {
         for deltas in [vec![], vec![paid.clone()]] {
-            let request = Request::SignRemote {
+            let request = Request::SignRemote(NextRemote {
                 n: CommitmentNumber(n),
                 point: next.point,
                 tickets: deltas.iter().map(|_| Ticket::Payment).collect(),
                 deltas,
-            };
+            });
             world.refuses(OUT, request, "C4", "an old number");
         }
     }
-    let request = Request::SignRemote {
+    let request = Request::SignRemote(NextRemote {
         n: next.n.prev().unwrap(),
         point: next.point,
         deltas: vec![],
         tickets: vec![],
-    };
+    });
     world.refuses(OUT, request, "C2", "the newest number with other contents");
     world.serves_honest_channels();
 }
@@ -101,11 +101,13 @@ fn a_revoked_commitment_is_not_signed_again_for_the_peer() {
 fn a_revoked_commitment_does_not_become_ours_again() {
     let mut world = after_a_payment();
     let newest = world.links[OUT].ours.next().n.prev().unwrap();
-    let validate = |n| Request::ValidateLocal {
-        n,
-        deltas: vec![],
-        signature: some_signature(),
-        htlc_signatures: vec![],
+    let validate = |n| {
+        Request::ValidateLocal(NextLocal {
+            n,
+            deltas: vec![],
+            signature: some_signature(),
+            htlc_signatures: vec![],
+        })
     };
     for n in 0..newest.0 {
         let request = validate(CommitmentNumber(n));
@@ -152,12 +154,12 @@ fn a_secret_is_not_given_for_a_commitment_that_the_peer_did_not_sign() {
     let Reply::SignedRemote { signature, .. } = world.ask(OUT, request) else {
         panic!("not signed");
     };
-    let request = Request::ValidateLocal {
+    let request = Request::ValidateLocal(NextLocal {
         n: world.links[OUT].ours.next().n,
         deltas: vec![],
         signature,
         htlc_signatures: vec![],
-    };
+    });
     world.refuses(OUT, request, "C5", "a signature of ours");
     world.serves_honest_channels();
 }
@@ -197,11 +199,13 @@ fn two_live_commitments_of_the_peer_are_not_signed() {
     let Next { n, point } = *world.links[OUT].theirs.next();
     let signed = world.ask(OUT, request.clone());
     assert!(matches!(signed, Reply::SignedRemote { .. }), "{signed:?}");
-    let other = |n, point| Request::SignRemote {
-        n,
-        point,
-        deltas: vec![],
-        tickets: vec![],
+    let other = |n, point| {
+        Request::SignRemote(NextRemote {
+            n,
+            point,
+            deltas: vec![],
+            tickets: vec![],
+        })
     };
     let after = n.next().unwrap();
     world.refuses(
@@ -330,11 +334,11 @@ fn balance_is_not_burnt_by_a_feerate_or_below_the_reserve() {
 
 fn close(world: &World, link: usize, fee: u64, ours: Option<ScriptBuf>) -> Request {
     let Link { ours: end, theirs } = &world.links[link];
-    Request::SignClose {
+    Request::SignClose(CloseTerms {
         fee: Satoshi(fee),
         local_script: ours.unwrap_or_else(|| end.new.shutdown_p2tr.clone()),
         remote_script: theirs.new.shutdown_p2tr.clone(),
-    }
+    })
 }
 
 #[test]
@@ -351,9 +355,11 @@ fn a_mutual_close_does_not_pay_a_foreign_script() {
     let request = close(&world, OUT, 500, Some(other));
     world.refuses(OUT, request, "S2", "ours, but another one was fixed");
     let request = Request::CompleteClose {
-        fee: Satoshi(500),
-        local_script: foreign_script(),
-        remote_script: theirs,
+        terms: CloseTerms {
+            fee: Satoshi(500),
+            local_script: foreign_script(),
+            remote_script: theirs,
+        },
         signature: some_signature(),
     };
     world.refuses(OUT, request, "S2", "the last step alone");
@@ -415,17 +421,19 @@ fn a_mutual_close_pays_the_newest_balance() {
     world.they_say_paid(IN);
     let (fee, Link { ours, theirs }) = (Satoshi(500), &mut world.links[IN]);
     let scripts = [&ours.new, &theirs.new].map(|new| new.shutdown_p2tr.clone());
-    let Reply::SignedClose { signature } = theirs.ask(Request::SignClose {
+    let Reply::SignedClose { signature } = theirs.ask(Request::SignClose(CloseTerms {
         fee,
         local_script: scripts[1].clone(),
         remote_script: scripts[0].clone(),
-    }) else {
+    })) else {
         panic!("not signed");
     };
     let complete = |fee| Request::CompleteClose {
-        fee,
-        local_script: scripts[0].clone(),
-        remote_script: scripts[1].clone(),
+        terms: CloseTerms {
+            fee,
+            local_script: scripts[0].clone(),
+            remote_script: scripts[1].clone(),
+        },
         signature,
     };
     world.refuses(IN, complete(Satoshi(501)), "M1", "signed with another fee");

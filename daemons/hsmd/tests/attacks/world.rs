@@ -13,7 +13,7 @@ use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, SECP256K1, SecretKey};
 use tx::ledger::{Delta, Htlc, HtlcKey};
 use tx::setup::Setup;
-use tx::signer::Ticket;
+use tx::signer::{NextLocal, NextRemote, Ticket};
 use wire::{CltvExpiry, HtlcId, MilliSatoshi, NodeId, PaymentHash, Preimage, Side};
 
 use crate::link::{self, End as _, Next, commit, funding, payments, setup};
@@ -114,22 +114,22 @@ impl World {
     /// A request to sign the peer's next commitment of this channel.
     pub fn sign_remote(&mut self, link: usize, deltas: &[Delta], tickets: &[Ticket]) -> Request {
         let next = *self.links[link].theirs.next();
-        Request::SignRemote {
+        Request::SignRemote(NextRemote {
             n: next.n,
             point: next.point,
             deltas: deltas.to_vec(),
             tickets: tickets.to_vec(),
-        }
+        })
     }
 
     /// A request to take our next commitment. The rules about its deltas come before the signature.
     pub fn validate_local(&mut self, link: usize, deltas: &[Delta]) -> Request {
-        Request::ValidateLocal {
+        Request::ValidateLocal(NextLocal {
             n: self.links[link].ours.next().n,
             deltas: deltas.to_vec(),
             signature: some_signature(),
             htlc_signatures: vec![],
-        }
+        })
     }
 
     /// Our side says it: into the peer's commitment, then into ours.

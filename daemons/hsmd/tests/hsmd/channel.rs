@@ -11,7 +11,7 @@ use ipc_transport::blocking::UpperConn;
 use secp256k1::ecdh::SharedSecret;
 use secp256k1::{Message, SECP256K1};
 use tx::ledger::{Delta, Htlc, HtlcKey};
-use tx::signer::{EcdhSecret, RevocationSecret, Ticket};
+use tx::signer::{CloseTerms, EcdhSecret, NextRemote, RevocationSecret, Ticket};
 use wire::{
     Body, ChainHash, ChannelUpdate, CltvExpiry, CommitmentNumber, HtlcId, MilliSatoshi, NodeId,
     PaymentHash, Preimage, Satoshi, ShortChannelId, Side,
@@ -136,12 +136,12 @@ fn payment(offerer: Side) -> [Delta; 2] {
 
 fn pay_and_close(cruel: bool) {
     let [mut a, mut b] = open(cruel);
-    let refused = a.ask(Request::SignRemote {
+    let refused = a.ask(Request::SignRemote(NextRemote {
         n: b.next.n,
         point: b.next.point,
         deltas: payment(Side::Local)[..1].to_vec(),
         tickets: vec![Ticket::Payment],
-    });
+    }));
     assert!(matches!(refused, Reply::Refused { rule, .. } if rule == "H1"));
     let approved = approve(&mut a, MilliSatoshi(50_000_000));
     assert_eq!(approved, pay::Reply::Approved);
@@ -161,18 +161,20 @@ fn pay_and_close(cruel: bool) {
 
     let fee = Satoshi(500);
     let scripts = (a.new.shutdown_p2tr.clone(), b.new.shutdown_p2tr.clone());
-    let reply = a.ask(Request::SignClose {
+    let reply = a.ask(Request::SignClose(CloseTerms {
         fee,
         local_script: scripts.0.clone(),
         remote_script: scripts.1.clone(),
-    });
+    }));
     let Reply::SignedClose { signature } = reply else {
         panic!("no signature: {reply:?}");
     };
     let reply = b.ask(Request::CompleteClose {
-        fee,
-        local_script: scripts.1,
-        remote_script: scripts.0.clone(),
+        terms: CloseTerms {
+            fee,
+            local_script: scripts.1,
+            remote_script: scripts.0.clone(),
+        },
         signature,
     });
     let Reply::CompletedClose { tx } = reply else {
@@ -206,12 +208,12 @@ fn force_close_gives_a_whole_transaction_and_ends_signing() {
     assert_eq!(tx.input[0].witness.len(), 4);
     a.kill();
     let Next { n, point } = b.next;
-    let reply = a.ask(Request::SignRemote {
+    let reply = a.ask(Request::SignRemote(NextRemote {
         n,
         point,
         deltas: vec![],
         tickets: vec![],
-    });
+    }));
     assert!(matches!(reply, Reply::Refused { rule, .. } if rule == "D4"));
     let known = a.node.kill_and_restart().channels;
     assert_eq!((known.len(), known[0].channel), (1, channel));

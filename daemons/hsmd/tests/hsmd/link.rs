@@ -7,7 +7,7 @@ use hsm_messages::ctl::NewChannel;
 use secp256k1::PublicKey;
 use tx::ledger::Delta;
 use tx::setup::{CommitmentFormat, Funding, Party, Setup};
-use tx::signer::{RevocationSecret, Ticket};
+use tx::signer::{NextLocal, NextRemote, RevocationSecret, Ticket};
 use wire::{BlockDelta, CommitmentNumber, FeeratePerKw, MilliSatoshi, Satoshi, Side};
 
 pub const VALUE: Satoshi = Satoshi(1_000_000);
@@ -95,12 +95,12 @@ pub fn commit<E: End>(
     tickets: &[Ticket],
 ) -> Option<RevocationSecret> {
     let Next { n, point } = *owner.next();
-    let reply = signer.ask(Request::SignRemote {
+    let reply = signer.ask(Request::SignRemote(NextRemote {
         n,
         point,
         deltas: deltas[1].to_vec(),
         tickets: tickets.to_vec(),
-    });
+    }));
     let Reply::SignedRemote {
         signature,
         htlc_signatures,
@@ -108,12 +108,12 @@ pub fn commit<E: End>(
     else {
         panic!("not signed: {reply:?}");
     };
-    let reply = owner.ask(Request::ValidateLocal {
+    let reply = owner.ask(Request::ValidateLocal(NextLocal {
         n,
         deltas: deltas[0].to_vec(),
         signature,
         htlc_signatures,
-    });
+    }));
     let Reply::ValidatedLocal {
         revoked_secret,
         next_point,

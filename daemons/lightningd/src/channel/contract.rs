@@ -17,8 +17,7 @@ use crate::store::channels::{self as records, ChannelRecord};
 use crate::store::forwards::{End, Forward};
 use crate::store::invoices::{self, PreimageAt};
 
-/// BOLT 5, General Nomenclature: irrevocably resolved.
-pub const BURIAL_DEPTH: u32 = 100;
+pub use tx::limits::BURIAL_DEPTH;
 
 /// How far we go on chain. The depth at which an HTLC counts as over leaves a forward time to fail
 /// what came in for it, with CLN's `cltv-delta`.

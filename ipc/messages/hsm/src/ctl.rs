@@ -45,8 +45,10 @@ pub enum Request {
     /// Refused if: no commitment of ours was validated.
     ForceClose { channel: ChannelDbid },
     /// Effect: the channel's keys and ledger are dropped from the journal's next snapshot.
-    /// Refused if: its funding output may be on chain. As opener: our commitment 0 is validated, so the
-    /// funding transaction may have been signed; as accepter: the peer has our signature on its commitment 0.
+    /// Refused if: its funding output may be on chain, and it is not proved (TIP) that it was spent 100 blocks ago.
+    /// As opener: our commitment 0 is validated, so the funding transaction may have been signed; as accepter: the
+    /// peer has our signature on its commitment 0. And if an HTLC that went out there can still be claimed, while
+    /// the one that came in for it can still fail.
     Forget { channel: ChannelDbid },
     /// Effect: flushes the journal and exits.
     Stop,

@@ -2,7 +2,7 @@
 
 use secp256k1::ecdsa::Signature;
 use serde::{Deserialize, Serialize};
-use wire::{BlockDelta, ChainHash, ChannelDbid, MilliSatoshi, ShortChannelId};
+use wire::{BlockDelta, ChainHash, ChannelDbid, ChannelUpdate, MilliSatoshi, ShortChannelId};
 
 use super::Refused;
 
@@ -44,4 +44,25 @@ pub struct ChannelUpdateFacts {
     pub fee_base: MilliSatoshi,
     pub fee_proportional_millionths: u32,
     pub htlc_maximum: MilliSatoshi,
+}
+
+impl ChannelUpdateFacts {
+    /// The message, with what hsmd gives to it. `None` if a field does not fit into it.
+    #[must_use]
+    pub fn with(&self, timestamp: u32, signature: Signature) -> Option<ChannelUpdate> {
+        Some(ChannelUpdate {
+            signature,
+            chain_hash: self.chain_hash,
+            short_channel_id: self.scid,
+            timestamp,
+            message_flags: self.message_flags,
+            channel_flags: self.channel_flags,
+            cltv_expiry_delta: self.cltv_expiry_delta,
+            htlc_minimum_msat: self.htlc_minimum,
+            fee_base_msat: u32::try_from(self.fee_base.0).ok()?,
+            fee_proportional_millionths: self.fee_proportional_millionths,
+            htlc_maximum_msat: self.htlc_maximum,
+            rest: Vec::new(),
+        })
+    }
 }

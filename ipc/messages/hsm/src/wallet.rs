@@ -1,6 +1,8 @@
 //! WALLET: coins on chain. hsmd rebuilds the transaction from these facts and signs all inputs or none.
 
-use bitcoin::{OutPoint, ScriptBuf};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use serde::{Deserialize, Serialize};
 pub use tx::claim::CoinKind as AddressKind;
 use wire::Satoshi;
@@ -56,6 +58,50 @@ pub struct Spend {
     pub outputs: Vec<SpendOutput>,
 }
 
+impl Spend {
+    /// What these facts say of a transaction.
+    #[must_use]
+    pub fn of(tx: &Transaction, coins: &[(Satoshi, WalletKey)]) -> Spend {
+        let inputs = tx.input.iter().zip(coins);
+        let inputs = inputs.map(|(input, (value, key))| SpendInput {
+            outpoint: input.previous_output,
+            value: *value,
+            sequence: input.sequence.to_consensus_u32(),
+            key: *key,
+        });
+        let outputs = tx.output.iter().map(|output| SpendOutput {
+            value: Satoshi(output.value.to_sat()),
+            script: output.script_pubkey.clone(),
+        });
+        Spend {
+            locktime: tx.lock_time.to_consensus_u32(),
+            inputs: inputs.collect(),
+            outputs: outputs.collect(),
+        }
+    }
+
+    /// The transaction that these facts make, unsigned.
+    #[must_use]
+    pub fn transaction(&self) -> Transaction {
+        let inputs = self.inputs.iter().map(|input| TxIn {
+            previous_output: input.outpoint,
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence(input.sequence),
+            witness: Witness::new(),
+        });
+        let outputs = self.outputs.iter().map(|output| TxOut {
+            value: Amount::from_sat(output.value.0),
+            script_pubkey: output.script.clone(),
+        });
+        Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::from_consensus(self.locktime),
+            input: inputs.collect(),
+            output: outputs.collect(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpendInput {
     pub outpoint: OutPoint,
@@ -75,4 +121,38 @@ pub struct SpendOutput {
 pub struct WalletKey {
     pub index: u32,
     pub kind: AddressKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hashes::Hash;
+
+    #[test]
+    fn the_facts_of_a_transaction_make_the_same_transaction() {
+        let kind = AddressKind::P2tr;
+        let coins = [1, 2].map(|n| (Satoshi(u64::from(n)), WalletKey { index: n, kind }));
+        let input = |n: u8| TxIn {
+            previous_output: OutPoint {
+                txid: bitcoin::Txid::from_byte_array([n; 32]),
+                vout: u32::from(n),
+            },
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence(0xffff_fff0 + u32::from(n)),
+            witness: Witness::new(),
+        };
+        let output = |n: u8| TxOut {
+            value: Amount::from_sat(u64::from(n)),
+            script_pubkey: ScriptBuf::from_bytes(vec![n]),
+        };
+        let tx = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::from_consensus(77),
+            input: vec![input(1), input(2)],
+            output: vec![output(3), output(4), output(5)],
+        };
+        let spend = Spend::of(&tx, &coins);
+        assert_eq!(spend.transaction(), tx);
+        assert_eq!(spend.inputs[1].key.index, 2);
+    }
 }

@@ -4,7 +4,7 @@ use bitcoin::Transaction;
 use proptest::prelude::*;
 use tx::closing::closing_fee;
 use tx::setup::{Funding, Party, Setup};
-use tx::signer::Request;
+use tx::signer::{CloseTerms, Request};
 use wire::{ClosingSigned, FeeRange, FeeratePerKw, Message, MilliSatoshi, Satoshi, Side};
 
 use super::Negotiation;
@@ -461,7 +461,7 @@ proptest! {
         let balance = MilliSatoshi(VALUE.0 * 1000 - push).to_sat_floor();
         let most = if we_open { fee(9000).min(balance) } else { balance };
         for request in &node.signer.asked {
-            let Request::SignClose { fee: signed, .. } = request else { continue };
+            let Request::SignClose(CloseTerms { fee: signed, .. }) = request else { continue };
             prop_assert!(*signed >= fee(300).min(balance) && *signed <= most, "{}", signed);
         }
         prop_assert_eq!(node.closed(), None);

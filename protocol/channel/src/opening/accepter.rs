@@ -2,7 +2,7 @@
 
 use bitcoin::OutPoint;
 use tx::setup::{Funding, Setup};
-use tx::signer::{Reply, Request};
+use tx::signer::{NextLocal, NextRemote, Reply, Request};
 use wire::{CommitmentNumber, FundingCreated, FundingSigned, Message, OpenChannel, Side};
 
 use super::{Heard, Step, cancelled, fault, hear, out_of_place, peer_left, require, terms};
@@ -178,12 +178,12 @@ impl Accepter {
     // verifies it.
     fn validate(&mut self, funding: Funding, signature: secp256k1::ecdsa::Signature) -> Step {
         self.state = State::Validated(funding);
-        let request = Request::ValidateLocal {
+        let request = Request::ValidateLocal(NextLocal {
             n: CommitmentNumber::ZERO,
             deltas: vec![],
             signature,
             htlc_signatures: vec![],
-        };
+        });
         Step::Continue(vec![Action::AskSigner(request)])
     }
 
@@ -200,12 +200,12 @@ impl Accepter {
             live: live.clone(),
             htlcs: vec![],
         };
-        let request = Request::SignRemote {
+        let request = Request::SignRemote(NextRemote {
             n: CommitmentNumber::ZERO,
             point,
             deltas: vec![],
             tickets: vec![],
-        };
+        });
         self.state = State::Signature(Box::new(live));
         Ok(Step::Continue(vec![
             Action::Persist(Box::new(persist)),

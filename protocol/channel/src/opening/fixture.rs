@@ -9,7 +9,7 @@ use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tx::closing::{Closing, FinalBalances};
 use tx::ledger::Ledger;
 use tx::setup::{Basepoints, CommitmentFormat, Funding, Setup};
-use tx::signer::{Reply, Request};
+use tx::signer::{CloseTerms, NextLocal, NextRemote, Reply, Request};
 use tx::{Commitment, TxError};
 use wire::{
     BlockDelta, ChainHash, ChannelDbid, ChannelId, CommitmentNumber, FeeratePerKw, Message,
@@ -143,12 +143,12 @@ impl Signer {
                 assert_eq!(funding.value, self.setup().funding_value);
                 Ok(Reply::Done)
             }
-            Request::SignRemote {
+            Request::SignRemote(NextRemote {
                 n,
                 point,
                 deltas,
                 tickets,
-            } => {
+            }) => {
                 assert_eq!((n, deltas), (CommitmentNumber::ZERO, vec![]));
                 assert_eq!(tickets, []);
                 let commitment = self.commitment(Side::Remote, &point)?;
@@ -159,12 +159,12 @@ impl Signer {
                     htlc_signatures: vec![],
                 })
             }
-            Request::ValidateLocal {
+            Request::ValidateLocal(NextLocal {
                 n,
                 deltas,
                 signature,
                 htlc_signatures,
-            } => {
+            }) => {
                 assert_eq!((n, deltas), (CommitmentNumber::ZERO, vec![]));
                 let [point, next_point] = identity(self.seed).first_points;
                 let commitment = self.commitment(Side::Local, &point)?;
@@ -174,22 +174,13 @@ impl Signer {
                     next_point,
                 })
             }
-            Request::SignClose {
-                fee,
-                local_script,
-                remote_script,
-            } => {
-                let closing = self.closing(fee, &local_script, &remote_script)?;
+            Request::SignClose(terms) => {
+                let closing = self.closing(&terms)?;
                 let signature = closing.sign(self.setup(), &self.funding(), &secret(self.seed))?;
                 Ok(Reply::SignedClose { signature })
             }
-            Request::CompleteClose {
-                fee,
-                local_script,
-                remote_script,
-                signature,
-            } => {
-                let closing = self.closing(fee, &local_script, &remote_script)?;
+            Request::CompleteClose { terms, signature } => {
+                let closing = self.closing(&terms)?;
                 let (setup, funding) = (self.setup(), self.funding());
                 closing.verify(setup, &funding, Side::Remote, &signature)?;
                 let ours = closing.sign(setup, &funding, &secret(self.seed))?;
@@ -227,12 +218,7 @@ impl Signer {
         )
     }
 
-    fn closing(
-        &self,
-        fee: Satoshi,
-        ours: &ScriptBuf,
-        theirs: &ScriptBuf,
-    ) -> Result<Closing, TxError> {
+    fn closing(&self, terms: &CloseTerms) -> Result<Closing, TxError> {
         let setup = self.setup();
         let Ledger {
             to_local,
@@ -247,9 +233,7 @@ impl Signer {
             setup,
             &self.funding(),
             balances,
-            fee,
-            ours,
-            theirs,
+            terms,
             setup.local.dust_limit,
         )
     }

@@ -3,7 +3,7 @@
 use bitcoin::OutPoint;
 use secp256k1::PublicKey;
 use tx::setup::{Funding, Party, Setup};
-use tx::signer::{Reply, Request};
+use tx::signer::{NextLocal, NextRemote, Reply, Request};
 use wire::{AcceptChannel, ChannelId, CommitmentNumber, FundingCreated, FundingSigned};
 use wire::{Message, OpenChannel, Side};
 
@@ -230,12 +230,12 @@ impl Opener {
             live: live.clone(),
             htlcs: vec![],
         };
-        let request = Request::SignRemote {
+        let request = Request::SignRemote(NextRemote {
             n: CommitmentNumber::ZERO,
             point: remote_point,
             deltas: vec![],
             tickets: vec![],
-        };
+        });
         self.state = State::Signature(Box::new(live));
         Ok(Step::Continue(vec![
             Action::Persist(Box::new(persist)),
@@ -263,12 +263,12 @@ impl Opener {
         }
         // BOLT 2, funding_signed, recipient: an incorrect signature fails the channel; the signer
         // verifies it, and only then is the funding transaction let go.
-        let request = Request::ValidateLocal {
+        let request = Request::ValidateLocal(NextLocal {
             n: CommitmentNumber::ZERO,
             deltas: vec![],
             signature: message.signature,
             htlc_signatures: vec![],
-        };
+        });
         self.state = State::Validated(live);
         Ok(Step::Continue(vec![Action::AskSigner(request)]))
     }

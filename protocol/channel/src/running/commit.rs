@@ -5,7 +5,7 @@
 
 use tx::fees;
 use tx::ledger::Ledger;
-use tx::signer::{Reply, Request, RevocationSecret};
+use tx::signer::{NextLocal, NextRemote, Reply, Request, RevocationSecret};
 use wire::{CommitmentSigned, Message, PerCommitmentSecret, RevokeAndAck, Side};
 
 use super::{Asked, Link, Outcome, OwedRevocation, Running, unexpected, warning};
@@ -76,12 +76,12 @@ impl Running {
         };
         let updates = self.newest_updates().into_iter();
         let mut actions: Vec<Action> = updates.map(Action::Send).collect();
-        let request = Request::SignRemote {
+        let request = Request::SignRemote(NextRemote {
             n,
             point,
             deltas: self.newest_remote_deltas(),
             tickets: self.newest_remote_tickets(),
-        };
+        });
         actions.push(self.ask(Asked::Signature, request));
         Ok(actions)
     }
@@ -143,12 +143,12 @@ impl Running {
                 "{got} HTLC signatures for {expected} HTLC outputs"
             )));
         }
-        let request = Request::ValidateLocal {
+        let request = Request::ValidateLocal(NextLocal {
             n: self.live.local_next,
             deltas,
             signature: message.signature,
             htlc_signatures: message.htlc_signature,
-        };
+        });
         Ok(vec![self.ask(Asked::Validation(Box::new(next)), request)])
     }
 

@@ -16,24 +16,25 @@ pub(super) enum Resend {
 }
 
 impl Running {
-    /// The newest secret of the peer is told to the signer again first: it may have been written
-    /// there without being synced when the power went.
-    pub(super) fn connected(&mut self) -> Vec<Action> {
-        self.link = Link::Reestablishing;
+    /// After a restart. The newest secret of the peer is told to the signer again first: it may have been
+    /// written there without being synced when the power went, and without it no HTLC that this secret
+    /// has made irrevocable counts there.
+    pub(super) fn resumed(&mut self) -> Vec<Action> {
         let revoked = self.next_remote_revocation().prev();
-        match (revoked, self.live.last_remote_secret) {
-            (Some(n), Some(secret)) => {
-                vec![self.ask(
-                    Asked::RepeatedRevocation,
-                    Request::RemoteRevoked { n, secret },
-                )]
+        match (&self.live.phase, revoked, self.live.last_remote_secret) {
+            // It is onchaind's by now.
+            (Phase::Closed { .. } | Phase::Onchain, _, _) => self.told_again(),
+            (_, Some(n), Some(secret)) => {
+                let request = Request::RemoteRevoked { n, secret };
+                vec![self.ask(Asked::RepeatedRevocation, request)]
             }
-            (Some(_) | None, _) => self.ask_point(),
+            (_, Some(_) | None, _) => self.told_again(),
         }
     }
 
-    /// Our newest point, for channel_reestablish.
-    pub(super) fn ask_point(&mut self) -> Vec<Action> {
+    /// Asks for our newest point, for channel_reestablish.
+    pub(super) fn connected(&mut self) -> Vec<Action> {
+        self.link = Link::Reestablishing;
         let n = self
             .live
             .local_next

@@ -6,7 +6,7 @@ use channel::action::{Action, AddRefusal, Command, Event, Notice, Removal};
 use channel::state::{HtlcRecord, HtlcState, LastSent};
 use tx::ledger::{Delta, HtlcKey};
 use tx::setup::CommitmentFormat::{AnchorsZeroFeeHtlc, StaticRemotekey};
-use tx::signer::{Request, Ticket};
+use tx::signer::{NextRemote, Request, Ticket};
 use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, Message, MilliSatoshi, Satoshi, Side};
 
 use crate::fixture::{htlc, onion, origin, policy, preimage};
@@ -112,12 +112,12 @@ fn a_commitment_is_persisted_its_updates_sent_and_then_it_is_signed() {
     };
     assert_eq!((*stored, record.state), (key, HtlcState::SentAddCommit));
     assert_eq!(record.origin, Some(origin(1)));
-    let Request::SignRemote {
+    let Request::SignRemote(NextRemote {
         n,
         point,
         deltas,
         tickets,
-    } = request
+    }) = request
     else {
         panic!("{request:?}")
     };
@@ -175,7 +175,8 @@ fn removals_come_before_additions_and_the_feerate_comes_last() {
     world.pay(A, 4_000_000);
     world.aim_feerate(3000);
     let actions = core(&mut world, A).handle(Event::Flush).unwrap();
-    let Some(Action::AskSigner(Request::SignRemote { deltas, .. })) = actions.last() else {
+    let Some(Action::AskSigner(Request::SignRemote(NextRemote { deltas, .. }))) = actions.last()
+    else {
         panic!("{actions:?}");
     };
     let kinds: Vec<&str> = deltas

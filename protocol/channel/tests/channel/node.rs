@@ -7,7 +7,7 @@ use channel::action::{Action, Event, Notice, PeerFault, Persist, Policy, Removal
 use channel::state::{HtlcRecord, HtlcState, Live, Phase};
 use tx::keys::per_commitment_point;
 use tx::ledger::HtlcKey;
-use tx::signer::RevocationSecret;
+use tx::signer::{NextRemote, RevocationSecret};
 use wire::{HtlcId, Message, Side};
 
 use crate::fixture::origin;
@@ -139,7 +139,7 @@ impl Node {
                 Action::Record(persist) => self.pending.push_back(Write::Channel(persist)),
                 Action::AskSigner(request) => {
                     assert_eq!(at, last, "AskSigner is not the last action");
-                    if let tx::signer::Request::SignRemote { n, .. } = &request
+                    if let tx::signer::Request::SignRemote(NextRemote { n, .. }) = &request
                         && n.0 > 0
                     {
                         let stored = self.db.live.as_ref().unwrap().remote_next;

@@ -423,6 +423,31 @@ fn a_restart_tells_undecided_htlcs_and_preimages_again() {
 }
 
 #[test]
+fn a_restart_gives_the_signer_the_newest_secret_before_it_tells_of_htlcs() {
+    let mut world = ready();
+    world.pay(A, 5_000_000);
+    world.flush(A);
+    world.quiet();
+    world.nodes[B].crash(usize::MAX);
+    let db = &world.nodes[B].db;
+    let htlcs = db.htlcs.clone().into_iter().collect();
+    let live = db.live.clone().unwrap();
+    let secret = live.last_remote_secret.unwrap();
+    let (mut channel, actions) = Channel::resume(live, htlcs, policy());
+    // hsmd counts the HTLC for irrevocable with this secret, and gives its preimage then.
+    let [Action::AskSigner(Request::RemoteRevoked { secret: told, .. })] = actions.as_slice()
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*told, secret);
+    let actions = channel.handle(Event::Signer(Reply::Done)).unwrap();
+    let [Action::Tell(Notice::Locked { id, .. })] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*id, HtlcId(0));
+}
+
+#[test]
 fn a_restart_before_the_depth_names_the_funding_again() {
     let world = World::new(AnchorsZeroFeeHtlc);
     // The fixture starts from the database.

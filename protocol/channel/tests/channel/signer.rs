@@ -12,7 +12,7 @@ use tx::fees;
 use tx::keys::{per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Ledger};
 use tx::setup::{Funding, Setup};
-use tx::signer::{Proof, Reply, Request, RevocationSecret};
+use tx::signer::{CloseTerms, NextLocal, NextRemote, Proof, Reply, Request, RevocationSecret};
 use wire::{CommitmentNumber, Satoshi, Side};
 
 /// A commitment that was signed or validated, and the request that did it.
@@ -63,19 +63,19 @@ impl TestSigner {
             setup: setup.clone(),
         });
         signer.ask(&Request::SetFunding { funding });
-        signer.ask(&Request::SignRemote {
+        signer.ask(&Request::SignRemote(NextRemote {
             n,
             point: remote_point,
             deltas: vec![],
             tickets: vec![],
-        });
+        }));
         let signature = sign(setup, n, Side::Local, &Ledger::opening(setup).unwrap());
-        signer.ask(&Request::ValidateLocal {
+        signer.ask(&Request::ValidateLocal(NextLocal {
             n,
             deltas: vec![],
             signature,
             htlc_signatures: vec![],
-        });
+        }));
         signer
     }
 
@@ -132,12 +132,12 @@ impl TestSigner {
                 self.funding = Some(*funding);
                 Reply::Done
             }
-            Request::SignRemote {
+            Request::SignRemote(NextRemote {
                 n,
                 point,
                 deltas,
                 tickets,
-            } => {
+            }) => {
                 let ours = deltas.iter().filter(|delta| match delta {
                     Delta::Add { key, .. } => key.offerer == Side::Local,
                     Delta::Fulfil { .. } | Delta::Fail { .. } | Delta::Fee { .. } => false,
@@ -149,12 +149,12 @@ impl TestSigner {
                 );
                 self.sign_remote(*n, *point, deltas, request)
             }
-            Request::ValidateLocal {
+            Request::ValidateLocal(NextLocal {
                 n,
                 deltas,
                 signature,
                 htlc_signatures,
-            } => self.validate_local(*n, deltas, signature, htlc_signatures, request),
+            }) => self.validate_local(*n, deltas, signature, htlc_signatures, request),
             Request::RemoteRevoked { n, secret } => self.remote_revoked(*n, secret),
             Request::Point { n } => {
                 let newest = self.newest_local().map_or(0, |n| n.0);
@@ -182,17 +182,20 @@ impl TestSigner {
                 };
                 Reply::Proof { proof }
             }
-            Request::SignClose {
+            Request::SignClose(CloseTerms {
                 fee,
                 local_script,
                 remote_script,
-            } => Reply::SignedClose {
+            }) => Reply::SignedClose {
                 signature: self.close(*fee, local_script, remote_script),
             },
             Request::CompleteClose {
-                fee,
-                local_script,
-                remote_script,
+                terms:
+                    CloseTerms {
+                        fee,
+                        local_script,
+                        remote_script,
+                    },
                 signature,
             } => {
                 if self.close(*fee, local_script, remote_script) != *signature {

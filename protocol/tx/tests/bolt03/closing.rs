@@ -1,7 +1,9 @@
 //! The legacy mutual close.
 
 use bitcoin::{Script, ScriptBuf};
-use tx::closing::{Closing, FinalBalances, closing_fee, closing_weight, is_valid_shutdown_script};
+use tx::closing::{
+    CloseTerms, Closing, FinalBalances, closing_fee, closing_weight, is_valid_shutdown_script,
+};
 use tx::setup::{CommitmentFormat, Setup};
 use tx::{TxError, script};
 use wire::{FeeratePerKw, MilliSatoshi, Satoshi, Side};
@@ -21,17 +23,12 @@ fn close(setup: &Setup, to_local: u64, fee: u64) -> Result<Closing, TxError> {
         to_local: MilliSatoshi(to_local),
         to_remote: MilliSatoshi(1_000_000_000 - to_local),
     };
-    let (local, remote) = (p2wpkh(31), p2wsh(32));
-    let dust = Satoshi(546);
-    Closing::build(
-        setup,
-        &funding(setup),
-        balances,
-        Satoshi(fee),
-        &local,
-        &remote,
-        dust,
-    )
+    let terms = CloseTerms {
+        fee: Satoshi(fee),
+        local_script: p2wpkh(31),
+        remote_script: p2wsh(32),
+    };
+    Closing::build(setup, &funding(setup), balances, &terms, Satoshi(546))
 }
 
 #[test]
@@ -96,8 +93,12 @@ fn a_close_that_does_not_fit_the_balances_is_refused() {
         to_local: MilliSatoshi(5),
         to_remote: MilliSatoshi(6),
     };
-    let (a, b) = (p2wpkh(31), p2wpkh(32));
-    let result = Closing::build(&setup, &funding(&setup), balances, fee, &a, &b, Satoshi(0));
+    let terms = CloseTerms {
+        fee,
+        local_script: p2wpkh(31),
+        remote_script: p2wpkh(32),
+    };
+    let result = Closing::build(&setup, &funding(&setup), balances, &terms, Satoshi(0));
     assert!(matches!(result, Err(TxError::Unbalanced { .. })));
 }
 

@@ -12,6 +12,7 @@ use tx::Commitment;
 use tx::keys::{derive_privkey, per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Htlc, HtlcKey, Ledger};
 use tx::setup::{Basepoints, CommitmentFormat, Funding, Party, Setup};
+use tx::signer::{NextLocal, NextRemote};
 use wire::{
     BlockDelta, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, NodeId,
     PaymentHash, Satoshi, Side,
@@ -157,13 +158,13 @@ impl Channel {
     /// The request for the next commitment of `owner`.
     pub fn next(&self, owner: Side, deltas: Vec<Delta>) -> Result<Request> {
         match owner {
-            Side::Remote => Ok(Request::SignRemote {
+            Side::Remote => Ok(Request::SignRemote(NextRemote {
                 n: self.remote.next,
                 point: self.peer.point(self.remote.next)?,
                 deltas,
                 // The peer alone offers HTLCs here.
                 tickets: Vec::new(),
-            }),
+            })),
             Side::Local => self.sign(deltas),
         }
     }
@@ -178,12 +179,12 @@ impl Channel {
         let (setup, funding) = (&self.setup, &self.funding);
         let commitment = Commitment::build(setup, funding, Side::Local, n, &self.point, &ledger)?;
         let htlc = derive_privkey(&self.peer.htlc, &self.point)?;
-        Ok(Request::ValidateLocal {
+        Ok(Request::ValidateLocal(NextLocal {
             n,
             deltas,
             signature: commitment.sign(setup, funding, &self.peer.funding)?,
             htlc_signatures: commitment.sign_htlcs(Side::Remote, &htlc)?,
-        })
+        }))
     }
 
     /// Takes the answer to [`Channel::next`].
