@@ -59,11 +59,7 @@ impl Hsm {
         }
         let signed = self.node.key.sign(NodeMessage::ChannelUpdate(&update))?;
         update.signature = signed.to_standard();
-        self.record(Record::Update {
-            dbid,
-            scid,
-            timestamp: update.timestamp,
-        });
+        self.record(Record::Update(dbid, scid, update.timestamp));
         Ok(update)
     }
 

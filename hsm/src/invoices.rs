@@ -293,10 +293,7 @@ impl Hsm {
     pub fn new_preimage(&mut self) -> Result<PaymentHash, Refused> {
         let number = self.state.invoices.next;
         let payment_hash = self.node.preimage(number)?.payment_hash();
-        self.record(Record::Preimage {
-            number,
-            payment_hash,
-        });
+        self.record(Record::Preimage(number, payment_hash));
         Ok(payment_hash)
     }
 
@@ -320,10 +317,7 @@ impl Hsm {
         self.make_room();
         if let Some(terms) = self.state.invoices.check(fields, hash, holder)? {
             let payment_hash = fields.payment_hash;
-            self.record(Record::Invoice {
-                payment_hash,
-                terms,
-            });
+            self.record(Record::Invoice(payment_hash, terms));
         }
         Ok(compact(&signature))
     }

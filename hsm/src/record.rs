@@ -44,6 +44,7 @@ pub(crate) enum Record {
     /// First record of a compacted journal.
     SnapshotCounters {
         next_dbid: ChannelDbid,
+        copied_below: ChannelDbid,
         next_address: u32,
     },
     /// A channel in a compacted journal.
@@ -91,23 +92,13 @@ pub(crate) enum Record {
     /// What has left and may leave, in a compacted journal.
     SnapshotSpending(Box<Spending>),
     /// A preimage was derived, and its hash given out.
-    Preimage {
-        number: PreimageNumber,
-        payment_hash: PaymentHash,
-    },
+    Preimage(PreimageNumber, PaymentHash),
     /// An invoice was signed.
-    Invoice {
-        payment_hash: PaymentHash,
-        terms: Terms,
-    },
+    Invoice(PaymentHash, Terms),
     /// Invoices that can no longer be paid were forgotten.
     DropInvoices(UnixTime),
-    /// A channel_update was signed.
-    Update {
-        dbid: ChannelDbid,
-        scid: ShortChannelId,
-        timestamp: u32,
-    },
+    /// A channel_update was signed, with this timestamp.
+    Update(ChannelDbid, ShortChannelId, u32),
     /// Preimages in a compacted journal.
     SnapshotPreimages {
         next: PreimageNumber,
@@ -125,14 +116,7 @@ pub(crate) enum Record {
     MnemonicShown,
     /// By the operator: database and journal are a backup, that was put back (B2). New channels, addresses and
     /// preimages are numbered from here on, beyond all that may have been given out since.
-    Copied {
-        next_dbid: ChannelDbid,
-        next_preimage: PreimageNumber,
-    },
-    /// Channels below this one are from before a backup, in a compacted journal.
-    SnapshotCopied {
-        below: ChannelDbid,
-    },
+    Copied(ChannelDbid, PreimageNumber),
     /// A channel from a static backup, with its shutdown address: nothing of it is ever signed but
     /// what takes the peer's commitment's outputs.
     Recovered(ChannelDbid, Box<Channel>),
@@ -172,9 +156,9 @@ impl Record {
                 ..
             } | Record::Approved { .. }
                 | Record::Paid { .. }
-                | Record::Preimage { .. }
+                | Record::Preimage(..)
                 | Record::DropInvoices { .. }
-                | Record::Update { .. }
+                | Record::Update(..)
                 | Record::Told(..)
         )
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitcoin::{OutPoint, Txid};
-use wire::{ChannelDbid, Satoshi};
+use wire::{ChannelDbid, Satoshi, ShortChannelId};
 
 use crate::channel::Channel;
 use crate::coins::{Coins, Fate, Pin};
@@ -96,12 +96,14 @@ impl State {
             }
             Record::SnapshotCounters {
                 next_dbid,
+                copied_below,
                 next_address,
             } => {
                 if *self != State::new() {
                     return Err(Misfit("a snapshot within a journal"));
                 }
-                (self.next_dbid, self.next_address) = (next_dbid, next_address);
+                (self.next_dbid, self.copied_below) = (next_dbid, copied_below);
+                self.next_address = next_address;
             }
             Record::SnapshotChannel { dbid, channel } => {
                 if dbid >= self.next_dbid || self.channels.insert(dbid, *channel).is_some() {
@@ -129,20 +131,10 @@ impl State {
             Record::OperatorApproved { at, what } => self.spending.approve(at, what),
             Record::SnapshotCoins(pins) => self.coins.restore(pins),
             Record::SnapshotSpending(spending) => self.spending = *spending,
-            Record::Preimage {
-                number,
-                payment_hash,
-            } => self.invoices.take_number(number, payment_hash)?,
-            Record::Invoice {
-                payment_hash,
-                terms,
-            } => self.invoices.register(payment_hash, terms)?,
+            Record::Preimage(number, hash) => self.invoices.take_number(number, hash)?,
+            Record::Invoice(hash, terms) => self.invoices.register(hash, terms)?,
             Record::DropInvoices(now) => self.invoices.drop_old(now, &self.channels),
-            Record::Update {
-                dbid,
-                scid,
-                timestamp,
-            } => {
+            Record::Update(dbid, scid, timestamp) => {
                 let names = self.updates.entry(dbid).or_default();
                 names.insert(scid, timestamp);
             }
@@ -153,17 +145,13 @@ impl State {
             Record::Recovery => {
                 (self.channels.values_mut()).for_each(|channel| channel.recover(false));
             }
-            Record::Copied {
-                next_dbid,
-                next_preimage,
-            } => {
+            Record::Copied(next_dbid, next_preimage) => {
                 // What had no funding output here may have had one since.
                 self.channels.retain(|_, channel| channel.funded().is_ok());
                 (self.channels.values_mut()).for_each(|channel| channel.recover(true));
                 (self.next_dbid, self.copied_below) = (next_dbid, next_dbid);
                 self.invoices.skip_to(next_preimage);
             }
-            Record::SnapshotCopied { below } => self.copied_below = below,
             Record::SnapshotInvoices(invoices) => self.invoices.restore(invoices),
             Record::Told(height, told) => self.tip.apply(height, told)?,
             Record::SnapshotTip(tip) => self.tip = *tip,
@@ -218,10 +206,8 @@ impl State {
 
     /// That this state is of a backup: numbers that may have been given out since never come again.
     pub(crate) fn copied(&self) -> Record {
-        Record::Copied {
-            next_dbid: ChannelDbid(self.next_dbid.0.saturating_add(SKIPPED)),
-            next_preimage: self.invoices.beyond(SKIPPED),
-        }
+        let next_dbid = ChannelDbid(self.next_dbid.0.saturating_add(SKIPPED));
+        Record::Copied(next_dbid, self.invoices.beyond(SKIPPED))
     }
 
     fn take_address(&mut self, index: u32) -> Result<(), Misfit> {
@@ -237,6 +223,7 @@ impl State {
     pub(crate) fn snapshot(&self) -> impl Iterator<Item = Record> + '_ {
         let counters = Record::SnapshotCounters {
             next_dbid: self.next_dbid,
+            copied_below: self.copied_below,
             next_address: self.next_address,
         };
         let channels = self.channels.iter().map(|(dbid, channel)| {
@@ -254,11 +241,8 @@ impl State {
             Record::SnapshotFlow { hash, flow }
         });
         let updates = self.updates.iter().flat_map(|(dbid, names)| {
-            names.iter().map(|(scid, timestamp)| Record::Update {
-                dbid: *dbid,
-                scid: *scid,
-                timestamp: *timestamp,
-            })
+            let update = |(scid, at): (&ShortChannelId, &u32)| Record::Update(*dbid, *scid, *at);
+            names.iter().map(update)
         });
         let tip = Record::SnapshotTip(Box::new(self.tip.clone()));
         [counters, spending, tip]
@@ -269,10 +253,5 @@ impl State {
             .chain(self.invoices.snapshot())
             .chain(updates)
             .chain(self.mnemonic_shown.then_some(Record::MnemonicShown))
-            .chain(
-                (self.copied_below > ChannelDbid(0)).then_some(Record::SnapshotCopied {
-                    below: self.copied_below,
-                }),
-            )
     }
 }
