@@ -12,6 +12,7 @@
 //! They are applied to a copy of the workspace beside the target folder, whose own target folder is
 //! kept: between two mutations only hsm is compiled.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -148,15 +149,18 @@ impl Copy {
         let mut git = Command::new("git");
         git.current_dir(repository);
         let listed = output(git.args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+        let mut there = HashSet::new();
         for name in listed.lines() {
             let (from, to) = (repository.join(name), copy.folder.join(name));
             let Ok(now) = fs::read(&from) else { continue };
+            there.insert(to.clone());
             // Not touched if it is the same, so that cargo does not compile it again.
             if fs::read(&to).ok().as_ref() != Some(&now) {
                 fs::create_dir_all(to.parent().unwrap_or(&copy.folder))?;
                 fs::write(&to, now).with_context(|| format!("cannot write {}", to.display()))?;
             }
         }
+        remove_others(&copy.folder, &there)?;
         Ok(copy)
     }
 
@@ -198,6 +202,19 @@ impl Copy {
         command.env("CARGO_TARGET_DIR", &self.target);
         command
     }
+}
+
+/// Removes what an earlier copy had and the repository has no more.
+fn remove_others(folder: &Path, there: &HashSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, there)?;
+        } else if !there.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs cargo test to its end, or until it has taken too long.
