@@ -5,6 +5,7 @@
 //! runner allows. None of them may find a key, a file or a socket outside of its own folder.
 #![no_main]
 
+mod backup;
 mod bolt11;
 mod channel_events;
 mod choices;
@@ -65,6 +66,7 @@ fn all() -> Vec<Target> {
         wire_codec::targets(),
         noise::targets(),
         onions::targets(),
+        backup::targets(),
         bolt11::targets(),
         json_rpc::targets(),
         options::targets(),
