@@ -193,8 +193,11 @@ fn c2_deltas_that_do_not_fit_are_refused() {
         assert_eq!(pair.a.refused(validate(1, deltas, nonsense())), "C2");
     }
     let mut pair = Pair::funded(ANCHORS);
-    let request = sign(&pair, 0, vec![add(Side::Local, 0, 1000)]);
-    assert_eq!(pair.a.refused(request), "C2");
+    let feerate = pair.a.setup.feerate;
+    for delta in [add(Side::Local, 0, 1000), Delta::Fee { feerate }] {
+        let request = sign(&pair, 0, vec![delta]);
+        assert_eq!(pair.a.refused(request), "C2");
+    }
 }
 
 #[test]
