@@ -69,6 +69,14 @@ impl View {
         self.checked.check_commits(&self.path)
     }
 
+    /// The record under a key.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>, DbError> {
+        read::get(&self.db, key)
+    }
+
     /// All records of a kind, in the order of their keys; of a kind that its schema does not have, none.
     ///
     /// # Errors

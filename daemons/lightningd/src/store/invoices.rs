@@ -111,7 +111,7 @@ pub struct Highest {
 }
 
 impl Highest {
-    fn key() -> String {
+    pub fn key() -> String {
         "invoices/highest".to_owned()
     }
 
