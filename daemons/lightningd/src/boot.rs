@@ -133,6 +133,7 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
     let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
+    store::upgrade::bring_up(&db).await?;
     let stored = load_channels(&db, &signer).await?;
     let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
     // Who can ask can connect: getinfo says where we listen.
@@ -415,8 +416,8 @@ async fn start_node(
         db.commit(batch).await?;
     }
     let coins = wallet::Stored::load(&db, height)?;
-    let invoice_counters = invoices::Counters::load(&db)?;
-    let payment_counters = payments::Counters::load(&db)?;
+    let invoice_indexes = store::invoices::Highest::load(&db)?;
+    let payment_indexes = store::payments::Indexes::load(&db)?;
     let addresses = addresses(&db)?;
     let is_rescan_of_all = known.is_empty() && matches!(options.rescan, Rescan::From(_));
     let chaind = launcher.chaind(&options, known).await?;
@@ -445,14 +446,14 @@ async fn start_node(
         backup: backup_handle,
         stop,
     };
-    let node = Node::new(parts, payment_counters);
+    let node = Node::new(parts, payment_indexes);
     let connectd = node
         .subdaemons
         .connectd(&node, listen(&node.options)?)
         .await?;
     let tasks = &node.tasks;
     tasks.spawn(wallet::run(node.clone(), wallet_mail, coins));
-    tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_counters));
+    tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_indexes));
     tasks.spawn(payd::run(node.clone(), payd_mail, payd));
     tasks.spawn(peers::run(node.clone(), peers_mail, connectd, addresses));
     payments::approve_pending(&node).await?;

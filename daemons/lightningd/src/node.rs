@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use wire::{ChainHash, NodeId};
 
+use crate::store::payments::Indexes;
 use crate::{
     backup, chain, channels, forwards, hsm, invoices, logbook, payd, payments, peers, subdaemons,
     wallet,
@@ -67,7 +68,7 @@ pub struct Parts {
 
 impl Node {
     #[must_use]
-    pub fn new(parts: Parts, counters: payments::Counters) -> Arc<Node> {
+    pub fn new(parts: Parts, indexes: Indexes) -> Arc<Node> {
         Arc::new(Node {
             options: parts.options,
             id: parts.id,
@@ -82,7 +83,7 @@ impl Node {
             peers: parts.peers,
             channels: channels::Directory::default(),
             invoices: parts.invoices,
-            payments: payments::Payments::new(counters),
+            payments: payments::Payments::new(indexes),
             forwards: forwards::Forwards::default(),
             payd: parts.payd,
             backup: parts.backup,

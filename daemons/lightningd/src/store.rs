@@ -13,6 +13,7 @@ pub mod payments;
 pub mod peer_storage;
 pub mod peers;
 pub mod transactions;
+pub mod upgrade;
 pub mod wallet;
 
 /// Seconds since the epoch.

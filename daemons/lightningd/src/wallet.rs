@@ -11,7 +11,7 @@ use lightningd_db::{Batch, Db, DbError};
 use lightningd_options::Rescan;
 use lightningd_wallet::{
     BuildError, Change, ChangeTo, ClaimNeed, Fund, Inputs, KeyKind, KeyRef, Policy,
-    RESERVATION_BLOCKS, Recipient, SPENT_KEPT, Status, UnsignedTx, Utxo, UtxoSet, build_funding,
+    RESERVATION_BLOCKS, Recipient, Status, UnsignedTx, Utxo, UtxoSet, build_funding,
     build_withdraw, coins_for_claim,
 };
 use onchain::action::Coins;
@@ -444,7 +444,7 @@ impl Wallet {
         let changes = self.set.add_broadcast(&tx, Self::owner(&self.scripts));
         let mut batch = self.batch(&changes);
         let key = tx.compute_txid().to_byte_array();
-        batch.put(&key, &store::wallet::WalletTx { tx, height: None });
+        batch.put(&key, &store::wallet::WalletTx(tx));
         self.node.db.commit(batch).await?;
         Ok(())
     }
@@ -459,17 +459,14 @@ impl Wallet {
         store::transactions::connect(&mut batch, height, txs);
         for (_, tx) in txs {
             self.note_paid_out(&mut batch, height, tx);
-            let key = tx.compute_txid().to_byte_array();
-            match self.node.db.get::<store::wallet::WalletTx>(&key) {
-                Ok(Some(mut sent)) => {
-                    sent.height = Some(height);
-                    batch.put(&key, &sent);
-                }
-                Ok(None) => {}
-                Err(error) => self.node.database_failed(&error),
-            }
         }
-        self.drop_buried(height, &mut batch);
+        let db = &self.node.db;
+        let all = txs.iter().map(|(_, tx)| tx);
+        let noted = store::wallet::mined(db, &mut batch, height, all)
+            .and_then(|()| store::wallet::drop_buried(db, &mut batch, height));
+        if let Err(error) = noted {
+            self.node.database_failed(&error);
+        }
         self.write(batch);
         let changed = changes.iter().filter_map(|change| match change {
             Change::Put(coin) => Some(coin),
@@ -526,23 +523,6 @@ impl Wallet {
         }
     }
 
-    /// Transactions of ours that no reorganization will undo need no broadcasting again.
-    fn drop_buried(&self, tip: BlockHeight, batch: &mut Batch) {
-        for (key, sent) in self.transactions() {
-            let buried = |height: BlockHeight| tip.0 >= height.0.saturating_add(SPENT_KEPT);
-            if sent.height.is_some_and(buried) {
-                batch.delete::<store::wallet::WalletTx>(&key);
-            }
-        }
-    }
-
-    fn transactions(&self) -> Vec<([u8; 32], store::wallet::WalletTx)> {
-        self.node.db.scan().unwrap_or_else(|error| {
-            self.node.database_failed(&error);
-            Vec::new()
-        })
-    }
-
     fn disconnect(&mut self, height: BlockHeight) {
         let changes = match self.set.disconnect_block(height) {
             Ok(changes) => changes,
@@ -565,11 +545,8 @@ impl Wallet {
             Err(error) => self.node.database_failed(&error),
         }
         store::transactions::disconnect(&mut batch, height);
-        for (key, mut sent) in self.transactions() {
-            if sent.height == Some(height) {
-                sent.height = None;
-                batch.put(&key, &sent);
-            }
+        if let Err(error) = store::wallet::unmined(&self.node.db, &mut batch, height) {
+            self.node.database_failed(&error);
         }
         self.write(batch);
     }
@@ -641,11 +618,11 @@ impl Wallet {
             Ok(stored) => stored,
             Err(error) => return self.node.database_failed(&error),
         };
-        for sent in stored {
+        for tx in stored {
             let chain = self.node.chain.clone();
             tokio::spawn(async move {
-                let txid = sent.tx.compute_txid();
-                if let Err(error) = chain.broadcast(sent.tx, true).await {
+                let txid = tx.compute_txid();
+                if let Err(error) = chain.broadcast(tx, true).await {
                     tracing::info!("our transaction {txid} is not taken again: {error}");
                 }
             });

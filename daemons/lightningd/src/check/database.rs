@@ -42,7 +42,7 @@ type Count = fn(&View) -> Result<u64, DbError>;
 
 /// Every record of every kind; how many there are.
 fn read_all(view: &View) -> Result<u64, DbError> {
-    let kinds: [Count; 15] = [
+    let kinds: [Count; 17] = [
         count::<ChannelRecord>,
         count::<HtlcRow>,
         count::<StoodHtlc>,
@@ -53,9 +53,11 @@ fn read_all(view: &View) -> Result<u64, DbError> {
         count::<invoices::LabelOf>,
         count::<payments::Payment>,
         count::<payments::Part>,
+        count::<payments::PendingPart>,
         count::<forwards::Forward>,
         count::<wallet::Coin>,
         count::<wallet::WalletTx>,
+        count::<wallet::MinedWalletTx>,
         count::<wallet::Address>,
         count::<chain::Block>,
     ];
