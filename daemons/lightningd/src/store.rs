@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod channels;
+pub mod descriptions;
 pub mod forwards;
 pub mod invoices;
 pub mod moves;
