@@ -15,12 +15,13 @@ use lightningd_wallet::{
     build_withdraw, coins_for_claim,
 };
 use onchain::action::Coins;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tx::claim::{CoinKind, FeeCoin};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
 
 use crate::books::wallet as books;
 use crate::hsm::HsmError;
+use crate::mailbox::{self, Asks};
 use crate::node::Node;
 use crate::store;
 use crate::store::moves;
@@ -72,7 +73,7 @@ pub struct Spend {
     pub funding_limit: Option<Option<Satoshi>>,
 }
 
-type Reply<T> = oneshot::Sender<Result<T, WalletError>>;
+type Reply<T> = mailbox::Reply<Result<T, WalletError>>;
 
 enum Ask {
     NewAddress(Reply<NewAddress>),
@@ -92,29 +93,25 @@ enum Ask {
         spent: bool,
         reply: Reply<Vec<Fund>>,
     },
-    Block(BlockHeight, Vec<(u32, Transaction)>, oneshot::Sender<()>),
-    Disconnect(BlockHeight, oneshot::Sender<()>),
+    Block(BlockHeight, Vec<(u32, Transaction)>, mailbox::Reply<()>),
+    Disconnect(BlockHeight, mailbox::Reply<()>),
 }
 
 #[derive(Clone)]
-pub struct Handle(mpsc::Sender<Ask>);
+pub struct Handle(Asks<Ask>);
 
 pub struct Mailbox(mpsc::Receiver<Ask>);
 
 #[must_use]
 pub fn mailbox() -> (Handle, Mailbox) {
-    let (send, receive) = mpsc::channel(QUEUE);
-    (Handle(send), Mailbox(receive))
+    let (asks, mail) = mailbox::mailbox(QUEUE);
+    (Handle(asks), Mailbox(mail))
 }
 
 impl Handle {
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, WalletError> {
-        let (reply, answer) = oneshot::channel();
-        self.0
-            .send(ask(reply))
-            .await
-            .map_err(|_| WalletError::Stopping)?;
-        answer.await.map_err(|_| WalletError::Stopping)?
+        let answer = self.0.ask(ask).await;
+        answer.unwrap_or(Err(WalletError::Stopping))
     }
 
     /// # Errors
@@ -141,7 +138,7 @@ impl Handle {
 
     /// Gives up a transaction that was built: its coins are free again.
     pub async fn release(&self, coins: Vec<OutPoint>) {
-        let _ = self.0.send(Ask::Release(coins)).await;
+        self.0.tell(Ask::Release(coins)).await;
     }
 
     /// Confirmed coins that pay for a claim on chain, reserved for it; `given` were given to it before.
@@ -160,7 +157,7 @@ impl Handle {
 
     /// The claim needs them no more.
     pub async fn free_claim(&self, coins: Vec<OutPoint>) {
-        let _ = self.0.send(Ask::FreeClaim(coins)).await;
+        self.0.tell(Ask::FreeClaim(coins)).await;
     }
 
     /// # Errors
@@ -179,7 +176,7 @@ impl Handle {
 
     /// The backend will never take this transaction: its coins are free again.
     pub async fn abandon(&self, txid: Txid) {
-        let _ = self.0.send(Ask::Abandon(txid)).await;
+        self.0.tell(Ask::Abandon(txid)).await;
     }
 
     /// # Errors
@@ -190,17 +187,11 @@ impl Handle {
 
     /// `txs` with their places in the block.
     pub async fn block(&self, height: BlockHeight, txs: Vec<(u32, Transaction)>) {
-        let (done, answer) = oneshot::channel();
-        if self.0.send(Ask::Block(height, txs, done)).await.is_ok() {
-            let _ = answer.await;
-        }
+        let _ = self.0.ask(|done| Ask::Block(height, txs, done)).await;
     }
 
     pub async fn disconnect(&self, height: BlockHeight) {
-        let (done, answer) = oneshot::channel();
-        if self.0.send(Ask::Disconnect(height, done)).await.is_ok() {
-            let _ = answer.await;
-        }
+        let _ = self.0.ask(|done| Ask::Disconnect(height, done)).await;
     }
 }
 
