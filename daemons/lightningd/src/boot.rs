@@ -32,7 +32,8 @@ use crate::process::{Ready, VERSION};
 use crate::store::channels::Stored;
 use crate::subdaemons::{Launcher, Process};
 use crate::{
-    backup, chain, channels, commands, invoices, moment, payd, payments, peers, store, wallet,
+    backup, chain, channels, commands, forwards, invoices, moment, payd, payments, peers, store,
+    wallet,
 };
 
 /// How long commands and tasks may take to end.
@@ -417,7 +418,8 @@ async fn start_node(
     }
     let coins = wallet::Stored::load(&db, height)?;
     let invoice_indexes = store::invoices::Highest::load(&db)?;
-    let payment_indexes = store::payments::Indexes::load(&db)?;
+    let payments = payments::Payments::new(store::payments::Indexes::load(&db)?);
+    let forwards = forwards::Forwards::new(store::forwards::Collected::load(&db)?);
     let addresses = addresses(&db)?;
     let is_rescan_of_all = known.is_empty() && matches!(options.rescan, Rescan::From(_));
     let chaind = launcher.chaind(&options, known).await?;
@@ -446,7 +448,7 @@ async fn start_node(
         backup: backup_handle,
         stop,
     };
-    let node = Node::new(parts, payment_indexes);
+    let node = Node::new(parts, payments, forwards);
     let connectd = node
         .subdaemons
         .connectd(&node, listen(&node.options)?)

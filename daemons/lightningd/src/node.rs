@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use wire::{ChainHash, NodeId};
 
-use crate::store::payments::Indexes;
 use crate::{
     backup, chain, channels, forwards, hsm, invoices, logbook, payd, payments, peers, subdaemons,
     wallet,
@@ -68,7 +67,11 @@ pub struct Parts {
 
 impl Node {
     #[must_use]
-    pub fn new(parts: Parts, indexes: Indexes) -> Arc<Node> {
+    pub fn new(
+        parts: Parts,
+        payments: payments::Payments,
+        forwards: forwards::Forwards,
+    ) -> Arc<Node> {
         Arc::new(Node {
             options: parts.options,
             id: parts.id,
@@ -83,8 +86,8 @@ impl Node {
             peers: parts.peers,
             channels: channels::Directory::default(),
             invoices: parts.invoices,
-            payments: payments::Payments::new(indexes),
-            forwards: forwards::Forwards::default(),
+            payments,
+            forwards,
             payd: parts.payd,
             backup: parts.backup,
             tasks: TaskTracker::new(),

@@ -77,6 +77,7 @@ fn yearly(network: &Network, channels: &[String; 2]) {
     let number = |entry: &Value, name: &str| entry[name].as_u64().unwrap();
     let fee = number(inward, "routed_in_msat") - PAID;
     assert!(fee > 0);
+    assert_eq!(ask(bob, "getinfo", json!({}))["fees_collected_msat"], fee);
     assert_eq!(number(inward, "fees_in_msat"), fee);
     assert_eq!(number(outward, "fees_out_msat"), fee);
     assert_eq!(number(outward, "routed_out_msat"), PAID);
@@ -296,5 +297,11 @@ fn the_books_say_the_same_in_every_form() {
     yearly(&network, &channels);
     lines(&network);
     tables(&network);
+    let collected = |network: &Network| {
+        let info = ask(&network.nodes[1], "getinfo", json!({}));
+        info["fees_collected_msat"].as_u64().unwrap()
+    };
+    let before = collected(&network);
     words(&mut network);
+    assert_eq!(collected(&network), before);
 }

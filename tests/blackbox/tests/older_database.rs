@@ -80,7 +80,12 @@ fn as_of_schema_3(path: &Path) {
     let put = |cf: &str, key: &[u8], value: &[u8]| {
         db.put_cf(db.cf_handle(cf).unwrap(), key, value).unwrap();
     };
-    for name in ["records/schema", "payments/indexes", "invoices/highest"] {
+    for name in [
+        "records/schema",
+        "payments/indexes",
+        "invoices/highest",
+        "forwards/collected",
+    ] {
         let handle = db.cf_handle("meta").unwrap();
         db.delete_cf(handle, meta(name)).unwrap();
     }

@@ -3,7 +3,9 @@
 
 use lightningd_db::{Batch, Cf, Db, DbError, Record};
 use serde::{Deserialize, Serialize};
+use wire::MilliSatoshi;
 
+use super::forwards::{Collected, Forward};
 use super::invoices::{Highest, Invoice};
 use super::payments::{self, Indexes, Part};
 use super::wallet::{MinedWalletTx, WalletTx, WalletTxV1};
@@ -37,6 +39,7 @@ pub async fn bring_up(db: &Db) -> Result<(), DbError> {
     payments(db, &mut batch)?;
     invoices(db, &mut batch)?;
     wallet_txs(db, &mut batch)?;
+    forwards(db, &mut batch)?;
     batch.put(&key(), &BroughtUp(FIRST));
     db.commit(batch).await
 }
@@ -63,6 +66,16 @@ fn invoices(db: &Db, batch: &mut Batch) -> Result<(), DbError> {
     Ok(())
 }
 
+/// What they have brought us was added up whenever somebody asked.
+fn forwards(db: &Db, batch: &mut Batch) -> Result<(), DbError> {
+    let mut sum = MilliSatoshi::ZERO;
+    for row in db.iter::<Forward>()? {
+        sum = sum.saturating_add(row?.1.earned());
+    }
+    Collected(sum).put(batch);
+    Ok(())
+}
+
 /// Those in blocks leave those that are to be broadcast again.
 fn wallet_txs(db: &Db, batch: &mut Batch) -> Result<(), DbError> {
     for row in db.iter::<WalletTxV1>()? {
@@ -80,8 +93,11 @@ mod tests {
     use bitcoin::hashes::Hash;
     use bitcoin::{Transaction, absolute, transaction};
     use lightningd_db::{Identity, SCHEMA};
-    use wire::{BlockHeight, ChannelDbid, MilliSatoshi, NodeId, PaymentHash, Preimage};
+    use wire::{BlockHeight, ChannelDbid, NodeId, PaymentHash, Preimage, ShortChannelId};
 
+    use channel::action::Removal;
+
+    use super::super::forwards::End;
     use super::super::payments::{PartStatus, PendingPart};
     use super::*;
 
@@ -141,9 +157,28 @@ mod tests {
         old(&mut batch, 1, Some(100));
         old(&mut batch, 2, None);
         old(&mut batch, 3, Some(90));
+        for (id, end) in [
+            (1, Some(End::Removed(Removal::Fulfil { preimage }))),
+            (2, Some(End::TimedOut)),
+            (3, None),
+            (4, Some(End::Removed(Removal::Fulfil { preimage }))),
+        ] {
+            let forward = Forward {
+                payment_hash: preimage.payment_hash(),
+                amount_in: MilliSatoshi(1_007),
+                amount_out: MilliSatoshi(1_000),
+                scid_out: ShortChannelId(1),
+                channel_out: ChannelDbid(2),
+                received_at: 1,
+                resolved_at: None,
+                end,
+            };
+            batch.put(&(1, id), &forward);
+        }
         db.commit(batch).await.unwrap();
 
         bring_up(&db).await.unwrap();
+        assert_eq!(Collected::load(&db).unwrap().0, MilliSatoshi(14));
         let pending = payments::pending(&db).unwrap();
         let hashes: Vec<_> = pending.iter().map(|part| part.payment_hash.0[0]).collect();
         assert_eq!(hashes, [2]);
