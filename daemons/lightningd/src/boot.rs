@@ -1,7 +1,7 @@
 //! The order in which a node comes up, and goes down.
 //!
-//! Up: log, hsmd (who are we?), database (is it ours?), what was under way, chaind, connectd and
-//! payd, the channels, and last the RPC socket. Down: the RPC socket first, then the channels and
+//! Up: log, hsmd (who are we?), connectd's process, database (is it ours?), what was under way, chaind and
+//! payd, connectd's work, the channels, and last the RPC socket. Down: the RPC socket first, then the channels and
 //! subdaemons, hsmd, and last the database.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use crate::logbook::LogBook;
 use crate::node::{Node, Parts, Stop};
 use crate::process::{Ready, VERSION};
 use crate::store::channels::Stored;
-use crate::subdaemons::{Launcher, Process};
+use crate::subdaemons::{Launcher, Process, connectd, start_connectd};
 use crate::{
     backup, chain, channels, commands, forwards, invoices, moment, payd, payments, peers, store,
     wallet,
@@ -99,6 +99,12 @@ fn start_log(log: &LogBook) -> anyhow::Result<Arc<LogSink>> {
     Ok(sink)
 }
 
+/// connectd, while it locks itself in, and where it will listen.
+struct Door {
+    link: connectd::Link,
+    listening: Vec<SocketAddr>,
+}
+
 /// hsmd, and who it says we are.
 struct Signer {
     ctl: Asker<HsmCtl>,
@@ -132,11 +138,17 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
     }
     let first = FirstStart::of(&options.network_dir, found.is_none())?;
     let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
+    let listening = listen(&options)?;
+    let door = Door {
+        link: (launcher.connectd(&signer.ctl, &options, &listening)).await?,
+        listening,
+    };
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
     store::upgrade::bring_up(&db).await?;
     let stored = load_channels(&db, &signer).await?;
-    let node = start_node(options, log, launcher, stop, db, stored, &signer).await?;
+    let kept = (db, stored);
+    let node = start_node(options, log, launcher, stop, kept, door, &signer).await?;
     // Who can ask can connect: getinfo says where we listen.
     tokio::select! {
         () = node.peers.ready() => {}
@@ -380,8 +392,8 @@ async fn start_node(
     log: LogBook,
     launcher: Launcher,
     stop: watch::Sender<Option<Stop>>,
-    db: Db,
-    stored: Vec<Stored>,
+    (db, stored): (Db, Vec<Stored>),
+    door: Door,
     signer: &Signer,
 ) -> anyhow::Result<Arc<Node>> {
     let gone = || {
@@ -449,15 +461,12 @@ async fn start_node(
         stop,
     };
     let node = Node::new(parts, payments, forwards);
-    let connectd = node
-        .subdaemons
-        .connectd(&node, listen(&node.options)?)
-        .await?;
+    start_connectd(&door.link, &node, door.listening).await?;
     let tasks = &node.tasks;
     tasks.spawn(wallet::run(node.clone(), wallet_mail, coins));
     tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_indexes));
     tasks.spawn(payd::run(node.clone(), payd_mail, payd));
-    tasks.spawn(peers::run(node.clone(), peers_mail, connectd, addresses));
+    tasks.spawn(peers::run(node.clone(), peers_mail, door.link, addresses));
     payments::approve_pending(&node).await?;
     let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.

@@ -14,7 +14,7 @@ use wire::{ChannelDbid, ChannelId, Feature, Features, Message, NodeId};
 use crate::channel::{Mail, is_spent};
 use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
-use crate::subdaemons::{Restarts, connectd};
+use crate::subdaemons::{Restarts, connectd, start_connectd};
 
 /// A connected peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,18 +275,24 @@ impl Peers {
             Ok(listening) => listening,
             Err(error) => return self.node.stop(Stop::Fatal(format!("{error:#}"))),
         };
-        match self.node.subdaemons.connectd(&self.node, listening).await {
-            Ok(link) => self.link = link,
-            Err(error) => {
-                let why = format!("connectd cannot be started: {error}");
-                return self.node.stop(Stop::Fatal(why));
-            }
+        if let Err(error) = self.start(listening).await {
+            let why = format!("connectd cannot be started: {error}");
+            return self.node.stop(Stop::Fatal(why));
         }
         let greetings: Vec<ToConnectd> = self.greetings.iter().map(greet).collect();
         for message in greetings {
             let _ = self.link.to.send(&message).await;
         }
         self.node.channels.tell_all(Mail::ConnectdRestarted);
+    }
+
+    async fn start(&mut self, listening: Vec<SocketAddr>) -> anyhow::Result<()> {
+        let node = &self.node;
+        let launcher = &node.subdaemons;
+        self.link = launcher
+            .connectd(&node.hsm.ctl, &node.options, &listening)
+            .await?;
+        start_connectd(&self.link, node, listening).await
     }
 
     async fn ask(&mut self, ask: Ask) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bitcoin::BlockHash;
-use ipc_messages::edges::{LightningdChaind, LightningdConnectd, LightningdPayd};
+use ipc_messages::edges::{HsmCtl, LightningdChaind, LightningdConnectd, LightningdPayd};
 use ipc_messages::hello;
 use ipc_messages::hsm::Role as HsmRole;
 use ipc_messages::lightningd_chaind::{Begin, Login, Start as ChaindStart, ToChaind};
@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wire::BlockHeight;
 
+use crate::hsm::Asker;
 use crate::logbook::LogBook;
 use crate::node::Node;
 use crate::sandbox::{Line, Roll, Running};
@@ -272,30 +273,43 @@ impl Launcher {
         self.launch::<LightningdPayd>(Role::Payd, Vec::new())
     }
 
+    /// connectd, not yet told to start ([`start_connectd`]): locking itself in takes it longer than all else.
+    ///
     /// # Errors
     /// As [`Launcher::launch`]; hsmd refuses its socket.
     pub async fn connectd(
         &self,
-        node: &Node,
-        listen: Vec<SocketAddr>,
+        hsmd: &Asker<HsmCtl>,
+        options: &Options,
+        listen: &[SocketAddr],
     ) -> anyhow::Result<connectd::Link> {
-        let noise = crate::hsm::mint(&node.hsm.ctl, HsmRole::Noise, None).await?;
+        let noise = crate::hsm::mint(hsmd, HsmRole::Noise, None).await?;
         let ports = Ports {
-            connect: Connect::AllBut(node.options.bitcoind.port),
+            connect: Connect::AllBut(options.bitcoind.port),
             bind: (listen.iter().map(SocketAddr::port).collect::<BTreeSet<_>>())
                 .into_iter()
                 .collect(),
         };
         let fds = vec![("hsmd", noise)];
-        let link = self.launch_with_ports::<LightningdConnectd>(Role::Connectd, fds, ports)?;
-        let start = ConnectdStart {
-            node_id: node.id,
-            chain_hash: node.chain_hash,
-            features: crate::features::init(),
-            listen,
-            online: !node.options.connections.offline,
-        };
-        link.to.send(&ToConnectd::Start(start)).await?;
-        Ok(link)
+        self.launch_with_ports::<LightningdConnectd>(Role::Connectd, fds, ports)
     }
+}
+
+/// Has connectd listen, and reach out.
+///
+/// # Errors
+/// It has ended.
+pub async fn start_connectd(
+    link: &connectd::Link,
+    node: &Node,
+    listen: Vec<SocketAddr>,
+) -> anyhow::Result<()> {
+    let start = ConnectdStart {
+        node_id: node.id,
+        chain_hash: node.chain_hash,
+        features: crate::features::init(),
+        listen,
+        online: !node.options.connections.offline,
+    };
+    Ok(link.to.send(&ToConnectd::Start(start)).await?)
 }

@@ -1,7 +1,7 @@
 //! Each file that the node keeps, cut short and with a flipped bit, at several places: the node starts and is
 //! what it was, or refuses and says what to do. Never an older state, never an empty one.
 //!
-//! `BULKHEAD_FAULT_ROUNDS` (24, of all in random order) and `BULKHEAD_KILL_SEED` choose another run.
+//! `BULKHEAD_FAULT_ROUNDS` (100, of about 215 in random order) and `BULKHEAD_KILL_SEED` choose another run.
 
 use blackbox::folder::copy;
 use blackbox::kill::Rounds;
@@ -71,7 +71,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_damaged_file_is_refused_with_advice_or_harmless() {
-    let mut rounds = Rounds::named("BULKHEAD_FAULT_ROUNDS", 24);
+    let mut rounds = Rounds::named("BULKHEAD_FAULT_ROUNDS", 100);
     let (mut network, _) = Network::pair(1_000_000).unwrap();
     let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
     for n in 0..3 {

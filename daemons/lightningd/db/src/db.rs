@@ -91,13 +91,11 @@ impl Db {
             found,
             "commits were lost, as the owner has accepted"
         );
-        Ok((
-            Db::run(db, checked),
-            Some(Loss {
-                acknowledged,
-                found,
-            }),
-        ))
+        let loss = Loss {
+            acknowledged,
+            found,
+        };
+        Ok((Db::run(path, db, checked)?, Some(loss)))
     }
 
     /// Whether something stands at `path`: whether to open, or to create for a new node.
@@ -111,31 +109,26 @@ impl Db {
     fn start(path: &Path, expect: &Identity, checked: open::Checked) -> Result<Db, DbError> {
         open::check_node(&checked.identity, path, expect)?;
         let db = open::open(path, &options::options(), expect, &checked)?;
-        Ok(Db::run(db, checked))
+        Db::run(path, db, checked)
     }
 
-    fn run(db: rocksdb::DB, checked: open::Checked) -> Db {
-        let open::Checked {
-            watermark,
-            sequence,
-            stamped,
-            identity,
-            ..
-        } = checked;
-        let queue = Arc::new(Queue::new(db, watermark, sequence, stamped));
+    fn run(path: &Path, db: rocksdb::DB, checked: open::Checked) -> Result<Db, DbError> {
+        let network = checked.identity.network.as_str().into();
+        let unmarked = |e| DbError::io("write down what is durable in", path, e);
+        let queue = Arc::new(Queue::new(db, checked).map_err(unmarked)?);
         let thread = {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || queue.run())
         };
         let thread = Mutex::new(Some(thread));
-        Db {
+        Ok(Db {
             writer: Arc::new(Writer {
                 queue: Arc::clone(&queue),
                 thread,
             }),
             queue,
-            network: identity.network.into(),
-        }
+            network,
+        })
     }
 
     /// The record under a key.

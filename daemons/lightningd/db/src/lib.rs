@@ -23,6 +23,7 @@ mod db;
 mod error;
 mod identity;
 mod key;
+mod manifest;
 mod open;
 mod options;
 mod queue;

@@ -15,8 +15,8 @@ use crate::cf::Cf;
 use crate::error::DbError;
 use crate::identity::{Identity, Sequence, Stamped, Stored};
 use crate::options::options;
-use crate::read;
 use crate::watermark::Watermark;
+use crate::{manifest, read};
 
 /// RocksDB's own column family; nothing of ours is in it.
 const DEFAULT: &str = "default";
@@ -86,8 +86,9 @@ pub(crate) fn inspect(path: &Path, network: &str, schema: u32) -> Result<(Checke
     if !stands(path)? {
         return Err(DbError::Missing { path: path.into() });
     }
-    check_manifest(path)?;
+    manifest::check(path)?;
     let watermark = Watermark::lock(path)?;
+    manifest::check_seal(path, &watermark)?;
     let damaged = |e: rocksdb::Error| DbError::Damaged {
         path: path.into(),
         detail: e.to_string(),
@@ -123,36 +124,6 @@ pub(crate) fn inspect(path: &Path, network: &str, schema: u32) -> Result<(Checke
         identity,
     };
     Ok((checked, view))
-}
-
-/// `CURRENT` names a manifest that is there. RocksDB says the same less clearly.
-fn check_manifest(path: &Path) -> Result<(), DbError> {
-    let lacks = |file: &str| DbError::MissingFile {
-        path: path.into(),
-        file: file.into(),
-    };
-    let current = match fs::read(path.join("CURRENT")) {
-        Ok(current) => current,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Err(lacks("CURRENT")),
-        Err(e) => return Err(DbError::io("read", &path.join("CURRENT"), e)),
-    };
-    let name = std::str::from_utf8(&current)
-        .ok()
-        .and_then(|name| name.strip_suffix('\n'));
-    let number = name.and_then(|name| name.strip_prefix("MANIFEST-"));
-    match (name, number) {
-        (Some(name), Some(number)) if number.bytes().all(|b| b.is_ascii_digit()) => {
-            match path.join(name).try_exists() {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(lacks(name)),
-                Err(e) => Err(DbError::io("read", &path.join(name), e)),
-            }
-        }
-        _ => Err(DbError::Damaged {
-            path: path.into(),
-            detail: "CURRENT does not name a manifest".into(),
-        }),
-    }
 }
 
 fn identity(view: &DB, path: &Path) -> Result<Identity, DbError> {

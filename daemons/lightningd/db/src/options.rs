@@ -30,6 +30,8 @@ pub(crate) fn options() -> Options {
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_recycle_log_file_num(2);
+    // A log that is not the newest any more must be there and as long as it was.
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(WAL);
     options.set_db_write_buffer_size(MEMTABLES);
     options.set_write_buffer_size(MEMTABLE);

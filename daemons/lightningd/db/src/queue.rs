@@ -5,6 +5,7 @@
 //! batches gather, and the next sync serves all of them (group commit).
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Poll};
@@ -19,6 +20,8 @@ use crate::db::Stats;
 use crate::error::DbError;
 use crate::identity::{Sequence, Stamped};
 use crate::key::Key;
+use crate::manifest::Manifest;
+use crate::open::Checked;
 use crate::record;
 use crate::watermark::Watermark;
 
@@ -88,6 +91,12 @@ struct Pending {
     stats: Stats,
 }
 
+/// What is kept beside the database of what is durable in it.
+struct Durable {
+    watermark: Watermark,
+    manifest: Manifest,
+}
+
 /// The database, and what has been written but not synced.
 pub(crate) struct Queue {
     pub db: DB,
@@ -96,14 +105,24 @@ pub(crate) struct Queue {
     work: Condvar,
     /// There is room again.
     room: Condvar,
-    watermark: Mutex<Watermark>,
+    durable: Mutex<Durable>,
     stamp: OnceLock<Stamp>,
     failure: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Queue {
-    pub fn new(db: DB, watermark: Watermark, sequence: u64, stamped: Stamped) -> Queue {
-        Queue {
+    /// # Errors
+    /// The manifest or the file beside it cannot be read or written.
+    pub fn new(db: DB, checked: Checked) -> io::Result<Queue> {
+        let Checked {
+            watermark,
+            sequence,
+            stamped,
+            ..
+        } = checked;
+        let mut manifest = Manifest::current(db.path())?;
+        manifest.follow(&watermark)?;
+        Ok(Queue {
             db,
             pending: Mutex::new(Pending {
                 sequence,
@@ -116,10 +135,13 @@ impl Queue {
             }),
             work: Condvar::new(),
             room: Condvar::new(),
-            watermark: Mutex::new(watermark),
+            durable: Mutex::new(Durable {
+                watermark,
+                manifest,
+            }),
             stamp: OnceLock::new(),
             failure: watch::Sender::new(None),
-        }
+        })
     }
 
     pub fn stamp_with(&self, stamp: Stamp) {
@@ -337,28 +359,27 @@ impl Queue {
     }
 
     fn mark(&self, number: u64) {
-        let mut watermark = self
-            .watermark
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Err(e) = watermark.write(number) {
-            self.fail(format!(
-                "the number of durable commits could not be written: {e}"
-            ));
+        let mut durable = self.durable();
+        let Durable {
+            watermark,
+            manifest,
+        } = &mut *durable;
+        let marked = watermark.write(number);
+        if let Err(e) = marked.and_then(|()| manifest.follow(watermark)) {
+            self.fail(format!("what is durable could not be written down: {e}"));
         }
+    }
+
+    fn durable(&self) -> MutexGuard<'_, Durable> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn finish(&self) -> Result<(), DbError> {
         if let Some(why) = self.failure.borrow().clone() {
             return Err(DbError::Failed { why });
         }
-        let watermark = self
-            .watermark
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        watermark
-            .sync()
-            .map_err(|e| self.fail(format!("the number of durable commits is not durable: {e}")))
+        let synced = self.durable().watermark.sync();
+        synced.map_err(|e| self.fail(format!("the number of durable commits is not durable: {e}")))
     }
 }
 

@@ -7,8 +7,9 @@
 //! has written it back (within half a minute). So it is never ahead of the log, and a start is
 //! never refused without cause.
 //!
-//! Two slots, written in turn, each the number and its complement. The file is locked while the
-//! database is open.
+//! Two slots, written in turn, each the number and its complement. After them, twice, what is durable of the
+//! manifest ([`crate::manifest`]), synced whenever it changes; a file of an older version ends before. The file
+//! is locked while the database is open.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -17,10 +18,14 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use bitcoin::hashes::{Hash, sha256};
+
 use crate::error::DbError;
+use crate::manifest::Seal;
 
 pub(crate) const FILE: &str = "ACKNOWLEDGED";
 const SLOTS: [u64; 2] = [0, 512];
+const SEALS: [u64; 2] = [1024, 1536];
 
 #[derive(Debug)]
 pub(crate) struct Watermark {
@@ -85,6 +90,33 @@ impl Watermark {
         self.file.write_all_at(&encode(number), SLOTS[self.next])
     }
 
+    /// What is durable of the manifest; `None` if an older version wrote the file.
+    pub fn sealed(&self, folder: &Path) -> Result<Option<Seal>, DbError> {
+        let read = |e| DbError::io("read", &folder.join(FILE), e);
+        if self.file.metadata().map_err(read)?.len() <= SEALS[0] {
+            return Ok(None);
+        }
+        let slot = |offset| {
+            let mut bytes = [0; SEAL];
+            self.file.read_exact_at(&mut bytes, offset).ok()?;
+            decode_seal(&bytes)
+        };
+        let newest = SEALS.into_iter().filter_map(slot).max();
+        newest.map(Some).ok_or_else(|| DbError::Watermark {
+            path: folder.into(),
+            detail: "neither of its seals is whole".into(),
+        })
+    }
+
+    /// Writes what is durable of the manifest, durably.
+    pub fn seal(&self, seal: &Seal) -> std::io::Result<()> {
+        for slot in SEALS {
+            self.file.write_all_at(&encode_seal(seal), slot)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
     /// Forgets the numbers, durably: the owner has accepted that commits are lost.
     pub fn reset(&self, number: u64) -> std::io::Result<()> {
         for slot in SLOTS {
@@ -107,4 +139,27 @@ fn decode(bytes: [u8; 16]) -> Option<u64> {
     let both = u128::from_be_bytes(bytes);
     let (number, complement) = ((both >> 64) as u64, both as u64);
     (number == !complement).then_some(number)
+}
+
+/// Number, length and hash, and a hash of the three.
+const SEAL: usize = 80;
+
+fn encode_seal(seal: &Seal) -> [u8; SEAL] {
+    let mut bytes = [0; SEAL];
+    bytes[..8].copy_from_slice(&seal.number.to_be_bytes());
+    bytes[8..16].copy_from_slice(&seal.len.to_be_bytes());
+    bytes[16..48].copy_from_slice(&seal.hash);
+    let whole = sha256::Hash::hash(&bytes[..48]);
+    bytes[48..].copy_from_slice(whole.as_byte_array());
+    bytes
+}
+
+fn decode_seal(bytes: &[u8; SEAL]) -> Option<Seal> {
+    let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_be_bytes).ok();
+    let seal = Seal {
+        number: word(0)?,
+        len: word(8)?,
+        hash: bytes[16..48].try_into().ok()?,
+    };
+    (encode_seal(&seal) == *bytes).then_some(seal)
 }

@@ -132,6 +132,65 @@ fn missing_or_damaged_files_are_refused_and_nothing_is_changed() {
     }
 }
 
+fn cut(file: &Path, to: u64) {
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(to).unwrap();
+}
+
+/// RocksDB takes a short manifest for one that was being written, and starts with the tables that the rest names.
+#[test]
+fn a_manifest_that_ends_early_or_is_an_older_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let db = Db::create(&path, &identity()).unwrap();
+    let old = files(&path, "MANIFEST-").pop().unwrap();
+    let old = (old.clone(), fs::read(&old).unwrap());
+    db.close().unwrap();
+    // Tables of one life, all in one manifest.
+    let db = reopen(&path);
+    for number in 0..ENTRIES {
+        let mut batch = Batch::new();
+        put(&mut batch, 1, number, 10_000);
+        batch.put(&ChannelId([number as u8; 32]), &Channel { state: number });
+        db.commit_blocking(batch).unwrap();
+    }
+    db.close().unwrap();
+    let manifest = files(&path, "MANIFEST-").pop().unwrap();
+    let name = manifest.file_name().unwrap().to_str().unwrap();
+    let len = fs::metadata(&manifest).unwrap().len();
+    let sealed = fs::read(path.join("ACKNOWLEDGED")).unwrap()[1024 + 8..1024 + 16].to_vec();
+    let sealed = u64::from_be_bytes(sealed.try_into().unwrap());
+    assert!(sealed > len / 2, "{sealed} of {len}");
+    for to in (0..sealed).step_by(61).chain([sealed - 1]) {
+        let error = damaged(&path, |db| cut(&db.join(name), to));
+        assert!(matches!(error, DbError::Damaged { .. }), "{to}: {error}");
+    }
+    for at in (0..sealed as usize).step_by(61) {
+        let error = damaged(&path, |db| flip(&db.join(name), |_| at));
+        assert!(matches!(error, DbError::Damaged { .. }), "{at}: {error}");
+    }
+    let error = damaged(&path, |db| {
+        let (file, bytes) = &old;
+        let name = file.file_name().unwrap().to_str().unwrap();
+        fs::write(db.join(name), bytes).unwrap();
+        fs::write(db.join("CURRENT"), format!("{name}\n")).unwrap();
+    });
+    assert!(error.to_string().contains("is older than"), "{error}");
+    // What the seal says is itself checked, and one of the two is enough.
+    let seal = |db: &Path, slots: &[usize]| {
+        let file = db.join("ACKNOWLEDGED");
+        slots.iter().for_each(|slot| flip(&file, |_| slot + 20));
+    };
+    let error = damaged(&path, |db| seal(db, &[1024, 1536]));
+    assert!(matches!(error, DbError::Watermark { .. }), "{error}");
+    seal(&path, &[1024]);
+    reopen(&path).close().unwrap();
+    // As an older version leaves it.
+    cut(&path.join("ACKNOWLEDGED"), 528);
+    reopen(&path).close().unwrap();
+    assert!(fs::metadata(path.join("ACKNOWLEDGED")).unwrap().len() > 1536);
+}
+
 #[test]
 fn every_table_must_be_there_and_whole_however_many_there_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -226,6 +285,36 @@ fn a_cut_or_damaged_log_is_lost_commits() {
         matches!(error, DbError::LostCommits { .. } | DbError::Damaged { .. }),
         "{error}"
     );
+}
+
+/// A table of another column family still needs the older one, so there are two.
+#[test]
+fn a_log_that_is_not_the_newest_must_be_whole_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let db = Db::create(&path, &identity()).unwrap();
+    let mut number = 0;
+    while files(&path, ".log").len() < 2 || number % 100 != 0 {
+        let mut batch = Batch::new();
+        put(&mut batch, 1, number, 10_000);
+        batch.put(&ChannelId([number as u8; 32]), &Channel { state: number });
+        db.commit_blocking(batch).unwrap();
+        number += 1;
+    }
+    db.close().unwrap();
+    let logs = files(&path, ".log");
+    let name = logs[0].file_name().unwrap();
+    let full = fs::metadata(&logs[0]).unwrap().len();
+    for to in (0..full).step_by(full as usize / 40) {
+        let error = damaged(&path, |db| cut(&db.join(name), to));
+        assert!(
+            matches!(error, DbError::Damaged { .. } | DbError::LostCommits { .. }),
+            "{to}: {error}"
+        );
+    }
+    let error = damaged(&path, |db| fs::remove_file(db.join(name)).unwrap());
+    assert!(matches!(error, DbError::Damaged { .. }), "{error}");
+    reopen(&path);
 }
 
 #[test]
