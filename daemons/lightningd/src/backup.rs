@@ -22,10 +22,11 @@ use channel::backup::{BackupError, ChannelBackup, StaticBackup};
 use channel::state::Phase;
 use ipc_messages::hsm::Refused;
 use lightningd_db::DbError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wire::{ChannelId, Message, NodeId};
 
 use crate::hsm::HsmError;
+use crate::mailbox::{self, Asks};
 use crate::node::{Node, Stop};
 use crate::store::channels::{ChannelRecord, ClosedChannel};
 use crate::store::now;
@@ -76,12 +77,12 @@ pub enum Source {
 /// The channels that are recovered by it; `None` if no peer has given anything back.
 pub type Recovered = Option<Vec<ChannelId>>;
 
-type Reply<T> = oneshot::Sender<Result<T, BackupFailure>>;
+type Reply<T> = mailbox::Reply<Result<T, BackupFailure>>;
 
 #[allow(clippy::large_enum_variant)] // short-lived: sent, matched, taken apart
 enum Ask {
     /// Channels have come or gone.
-    Update(Option<oneshot::Sender<()>>),
+    Update(Option<mailbox::Reply<()>>),
     Connected {
         peer: NodeId,
         stores: bool,
@@ -97,48 +98,44 @@ enum Ask {
 }
 
 #[derive(Clone)]
-pub struct Handle(mpsc::Sender<Ask>);
+pub struct Handle(Asks<Ask>);
 
 pub struct Mailbox(mpsc::Receiver<Ask>);
 
 #[must_use]
 pub fn mailbox() -> (Handle, Mailbox) {
-    let (send, receive) = mpsc::channel(QUEUE);
-    (Handle(send), Mailbox(receive))
+    let (asks, mail) = mailbox::mailbox(QUEUE);
+    (Handle(asks), Mailbox(mail))
 }
 
 impl Handle {
     /// Waits until the file has all channels that the database has now, durably.
     pub async fn update(&self) {
-        let (done, written) = oneshot::channel();
-        let _ = self.0.send(Ask::Update(Some(done))).await;
-        let _ = written.await;
+        let _ = self.0.ask(|done| Ask::Update(Some(done))).await;
     }
 
     /// As [`Handle::update`], without waiting for the disk.
     pub async fn update_later(&self) {
-        let _ = self.0.send(Ask::Update(None)).await;
+        self.0.tell(Ask::Update(None)).await;
     }
 
     /// `stores`: it offers option_provide_storage.
     pub async fn connected(&self, peer: NodeId, stores: bool) {
-        let _ = self.0.send(Ask::Connected { peer, stores }).await;
+        self.0.tell(Ask::Connected { peer, stores }).await;
     }
 
     pub async fn ready(&self, peer: NodeId) {
-        let _ = self.0.send(Ask::Ready(peer)).await;
+        self.0.tell(Ask::Ready(peer)).await;
     }
 
     /// peer_storage or peer_storage_retrieval.
     pub async fn said(&self, peer: NodeId, message: Message) {
-        let _ = self.0.send(Ask::Said(peer, message)).await;
+        self.0.tell(Ask::Said(peer, message)).await;
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, BackupFailure> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.0.send(ask(reply)).await;
-        sent.map_err(|_| BackupFailure::Stopping)?;
-        answer.await.map_err(|_| BackupFailure::Stopping)?
+        let answer = self.0.ask(ask).await;
+        answer.unwrap_or(Err(BackupFailure::Stopping))
     }
 
     /// # Errors
@@ -284,7 +281,7 @@ impl Backup {
     /// One write serves all who wait by now.
     async fn update_all(
         &mut self,
-        done: Option<oneshot::Sender<()>>,
+        done: Option<mailbox::Reply<()>>,
         asks: &mut mpsc::Receiver<Ask>,
     ) {
         let (mut waiting, mut other) = (vec![done], None);

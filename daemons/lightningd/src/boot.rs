@@ -32,7 +32,8 @@ use crate::process::{Ready, VERSION};
 use crate::store::channels::Stored;
 use crate::subdaemons::{Launcher, Process, connectd, start_connectd};
 use crate::{
-    backup, chain, channels, commands, invoices, moment, payd, payments, peers, store, wallet,
+    backup, chain, channels, commands, forwards, invoices, moment, payd, payments, peers, store,
+    wallet,
 };
 
 /// How long commands and tasks may take to end.
@@ -144,6 +145,7 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
     };
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
+    store::upgrade::bring_up(&db).await?;
     let stored = load_channels(&db, &signer).await?;
     let kept = (db, stored);
     let node = start_node(options, log, launcher, stop, kept, door, &signer).await?;
@@ -427,8 +429,9 @@ async fn start_node(
         db.commit(batch).await?;
     }
     let coins = wallet::Stored::load(&db, height)?;
-    let invoice_counters = invoices::Counters::load(&db)?;
-    let payment_counters = payments::Counters::load(&db)?;
+    let invoice_indexes = store::invoices::Highest::load(&db)?;
+    let payments = payments::Payments::new(store::payments::Indexes::load(&db)?);
+    let forwards = forwards::Forwards::new(store::forwards::Collected::load(&db)?);
     let addresses = addresses(&db)?;
     let is_rescan_of_all = known.is_empty() && matches!(options.rescan, Rescan::From(_));
     let chaind = launcher.chaind(&options, known).await?;
@@ -457,11 +460,11 @@ async fn start_node(
         backup: backup_handle,
         stop,
     };
-    let node = Node::new(parts, payment_counters);
+    let node = Node::new(parts, payments, forwards);
     start_connectd(&door.link, &node, door.listening).await?;
     let tasks = &node.tasks;
     tasks.spawn(wallet::run(node.clone(), wallet_mail, coins));
-    tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_counters));
+    tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_indexes));
     tasks.spawn(payd::run(node.clone(), payd_mail, payd));
     tasks.spawn(peers::run(node.clone(), peers_mail, door.link, addresses));
     payments::approve_pending(&node).await?;

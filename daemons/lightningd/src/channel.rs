@@ -40,6 +40,7 @@ use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
 use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange, StoodHtlc};
 use crate::store::now;
+use books::is_fulfilled;
 use onchaind::OnChain;
 use process::Link;
 
@@ -410,6 +411,9 @@ impl Channel {
                     taken.gone.push((*key, gone));
                 }
             }
+        }
+        for (key, gone) in taken.gone.iter().filter(|(_, gone)| !is_fulfilled(gone)) {
+            record.facts.count_failed(key.offerer, gone.htlc.amount);
         }
         let ours = record.live.our_balance();
         let facts = &mut record.facts;

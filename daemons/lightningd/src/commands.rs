@@ -64,6 +64,17 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::LISTBALANCES, bookkeeper::listbalances)?;
     rows.add(&table::LISTINCOME, bookkeeper::listincome)?;
     rows.add(&table::INSPECT, bookkeeper::inspect)?;
+    rows.add(&table::CHANNELSAPY, bookkeeper::channelsapy)?;
+    rows.add(&table::DUMPINCOMECSV, bookkeeper::dumpincomecsv)?;
+    rows.add(&table::REPORT, bookkeeper::report)?;
+    rows.add(
+        &table::EDITDESCRIPTIONBYPAYMENTID,
+        bookkeeper::editdescriptionbypaymentid,
+    )?;
+    rows.add(
+        &table::EDITDESCRIPTIONBYOUTPOINT,
+        bookkeeper::editdescriptionbyoutpoint,
+    )?;
     rows.add(&table::FUNDCHANNEL, fundchannel::fundchannel)?;
     rows.add(&table::CLOSE, close::close)?;
     rows.add(&table::LISTPEERCHANNELS, listpeerchannels::listpeerchannels)?;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use channel::action::{AddRefusal, Origin, Removal};
 use ipc_messages::lightningd_channeld::RemoveHow;
-use lightningd_db::Batch;
+use lightningd_db::{Batch, Db, DbError};
 use onion::Failure;
 use tx::ledger::Htlc;
 use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, ShortChannelId};
@@ -16,17 +16,67 @@ use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, ShortChannelId};
 use crate::channel::Mail;
 use crate::channels::Summary;
 use crate::node::Node;
-use crate::store::forwards::{End, Forward};
+use crate::store::forwards::{Collected, End, Forward};
 use crate::store::now;
 
-/// Forwards whose outgoing half was offered since the start and has not ended. What the database has
-/// of them does not tell whether the outgoing channel still has the offer in hand.
-#[derive(Default)]
-pub struct Forwards(Mutex<HashSet<(ChannelDbid, HtlcId)>>);
+pub struct Forwards {
+    /// Whose outgoing half was offered since the start and has not ended. What the database has of them
+    /// does not tell whether the outgoing channel still has the offer in hand.
+    offered: Mutex<HashSet<(ChannelDbid, HtlcId)>>,
+    collected: Mutex<Collected>,
+}
 
 impl Forwards {
+    #[must_use]
+    pub fn new(collected: Collected) -> Forwards {
+        Forwards {
+            offered: Mutex::default(),
+            collected: Mutex::new(collected),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashSet<(ChannelDbid, HtlcId)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_collected(&self) -> MutexGuard<'_, Collected> {
+        let collected = self.collected.lock();
+        collected.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all forwards have brought us.
+    #[must_use]
+    pub fn collected(&self) -> MilliSatoshi {
+        self.lock_collected().0
+    }
+
+    /// Notes how an outgoing half ended, and what it has brought us, once. How it ended first, counts,
+    /// unless a preimage shows later. Returns what counts.
+    fn end(&self, db: &Db, key: &(u64, u64), end: End) -> Result<End, DbError> {
+        // Held until it is written: another end may add to the same sum.
+        let mut collected = self.lock_collected();
+        let Some(forward) = db.get::<Forward>(key)? else {
+            return Ok(end);
+        };
+        if let Some(old) = &forward.end
+            && !is_better(&end, old)
+        {
+            return Ok(old.clone());
+        }
+        let done = Forward {
+            end: Some(end.clone()),
+            resolved_at: Some(now()),
+            ..forward
+        };
+        let mut batch = Batch::new();
+        batch.put(key, &done);
+        let sum = Collected(collected.0.saturating_add(done.earned()));
+        if sum != *collected {
+            sum.put(&mut batch);
+        }
+        db.write(batch)?;
+        *collected = sum;
+        Ok(end)
     }
 }
 
@@ -221,30 +271,13 @@ fn how(end: End) -> RemoveHow {
     }
 }
 
-/// The outgoing half ended. How it ended first, counts, unless a preimage shows later.
+/// The outgoing half ended.
 pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: End) {
-    let key = (channel.0, id.0);
     node.forwards.lock().remove(&(channel, id));
-    let end = match node.db.get::<Forward>(&key) {
-        Ok(Some(forward)) if forward.end.as_ref().is_none_or(|old| is_better(&end, old)) => {
-            let mut batch = Batch::new();
-            let done = Forward {
-                end: Some(end.clone()),
-                resolved_at: Some(now()),
-                ..forward
-            };
-            batch.put(&key, &done);
-            if let Err(error) = node.db.write(batch) {
-                return node.database_failed(&error);
-            }
-            end
-        }
-        Ok(Some(forward)) => forward.end.unwrap_or(end),
-        Ok(None) => end,
-        Err(error) => return node.database_failed(&error),
-    };
-    node.channels
-        .tell(channel, Mail::Remove { id, how: how(end) });
+    match node.forwards.end(&node.db, &(channel.0, id.0), end) {
+        Ok(end) => (node.channels).tell(channel, Mail::Remove { id, how: how(end) }),
+        Err(error) => node.database_failed(&error),
+    }
 }
 
 fn is_better(new: &End, old: &End) -> bool {

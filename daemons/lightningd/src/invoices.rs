@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use lightningd_db::{Batch, Db, DbError};
+use lightningd_db::{Batch, DbError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tx::ledger::Htlc;
@@ -17,7 +17,7 @@ use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, PaymentHash, PaymentSe
 
 use self::receive::{PartialSet, Release};
 use crate::node::Node;
-use crate::store::invoices::{self as records, Invoice};
+use crate::store::invoices::{self as records, Highest, Invoice};
 use crate::store::now;
 
 /// An HTLC for us.
@@ -158,42 +158,13 @@ struct Invoices {
     any: Vec<(u64, Reply<Invoice>)>,
 }
 
-/// The counters, as the database has them at the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    created: u64,
-    updated: u64,
-    paid: u64,
-}
-
-impl Counters {
-    /// # Errors
-    /// A record that cannot be read.
-    pub fn load(db: &Db) -> Result<Counters, DbError> {
-        let highest = records::Highest::load(db)?;
-        let mut counters = Counters {
-            created: highest.created,
-            updated: highest.updated,
-            paid: highest.paid,
-        };
-        for invoice in records::all(db)? {
-            counters.created = counters.created.max(invoice.created_index);
-            counters.updated = counters.updated.max(invoice.updated_index.unwrap_or(0));
-            counters.paid = counters
-                .paid
-                .max(invoice.paid.map_or(0, |paid| paid.pay_index));
-        }
-        Ok(counters)
-    }
-}
-
 /// Runs until the node stops.
-pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, counters: Counters) {
+pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, highest: Highest) {
     let mut invoices = Invoices {
         node: node.clone(),
-        next_index: counters.created + 1,
-        next_update: counters.updated + 1,
-        next_pay_index: counters.paid + 1,
+        next_index: highest.created + 1,
+        next_update: highest.updated + 1,
+        next_pay_index: highest.paid + 1,
         sets: HashMap::new(),
         releases: FuturesUnordered::new(),
         by_label: Vec::new(),
@@ -252,6 +223,7 @@ impl Invoices {
         self.next_index += 1;
         let mut batch = Batch::new();
         records::put(&mut batch, &invoice);
+        self.highest().put(&mut batch);
         self.node.db.commit(batch).await?;
         Ok(invoice)
     }
@@ -280,19 +252,23 @@ impl Invoices {
             records::put(&mut batch, &left);
         } else {
             records::delete(&mut batch, &invoice);
-            let highest = records::Highest {
-                created: self.next_index - 1,
-                updated: self.next_update - 1,
-                paid: self.next_pay_index - 1,
-            };
-            highest.put(&mut batch);
         }
+        self.highest().put(&mut batch);
         self.node.db.commit(batch).await?;
         let deleted = |(waiting, _): &(String, Reply<Invoice>)| *waiting == label && !desc_only;
         for (_, reply) in self.by_label.extract_if(.., |w| deleted(w)) {
             let _ = reply.send(Err(InvoiceError::Deleted));
         }
         Ok(if desc_only { left } else { invoice })
+    }
+
+    /// The indexes given out by now.
+    fn highest(&self) -> Highest {
+        Highest {
+            created: self.next_index - 1,
+            updated: self.next_update - 1,
+            paid: self.next_pay_index - 1,
+        }
     }
 
     fn update_index(&mut self) -> u64 {

@@ -29,6 +29,7 @@ mod invoices;
 mod live_backup;
 mod locate;
 mod logbook;
+mod mailbox;
 mod moment;
 mod node;
 mod payd;

@@ -67,7 +67,11 @@ pub struct Parts {
 
 impl Node {
     #[must_use]
-    pub fn new(parts: Parts, counters: payments::Counters) -> Arc<Node> {
+    pub fn new(
+        parts: Parts,
+        payments: payments::Payments,
+        forwards: forwards::Forwards,
+    ) -> Arc<Node> {
         Arc::new(Node {
             options: parts.options,
             id: parts.id,
@@ -82,8 +86,8 @@ impl Node {
             peers: parts.peers,
             channels: channels::Directory::default(),
             invoices: parts.invoices,
-            payments: payments::Payments::new(counters),
-            forwards: forwards::Forwards::default(),
+            payments,
+            forwards,
             payd: parts.payd,
             backup: parts.backup,
             tasks: TaskTracker::new(),

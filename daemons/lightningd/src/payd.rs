@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ipc_messages::lightningd_payd::{PaymentOnion, Routed, ToLightningd, ToPayd};
 use routing::{NoRoute, RouteRequest};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crate::mailbox::{self, Asks, Reply};
 use crate::node::{Node, Stop};
 use crate::subdaemons::{Restarts, payd};
 
@@ -17,29 +18,29 @@ enum Ask {
     Route(
         Box<RouteRequest>,
         PaymentOnion,
-        oneshot::Sender<Result<Box<Routed>, NoRoute>>,
+        Reply<Result<Box<Routed>, NoRoute>>,
     ),
     ReadError(
         Vec<onion::SharedSecret>,
         Vec<u8>,
-        oneshot::Sender<Option<(usize, onion::Failure)>>,
+        Reply<Option<(usize, onion::Failure)>>,
     ),
 }
 
 enum Waiting {
-    Route(oneshot::Sender<Result<Box<Routed>, NoRoute>>),
-    Error(oneshot::Sender<Option<(usize, onion::Failure)>>),
+    Route(Reply<Result<Box<Routed>, NoRoute>>),
+    Error(Reply<Option<(usize, onion::Failure)>>),
 }
 
 #[derive(Clone)]
-pub struct Handle(mpsc::Sender<Ask>);
+pub struct Handle(Asks<Ask>);
 
 pub struct Mailbox(mpsc::Receiver<Ask>);
 
 #[must_use]
 pub fn mailbox() -> (Handle, Mailbox) {
-    let (send, receive) = mpsc::channel(QUEUE);
-    (Handle(send), Mailbox(receive))
+    let (asks, mail) = mailbox::mailbox(QUEUE);
+    (Handle(asks), Mailbox(mail))
 }
 
 impl Handle {
@@ -49,12 +50,9 @@ impl Handle {
         find: RouteRequest,
         payment: PaymentOnion,
     ) -> Option<Result<Box<Routed>, NoRoute>> {
-        let (reply, answer) = oneshot::channel();
         self.0
-            .send(Ask::Route(Box::new(find), payment, reply))
+            .ask(|reply| Ask::Route(Box::new(find), payment, reply))
             .await
-            .ok()?;
-        answer.await.ok()
     }
 
     /// Which hop failed and why, if the error can be read. The outer `None` if payd died meanwhile:
@@ -64,12 +62,9 @@ impl Handle {
         secrets: Vec<onion::SharedSecret>,
         reason: Vec<u8>,
     ) -> Option<Option<(usize, onion::Failure)>> {
-        let (reply, answer) = oneshot::channel();
         self.0
-            .send(Ask::ReadError(secrets, reason, reply))
+            .ask(|reply| Ask::ReadError(secrets, reason, reply))
             .await
-            .ok()?;
-        answer.await.ok()
     }
 }
 

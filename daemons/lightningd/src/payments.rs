@@ -5,7 +5,6 @@
 //! one: [`settle_orphans`] tells which, once, at the start.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::node::Node;
 use crate::store::channels::Stored;
 use crate::store::forwards::End;
 use crate::store::now;
-use crate::store::payments::{self as records, Part, PartStatus};
+use crate::store::payments::{self as records, Indexes, Part, PartStatus};
 
 mod attempts;
 
@@ -120,38 +119,16 @@ type Key = (PaymentHash, u64, u64);
 pub struct Payments {
     waiting: Mutex<HashMap<Key, oneshot::Sender<PartEnd>>>,
     active: Mutex<HashSet<PaymentHash>>,
-    next_created: AtomicU64,
-    next_updated: AtomicU64,
-}
-
-/// The counters, as the database has them at the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    created: u64,
-    updated: u64,
-}
-
-impl Counters {
-    /// # Errors
-    /// A record that cannot be read.
-    pub fn load(db: &Db) -> Result<Counters, DbError> {
-        let mut counters = Counters::default();
-        for part in records::all_parts(db)? {
-            counters.created = counters.created.max(part.created_index);
-            counters.updated = counters.updated.max(part.updated_index.unwrap_or(0));
-        }
-        Ok(counters)
-    }
+    indexes: Mutex<Indexes>,
 }
 
 impl Payments {
     #[must_use]
-    pub fn new(counters: Counters) -> Payments {
+    pub fn new(indexes: Indexes) -> Payments {
         Payments {
             waiting: Mutex::default(),
             active: Mutex::default(),
-            next_created: AtomicU64::new(counters.created + 1),
-            next_updated: AtomicU64::new(counters.updated + 1),
+            indexes: Mutex::new(indexes),
         }
     }
 
@@ -186,10 +163,27 @@ impl Payments {
             }
         };
         part.completed_at = Some(now());
-        part.updated_index = Some(self.next_updated.fetch_add(1, Ordering::Relaxed));
+        self.write(&node.db, |indexes| {
+            indexes.updated += 1;
+            part.updated_index = Some(indexes.updated);
+            part
+        })
+    }
+
+    /// Writes a part and the indexes that it takes. One after another, so that the database never has
+    /// lower ones than a part.
+    fn write(&self, db: &Db, part: impl FnOnce(&mut Indexes) -> Part) -> Result<(), DbError> {
+        let mut indexes = lock(&self.indexes);
+        let part = part(&mut indexes);
         let mut batch = Batch::new();
         records::put_part(&mut batch, &part);
-        node.db.write(batch)
+        indexes.put(&mut batch);
+        db.write(batch)
+    }
+
+    /// The index that the next part gets.
+    fn next_created(&self) -> u64 {
+        lock(&self.indexes).created + 1
     }
 
     /// Whether a `pay` for this hash runs now.
@@ -280,22 +274,23 @@ pub fn settle_orphans(db: &Db, channels: &[Stored]) -> Result<usize, DbError> {
         .collect();
     let mut batch = Batch::new();
     let mut count = 0;
-    let mut updated = Counters::load(db)?.updated;
-    for mut part in records::all_parts(db)? {
+    let mut indexes = Indexes::load(db)?;
+    for mut part in records::pending(db)? {
         let origin = Origin::Payment {
             payment_hash: part.payment_hash,
             groupid: part.groupid,
             partid: part.partid,
         };
-        if part.status == PartStatus::Pending && !standing.contains(&origin) {
+        if !standing.contains(&origin) {
             part.status = PartStatus::Failed { reason: Vec::new() };
             part.completed_at = Some(now());
-            updated += 1;
-            part.updated_index = Some(updated);
+            indexes.updated += 1;
+            part.updated_index = Some(indexes.updated);
             records::put_part(&mut batch, &part);
             count += 1;
         }
     }
+    indexes.put(&mut batch);
     db.write(batch)?;
     Ok(count)
 }
@@ -306,9 +301,7 @@ pub fn settle_orphans(db: &Db, channels: &[Stored]) -> Result<usize, DbError> {
 /// # Errors
 /// The database fails.
 pub async fn approve_pending(node: &Node) -> Result<(), DbError> {
-    let parts = records::all_parts(&node.db)?;
-    let pending = |part: &&Part| part.status == PartStatus::Pending;
-    for part in parts.iter().filter(pending) {
+    for part in records::pending(&node.db)? {
         let payments = records::groups_of(&node.db, part.payment_hash)?;
         let payment = payments.into_iter().find(|p| p.groupid == part.groupid);
         let Some(bolt11) = payment.and_then(|payment| payment.bolt11) else {

@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod channels;
+pub mod descriptions;
 pub mod forwards;
 pub mod invoices;
 pub mod moves;
@@ -13,6 +14,7 @@ pub mod payments;
 pub mod peer_storage;
 pub mod peers;
 pub mod transactions;
+pub mod upgrade;
 pub mod wallet;
 
 /// Seconds since the epoch.

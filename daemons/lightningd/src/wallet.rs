@@ -11,16 +11,17 @@ use lightningd_db::{Batch, Db, DbError};
 use lightningd_options::Rescan;
 use lightningd_wallet::{
     BuildError, Change, ChangeTo, ClaimNeed, Fund, Inputs, KeyKind, KeyRef, Policy,
-    RESERVATION_BLOCKS, Recipient, SPENT_KEPT, Status, UnsignedTx, Utxo, UtxoSet, build_funding,
+    RESERVATION_BLOCKS, Recipient, Status, UnsignedTx, Utxo, UtxoSet, build_funding,
     build_withdraw, coins_for_claim,
 };
 use onchain::action::Coins;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tx::claim::{CoinKind, FeeCoin};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
 
 use crate::books::wallet as books;
 use crate::hsm::HsmError;
+use crate::mailbox::{self, Asks};
 use crate::node::Node;
 use crate::store;
 use crate::store::moves;
@@ -72,7 +73,7 @@ pub struct Spend {
     pub funding_limit: Option<Option<Satoshi>>,
 }
 
-type Reply<T> = oneshot::Sender<Result<T, WalletError>>;
+type Reply<T> = mailbox::Reply<Result<T, WalletError>>;
 
 enum Ask {
     NewAddress(Reply<NewAddress>),
@@ -92,29 +93,25 @@ enum Ask {
         spent: bool,
         reply: Reply<Vec<Fund>>,
     },
-    Block(BlockHeight, Vec<(u32, Transaction)>, oneshot::Sender<()>),
-    Disconnect(BlockHeight, oneshot::Sender<()>),
+    Block(BlockHeight, Vec<(u32, Transaction)>, mailbox::Reply<()>),
+    Disconnect(BlockHeight, mailbox::Reply<()>),
 }
 
 #[derive(Clone)]
-pub struct Handle(mpsc::Sender<Ask>);
+pub struct Handle(Asks<Ask>);
 
 pub struct Mailbox(mpsc::Receiver<Ask>);
 
 #[must_use]
 pub fn mailbox() -> (Handle, Mailbox) {
-    let (send, receive) = mpsc::channel(QUEUE);
-    (Handle(send), Mailbox(receive))
+    let (asks, mail) = mailbox::mailbox(QUEUE);
+    (Handle(asks), Mailbox(mail))
 }
 
 impl Handle {
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, WalletError> {
-        let (reply, answer) = oneshot::channel();
-        self.0
-            .send(ask(reply))
-            .await
-            .map_err(|_| WalletError::Stopping)?;
-        answer.await.map_err(|_| WalletError::Stopping)?
+        let answer = self.0.ask(ask).await;
+        answer.unwrap_or(Err(WalletError::Stopping))
     }
 
     /// # Errors
@@ -141,7 +138,7 @@ impl Handle {
 
     /// Gives up a transaction that was built: its coins are free again.
     pub async fn release(&self, coins: Vec<OutPoint>) {
-        let _ = self.0.send(Ask::Release(coins)).await;
+        self.0.tell(Ask::Release(coins)).await;
     }
 
     /// Confirmed coins that pay for a claim on chain, reserved for it; `given` were given to it before.
@@ -160,7 +157,7 @@ impl Handle {
 
     /// The claim needs them no more.
     pub async fn free_claim(&self, coins: Vec<OutPoint>) {
-        let _ = self.0.send(Ask::FreeClaim(coins)).await;
+        self.0.tell(Ask::FreeClaim(coins)).await;
     }
 
     /// # Errors
@@ -179,7 +176,7 @@ impl Handle {
 
     /// The backend will never take this transaction: its coins are free again.
     pub async fn abandon(&self, txid: Txid) {
-        let _ = self.0.send(Ask::Abandon(txid)).await;
+        self.0.tell(Ask::Abandon(txid)).await;
     }
 
     /// # Errors
@@ -190,17 +187,11 @@ impl Handle {
 
     /// `txs` with their places in the block.
     pub async fn block(&self, height: BlockHeight, txs: Vec<(u32, Transaction)>) {
-        let (done, answer) = oneshot::channel();
-        if self.0.send(Ask::Block(height, txs, done)).await.is_ok() {
-            let _ = answer.await;
-        }
+        let _ = self.0.ask(|done| Ask::Block(height, txs, done)).await;
     }
 
     pub async fn disconnect(&self, height: BlockHeight) {
-        let (done, answer) = oneshot::channel();
-        if self.0.send(Ask::Disconnect(height, done)).await.is_ok() {
-            let _ = answer.await;
-        }
+        let _ = self.0.ask(|done| Ask::Disconnect(height, done)).await;
     }
 }
 
@@ -444,7 +435,7 @@ impl Wallet {
         let changes = self.set.add_broadcast(&tx, Self::owner(&self.scripts));
         let mut batch = self.batch(&changes);
         let key = tx.compute_txid().to_byte_array();
-        batch.put(&key, &store::wallet::WalletTx { tx, height: None });
+        batch.put(&key, &store::wallet::WalletTx(tx));
         self.node.db.commit(batch).await?;
         Ok(())
     }
@@ -459,17 +450,14 @@ impl Wallet {
         store::transactions::connect(&mut batch, height, txs);
         for (_, tx) in txs {
             self.note_paid_out(&mut batch, height, tx);
-            let key = tx.compute_txid().to_byte_array();
-            match self.node.db.get::<store::wallet::WalletTx>(&key) {
-                Ok(Some(mut sent)) => {
-                    sent.height = Some(height);
-                    batch.put(&key, &sent);
-                }
-                Ok(None) => {}
-                Err(error) => self.node.database_failed(&error),
-            }
         }
-        self.drop_buried(height, &mut batch);
+        let db = &self.node.db;
+        let all = txs.iter().map(|(_, tx)| tx);
+        let noted = store::wallet::mined(db, &mut batch, height, all)
+            .and_then(|()| store::wallet::drop_buried(db, &mut batch, height));
+        if let Err(error) = noted {
+            self.node.database_failed(&error);
+        }
         self.write(batch);
         let changed = changes.iter().filter_map(|change| match change {
             Change::Put(coin) => Some(coin),
@@ -526,23 +514,6 @@ impl Wallet {
         }
     }
 
-    /// Transactions of ours that no reorganization will undo need no broadcasting again.
-    fn drop_buried(&self, tip: BlockHeight, batch: &mut Batch) {
-        for (key, sent) in self.transactions() {
-            let buried = |height: BlockHeight| tip.0 >= height.0.saturating_add(SPENT_KEPT);
-            if sent.height.is_some_and(buried) {
-                batch.delete::<store::wallet::WalletTx>(&key);
-            }
-        }
-    }
-
-    fn transactions(&self) -> Vec<([u8; 32], store::wallet::WalletTx)> {
-        self.node.db.scan().unwrap_or_else(|error| {
-            self.node.database_failed(&error);
-            Vec::new()
-        })
-    }
-
     fn disconnect(&mut self, height: BlockHeight) {
         let changes = match self.set.disconnect_block(height) {
             Ok(changes) => changes,
@@ -565,11 +536,8 @@ impl Wallet {
             Err(error) => self.node.database_failed(&error),
         }
         store::transactions::disconnect(&mut batch, height);
-        for (key, mut sent) in self.transactions() {
-            if sent.height == Some(height) {
-                sent.height = None;
-                batch.put(&key, &sent);
-            }
+        if let Err(error) = store::wallet::unmined(&self.node.db, &mut batch, height) {
+            self.node.database_failed(&error);
         }
         self.write(batch);
     }
@@ -641,11 +609,11 @@ impl Wallet {
             Ok(stored) => stored,
             Err(error) => return self.node.database_failed(&error),
         };
-        for sent in stored {
+        for tx in stored {
             let chain = self.node.chain.clone();
             tokio::spawn(async move {
-                let txid = sent.tx.compute_txid();
-                if let Err(error) = chain.broadcast(sent.tx, true).await {
+                let txid = tx.compute_txid();
+                if let Err(error) = chain.broadcast(tx, true).await {
                     tracing::info!("our transaction {txid} is not taken again: {error}");
                 }
             });

@@ -123,27 +123,15 @@ impl Child {
         }
     }
 
-    /// Asks it to end (SIGTERM). Nothing if it has ended.
-    ///
-    /// # Errors
-    /// The system refused.
-    pub fn terminate(&mut self) -> io::Result<()> {
-        self.signal(Signal::SIGTERM)
-    }
-
     /// Ends it (SIGKILL). Nothing if it has ended. Wait for it afterwards.
     ///
     /// # Errors
     /// The system refused.
     pub fn kill(&mut self) -> io::Result<()> {
-        self.signal(Signal::SIGKILL)
-    }
-
-    fn signal(&mut self, signal: Signal) -> io::Result<()> {
         // Not reaped, so the id is still its own.
         match self.exit {
             Some(_) => Ok(()),
-            None => Ok(kill(self.pid, signal)?),
+            None => Ok(kill(self.pid, Signal::SIGKILL)?),
         }
     }
 

@@ -110,12 +110,14 @@ pub(crate) fn give_up(role: Role, policy: &Policy) -> Result<(), StartError> {
     setrlimit(Resource::RLIMIT_FSIZE, size, size).map_err(failed("set RLIMIT_FSIZE"))
 }
 
-/// Ignores what a terminal sends to all its processes, which is lightningd's to act on, and the
-/// signals of a closed socket and of a file that is full, which are errors where they are written to.
+/// Ignores what a terminal or a service manager sends to all processes at once, which is lightningd's to act
+/// on: it ends the others in order, and dies with none of them left. And the signals of a closed socket and of
+/// a file that is full, which are errors where they are written to.
 #[allow(unsafe_code)]
 pub(crate) fn ignore_signals() -> Result<(), StartError> {
     for which in [
         Signal::SIGINT,
+        Signal::SIGTERM,
         Signal::SIGHUP,
         Signal::SIGPIPE,
         Signal::SIGXFSZ,

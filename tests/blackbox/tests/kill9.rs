@@ -82,6 +82,25 @@ fn one_round(
     check(network, before, &there, &back)
 }
 
+/// Both sides have counted the same HTLCs, each once: all of them were of one amount.
+fn counted(from: &Node, to: &Node) -> Result<()> {
+    let channel = |node: &Node| -> Result<serde_json::Value> {
+        Ok(node.rpc("listpeerchannels", json!({}))?["channels"][0].clone())
+    };
+    let (payer, payee) = (channel(from)?, channel(to)?);
+    for what in ["offered", "fulfilled"] {
+        let of = |channel: &serde_json::Value, way: &str| {
+            let count = channel[format!("{way}_payments_{what}")].as_u64();
+            count.zip(channel[format!("{way}_{what}_msat")].as_u64())
+        };
+        let (out, into) = (of(&payer, "out"), of(&payee, "in"));
+        ensure!(out == into, "{what}: {out:?} went and {into:?} came");
+        let fits = out.is_some_and(|(count, amount)| amount == count * MSAT);
+        ensure!(fits, "{what}: {out:?} of {MSAT} msat each");
+    }
+    Ok(())
+}
+
 fn check(
     network: &Network,
     before: &ChannelState,
@@ -104,6 +123,8 @@ fn check(
         .bitcoind
         .unspent(&ours.funding_txid, ours.funding_output)?;
     ensure!(unspent.is_some(), "somebody spent the funding output");
+    counted(alice, bob)?;
+    counted(bob, alice)?;
     let (arrived_there, arrived_back) = (audit(alice, bob, there)?, audit(bob, alice, back)?);
     let expected = before.to_us_msat + arrived_back - arrived_there;
     ensure!(

@@ -135,5 +135,12 @@ fn check(
         after == expected,
         "the balances should be {expected:?} msat and are {after:?}; sent {sent:?}, arrived {arrived:?}"
     );
+    // Bob began with half of each channel, and has counted each fee once.
+    let info = network.nodes[BOB].rpc("getinfo", json!({}))?;
+    let earned = after[BOB] - CHANNEL * 1000;
+    ensure!(
+        info["fees_collected_msat"] == earned,
+        "{earned} msat were earned: {info}"
+    );
     Ok(after)
 }

@@ -1,6 +1,7 @@
 //! Starting, answering, ending.
 
-use blackbox::{Bitcoind, Node, RpcError};
+use blackbox::{Bitcoind, Network, Node, Process, RpcError};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 #[test]
@@ -39,6 +40,29 @@ fn sigterm_ends_the_node_and_everything_below_it() {
     let status = node.terminate().unwrap();
     assert!(status.success(), "{status}; {}", node.last_words());
     node.launch().unwrap();
+}
+
+/// systemd's stop reaches all processes, and a shell's interrupt: the others leave it to lightningd.
+#[test]
+fn a_signal_to_every_process_is_a_stop_in_order_too() {
+    let (mut network, _) = Network::pair(1_000_000).unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let alice = &mut network.nodes[0];
+        let pids = |node: &Node| -> Vec<_> { node.processes().iter().map(|p| p.pid).collect() };
+        let (before, master) = (pids(alice), alice.pid().unwrap());
+        assert!(before.len() > 5, "{before:?}");
+        for process in alice.processes().iter().filter(|p| p.pid != master) {
+            process.signal(signal);
+        }
+        // This needs hsmd.
+        alice.invoice(1_000, signal.as_str()).unwrap();
+        assert_eq!(pids(alice), before);
+        Process::get(master).unwrap().signal(signal);
+        let status = alice.wait_for_end().unwrap();
+        assert!(status.success(), "{status}; {}", alice.last_words());
+        alice.launch().unwrap();
+        network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    }
 }
 
 #[test]

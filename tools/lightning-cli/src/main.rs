@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 lightningd says no, 2 lightningd cannot be reached, 3 wrong usage.
 
+mod advice;
 mod complete;
 mod failure;
 mod flags;
@@ -68,6 +69,10 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         }
         Ok(Reply::Error(error)) => {
             show::error(&mut out, &error, flags.format(), style)?;
+            if let Some(advice) = advice::about(&error, &call.method) {
+                out.flush()?;
+                eprintln!("{advice}");
+            }
             Ok(failure::REFUSED.into())
         }
         // Help about a command that we know needs no node.

@@ -105,7 +105,9 @@ fn value(word: &str) -> Result<String, Failure> {
         return if is_json {
             Ok(word.to_owned())
         } else {
-            Err(Failure::Usage(format!("this is not JSON: {word}")))
+            Err(Failure::Usage(format!(
+                "this is not JSON: {word}\nIf it is to be a text, put a space before it."
+            )))
         };
     }
     let number = word.bytes().all(|b| b.is_ascii_digit() || b == b'.');

@@ -17,9 +17,11 @@ pub enum Cf {
     InvoiceByHash,
     Payments,
     PaymentParts,
+    PendingParts,
     Forwards,
     WalletUtxos,
     WalletTxs,
+    MinedWalletTxs,
     WalletAddresses,
     Transactions,
     ChainMoves,
@@ -30,7 +32,7 @@ pub enum Cf {
 }
 
 impl Cf {
-    pub const ALL: [Cf; 22] = [
+    pub const ALL: [Cf; 24] = [
         Cf::Meta,
         Cf::Channels,
         Cf::Htlcs,
@@ -43,9 +45,11 @@ impl Cf {
         Cf::InvoiceByHash,
         Cf::Payments,
         Cf::PaymentParts,
+        Cf::PendingParts,
         Cf::Forwards,
         Cf::WalletUtxos,
         Cf::WalletTxs,
+        Cf::MinedWalletTxs,
         Cf::WalletAddresses,
         Cf::Transactions,
         Cf::ChainMoves,
@@ -71,9 +75,11 @@ impl Cf {
             Cf::InvoiceByHash => "invoice_by_hash",
             Cf::Payments => "payments",
             Cf::PaymentParts => "payment_parts",
+            Cf::PendingParts => "pending_parts",
             Cf::Forwards => "forwards",
             Cf::WalletUtxos => "wallet_utxos",
             Cf::WalletTxs => "wallet_txs",
+            Cf::MinedWalletTxs => "mined_wallet_txs",
             Cf::WalletAddresses => "wallet_addresses",
             Cf::Transactions => "transactions",
             Cf::ChainMoves => "chain_moves",
@@ -106,6 +112,7 @@ impl Cf {
             | Cf::Datastore => 1,
             Cf::EndedHtlcs | Cf::Onchain => 2,
             Cf::Transactions | Cf::ChainMoves | Cf::ChannelMoves | Cf::PeerStorage => 3,
+            Cf::PendingParts | Cf::MinedWalletTxs => 4,
         }
     }
 
@@ -120,6 +127,7 @@ impl Cf {
             | Cf::Htlcs
             | Cf::Onchain
             | Cf::Peers
+            | Cf::PendingParts
             | Cf::WalletUtxos
             | Cf::WalletAddresses
             | Cf::Chain
@@ -133,6 +141,7 @@ impl Cf {
             | Cf::PaymentParts
             | Cf::Forwards
             | Cf::WalletTxs
+            | Cf::MinedWalletTxs
             | Cf::Transactions
             | Cf::ChainMoves
             | Cf::ChannelMoves

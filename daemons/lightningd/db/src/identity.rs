@@ -7,7 +7,7 @@ use crate::record::Record;
 
 /// The schema that this version writes: the column families and what is in them as a whole. One
 /// record's fields have a version of their own.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Written when the database is created and compared whenever it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,8 +20,13 @@ impl Record for Later {
     type Key = u64;
 }
 
-/// What the second schema brought.
-const LATER: [Cf; 2] = [Cf::EndedHtlcs, Cf::Onchain];
+/// What the second schema brought, and the fourth.
+const LATER: [Cf; 4] = [
+    Cf::EndedHtlcs,
+    Cf::Onchain,
+    Cf::PendingParts,
+    Cf::MinedWalletTxs,
+];
 
 fn first() -> Identity {
     Identity {

@@ -245,6 +245,30 @@ commands! {
     INSPECT: "bkpr-inspect", Bookkeeper, [Param::required("account", Type::String)],
         "shows the transactions of a channel and what each of them cost",
         "The account is a channel's channel_id. From the funding transaction on, each output that was the channel's, or came from it, with what it was spent by.";
+    CHANNELSAPY: "bkpr-channelsapy", Bookkeeper, [
+            Param::or("start_time", Type::U64, "0"), Param::optional("end_time", Type::U64)],
+        "shows what channels earn for the capital in them",
+        "Of each channel in which something moved later than start_time and up to end_time (seconds since 1970): what was routed, what that is of what the channel began with, and what its fees come to in a year at this pace. utilization_ and apy_ are percentages, of the whole channel, or, with _initial, of what that side began with. The last entry, net, is all of them together.";
+    DUMPINCOMECSV: "bkpr-dumpincomecsv", Bookkeeper, [
+            Param::required("csv_format", Type::String), Param::optional("csv_file", Type::String),
+            Param::or("consolidate_fees", Type::Bool, "true"), Param::or("start_time", Type::U64, "0"),
+            Param::optional("end_time", Type::U64)],
+        "writes the income to a file for other programs",
+        "What bkpr-listincome shows, as a table in the format cointracker, koinly, harmony or quickbooks. A csv_file without a full path is put into the network's folder; without any, its name is made of the format and the time. A table that was written before is replaced; any other file that stands there is left alone, and the command refused.";
+    REPORT: "bkpr-report", Bookkeeper, [
+            Param::required("format", Type::String), Param::optional("headers", Type::Strings),
+            Param::or("escape", Type::String, "\"none\""), Param::or("start_time", Type::U32, "0"),
+            Param::optional("end_time", Type::U32)],
+        "shows the income in lines of your own making",
+        "The format is written once for each event of bkpr-listincome, with these tags in braces replaced: account, tag, description, credit, debit, creditdebit, fees (in bitcoin), localtime, utctime, outpoint, txid, payment_id. {tag?text} is text where the event has such a thing (and where an amount is not 0), {tag:text} where it has not, {tag?text:text} says both; text may have tags in it. {{ is a brace. headers come first, a line each. escape csv puts values into quotes where a table needs it. A format that begins with { and ends with } needs a space before it with lightning-cli.";
+    EDITDESCRIPTIONBYPAYMENTID: "bkpr-editdescriptionbypaymentid", Bookkeeper, [
+            Param::required("payment_id", Type::String), Param::required("description", Type::String)],
+        "says in your words what a payment was for",
+        "The description is shown with every event of that payment hash, instead of the invoice's, and answered with those that there are; one that comes later has it, too.";
+    EDITDESCRIPTIONBYOUTPOINT: "bkpr-editdescriptionbyoutpoint", Bookkeeper, [
+            Param::required("outpoint", Type::String), Param::required("description", Type::String)],
+        "says in your words what an output was for",
+        "As bkpr-editdescriptionbypaymentid, for what came to that output (txid:outnum).";
     FEERATES: "feerates", Wallet, [Param::required("style", Type::OneOf(&["perkb", "perkw"]))],
         "shows the feerates in use",
         "In satoshi per 1000 bytes (perkb) or per 1000 weight units (perkw): the estimates, what each kind of transaction of ours pays, and what is accepted from peers.";

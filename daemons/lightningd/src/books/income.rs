@@ -16,10 +16,20 @@ pub struct Income {
     pub tag: &'static str,
     pub credit: MilliSatoshi,
     pub debit: MilliSatoshi,
+    /// Of a payment: what its route took beyond `debit`. Of a forward: what it earned, which is `credit`.
+    pub fees: MilliSatoshi,
     pub at: u64,
     pub outpoint: Option<OutPoint>,
     pub txid: Option<Txid>,
     pub payment_hash: Option<PaymentHash>,
+}
+
+/// A gain or loss with the words that people read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub income: Income,
+    pub account: String,
+    pub description: Option<String>,
 }
 
 /// Every gain and loss, in the order in which they were recorded: on chain, in channels, fees.
@@ -55,6 +65,7 @@ fn plain(books: u64, tag: &'static str, at: u64) -> Income {
         tag,
         credit: MilliSatoshi::ZERO,
         debit: MilliSatoshi::ZERO,
+        fees: MilliSatoshi::ZERO,
         at,
         outpoint: None,
         txid: None,
@@ -119,6 +130,7 @@ impl Halves {
 fn within(books: u64, moved: &ChannelMove, halves: &Halves) -> Vec<Income> {
     let mut income = Income {
         payment_hash: moved.payment_hash,
+        fees: moved.fees,
         ..plain(books, moved.tag.word(), moved.recorded_at)
     };
     match (moved.forward, moved.debit) {

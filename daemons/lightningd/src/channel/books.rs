@@ -15,9 +15,7 @@ use crate::store::moves::{self, What};
 impl Channel {
     /// HTLCs that were settled within the channel, in the batch that takes their records out.
     pub(super) fn book_settled(&self, batch: &mut Batch, gone: &[(HtlcKey, HtlcRecord)]) {
-        let fulfilled =
-            |record: &HtlcRecord| matches!(record.removal, Some(Removal::Fulfil { .. }));
-        for (key, record) in gone.iter().filter(|(_, record)| fulfilled(record)) {
+        for (key, record) in gone.iter().filter(|(_, record)| is_fulfilled(record)) {
             match books::of_settled(&self.node.db, self.dbid, *key, record) {
                 Ok(moved) => moves::put_channel(batch, self.dbid, what(*key), &moved),
                 Err(error) => return self.node.database_failed(&error),
@@ -136,6 +134,10 @@ impl Channel {
         let first = state.confirmed.first()?.tx.decode()?;
         (first.compute_txid() == txid).then_some(first)
     }
+}
+
+pub(super) fn is_fulfilled(record: &HtlcRecord) -> bool {
+    matches!(record.removal, Some(Removal::Fulfil { .. }))
 }
 
 fn what(key: HtlcKey) -> What {

@@ -1,23 +1,30 @@
-//! Core Lightning's bookkeeper: bkpr-listaccountevents, bkpr-listbalances, bkpr-listincome, bkpr-inspect.
+//! Core Lightning's bookkeeper: bkpr-listaccountevents and bkpr-listbalances here, one file each for the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bitcoin::OutPoint;
 use lightningd_rpc::{Args, Context, RpcError, code};
 use onchain::action::{Fate, Standing};
 use serde_json::{Map, Value, json};
 use wire::{ChannelId, MilliSatoshi, PaymentHash};
 
 use super::{Outcome, channel_views, error, failed};
-use crate::books::income::{Income, income};
 use crate::books::ledger::{Fee, Ledger, Owner};
 use crate::node::Node;
 use crate::store::channels::{ChannelRecord, ClosedChannel};
+use crate::store::descriptions::{Descriptions, Of};
 use crate::store::moves::{self, Account, ChainKey, ChainMove, ChannelMove, WALLET};
 use crate::store::{invoices, payments};
 
+mod apy;
+mod describe;
+mod income;
 mod inspect;
 
+pub use apy::channelsapy;
+pub use describe::{editdescriptionbyoutpoint, editdescriptionbypaymentid};
+pub use income::{dumpincomecsv, listincome, report};
 pub use inspect::inspect;
 
 const WALLET_NAME: &str = "wallet";
@@ -158,30 +165,76 @@ fn account_of(ledger: &Ledger, name: &str) -> Option<u64> {
 pub async fn listaccountevents(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let ledger = ledger(&node).await?;
     let wanted = Wanted::read(&ledger, &args)?;
-    let show = Show {
-        ledger: &ledger,
-        currency: currency(&node),
-    };
+    let show = Show::new(&node, &ledger)?;
     let chain = ledger.chain.iter().filter(|(k, m)| wanted.has_chain(k, m));
-    let mut events: Vec<(u64, Value)> = chain
-        .map(|(key, moved)| (moved.recorded_at, show.chain(key, moved)))
-        .collect();
     let channel = (ledger.channel.iter()).filter(|(books, m)| wanted.has_channel(*books, m));
-    events.extend(channel.map(|(books, moved)| (moved.recorded_at, show.channel(*books, moved))));
     let fees = ledger.fees.iter().filter(|fee| wanted.has_fee(fee));
-    events.extend(fees.map(|fee| (fee.at, show.fee(fee))));
-    events.sort_by_key(|(at, _)| *at);
-    let events: Vec<Value> = events.into_iter().map(|(_, event)| event).collect();
+    let events = show.events(chain, channel, fees)?;
     Ok(json!({ "events": events }))
 }
 
 /// Events as CLN writes them.
 struct Show<'a> {
+    node: &'a Node,
     ledger: &'a Ledger,
     currency: &'static str,
+    descriptions: Descriptions,
 }
 
-impl Show<'_> {
+impl<'a> Show<'a> {
+    fn new(node: &'a Node, ledger: &'a Ledger) -> Result<Show<'a>, RpcError> {
+        Ok(Show {
+            node,
+            ledger,
+            currency: currency(node),
+            descriptions: Descriptions::load(&node.db).map_err(failed)?,
+        })
+    }
+
+    /// In the order in which they were recorded: on chain, in channels, fees.
+    fn events<'b>(
+        &self,
+        chain: impl Iterator<Item = &'b (ChainKey, ChainMove)>,
+        channel: impl Iterator<Item = &'b (u64, ChannelMove)>,
+        fees: impl Iterator<Item = &'b Fee>,
+    ) -> Result<Vec<Value>, RpcError> {
+        let mut events = Vec::new();
+        for (key, moved) in chain {
+            events.push((moved.recorded_at, self.chain(key, moved)));
+        }
+        for (books, moved) in channel {
+            events.push((moved.recorded_at, self.channel(*books, moved)?));
+        }
+        events.extend(fees.map(|fee| (fee.at, self.fee(fee))));
+        events.sort_by_key(|(at, _)| *at);
+        Ok(events.into_iter().map(|(_, event)| event).collect())
+    }
+
+    /// As CLN, where an output comes.
+    fn of_output(&self, key: &ChainKey) -> Option<String> {
+        match key.debit {
+            true => None,
+            false => self.of_outpoint(key.outpoint),
+        }
+    }
+
+    fn of_outpoint(&self, outpoint: OutPoint) -> Option<String> {
+        self.descriptions.of(Of::Output(outpoint))
+    }
+
+    /// The owner's words, or those of the invoice of ours or of the one that we paid.
+    fn of_payment(&self, hash: PaymentHash) -> Result<Option<String>, RpcError> {
+        if let Some(said) = self.descriptions.of(Of::Payment(hash)) {
+            return Ok(Some(said));
+        }
+        let db = &self.node.db;
+        if let Some(invoice) = invoices::by_hash(db, hash).map_err(failed)? {
+            return Ok(invoice.description);
+        }
+        let paid = payments::groups_of(db, hash).map_err(failed)?;
+        Ok(paid.into_iter().find_map(|payment| payment.description))
+    }
+
     fn chain(&self, key: &ChainKey, moved: &ChainMove) -> Value {
         let books = name(self.ledger, key.books);
         let (account, origin) = match key.account {
@@ -204,12 +257,13 @@ impl Show<'_> {
             ("origin", origin),
             ("txid", moved.spending_txid.map(|txid| txid.to_string())),
             ("payment_id", moved.payment_hash.map(|id| id.to_string())),
+            ("description", self.of_output(key)),
         ];
         add(&mut event, more);
         event
     }
 
-    fn channel(&self, books: u64, moved: &ChannelMove) -> Value {
+    fn channel(&self, books: u64, moved: &ChannelMove) -> Outcome {
         let (credit, debit) = sides(moved.debit, moved.amount);
         let mut event = json!({
             "account": name(self.ledger, books),
@@ -222,13 +276,20 @@ impl Show<'_> {
             "timestamp": moved.recorded_at,
             "is_rebalance": false,
         });
-        let id = moved.payment_hash.map(|id| id.to_string());
-        add(&mut event, [("payment_id", id)]);
+        let description = match moved.payment_hash {
+            Some(hash) => self.of_payment(hash)?,
+            None => None,
+        };
+        let more = [
+            ("payment_id", moved.payment_hash.map(|id| id.to_string())),
+            ("description", description),
+        ];
+        add(&mut event, more);
         let part = moved.part.and_then(|part| u32::try_from(part).ok());
         if let (Some(part), Some(object)) = (part, event.as_object_mut()) {
             object.insert("part_id".to_owned(), json!(part));
         }
-        event
+        Ok(event)
     }
 
     /// CLN's fees are credits of what was paid.
@@ -295,52 +356,6 @@ pub async fn listbalances(node: Arc<Node>, _: Context, _: Args) -> Outcome {
         accounts.push(account);
     }
     Ok(json!({ "accounts": accounts }))
-}
-
-pub async fn listincome(node: Arc<Node>, _: Context, args: Args) -> Outcome {
-    // Ours are one for each transaction and account anyway.
-    let _: bool = args.required("consolidate_fees")?;
-    let start: u64 = args.required("start_time")?;
-    let end: Option<u64> = args.optional("end_time")?;
-    let ledger = ledger(&node).await?;
-    let in_time = |income: &Income| income.at > start && end.is_none_or(|end| income.at <= end);
-    let mut events = Vec::new();
-    for income in income(&ledger).into_iter().filter(in_time) {
-        events.push(shown_income(&node, &ledger, &income)?);
-    }
-    Ok(json!({ "income_events": events }))
-}
-
-fn shown_income(node: &Node, ledger: &Ledger, income: &Income) -> Outcome {
-    let mut event = json!({
-        "account": name(ledger, income.books),
-        "tag": income.tag,
-        "credit_msat": income.credit.0,
-        "debit_msat": income.debit.0,
-        "currency": currency(node),
-        "timestamp": income.at,
-    });
-    let description = match income.payment_hash {
-        Some(hash) => description(node, hash)?,
-        None => None,
-    };
-    let more = [
-        ("description", description),
-        ("outpoint", income.outpoint.map(|out| out.to_string())),
-        ("txid", income.txid.map(|txid| txid.to_string())),
-        ("payment_id", income.payment_hash.map(|id| id.to_string())),
-    ];
-    add(&mut event, more);
-    Ok(event)
-}
-
-/// What an invoice of ours, or one that we paid, was for.
-fn description(node: &Node, hash: PaymentHash) -> Result<Option<String>, RpcError> {
-    if let Some(invoice) = invoices::by_hash(&node.db, hash).map_err(failed)? {
-        return Ok(invoice.description);
-    }
-    let paid = payments::groups_of(&node.db, hash).map_err(failed)?;
-    Ok(paid.into_iter().find_map(|payment| payment.description))
 }
 
 /// A failure of what is a plugin of its own in CLN.

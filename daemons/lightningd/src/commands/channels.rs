@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lightningd_rpc::{Args, Context};
 use serde_json::{Value, json};
 use tx::setup::CommitmentFormat;
-use wire::{NodeId, Satoshi, Side};
+use wire::{MilliSatoshi, NodeId, Satoshi, Side};
 
 use super::{Outcome, failed};
 use crate::node::Node;
@@ -38,6 +38,16 @@ pub async fn listclosedchannels(node: Arc<Node>, _: Context, args: Args) -> Outc
         .filter(|record| only.is_none_or(|only| only == record.live.peer))
         .map(|record| closed(&record));
     Ok(json!({ "closedchannels": shown.collect::<Vec<_>>() }))
+}
+
+/// The transaction of ours that ends the channel and its fee. CLN's last transaction, too, is the mutual
+/// close where there is one.
+pub fn closing_tx(record: &ChannelRecord) -> Option<(String, MilliSatoshi)> {
+    let tx = record.facts.closing_tx.as_ref()?;
+    let out = tx.output.iter().map(|output| output.value.to_sat());
+    let fee = record.live.funding.value.0.saturating_sub(out.sum());
+    let fee = Satoshi(fee).to_msat().unwrap_or_default();
+    Some((tx.compute_txid().to_string(), fee))
 }
 
 fn closed(record: &ChannelRecord) -> Value {
@@ -78,18 +88,9 @@ fn closed(record: &ChannelRecord) -> Value {
     if let Some(closer) = facts.closer {
         object.insert("closer".to_owned(), json!(side(closer)));
     }
-    // CLN's last transaction, too, is the mutual close where there was one.
-    if let Some(tx) = &facts.closing_tx {
-        let out = tx.output.iter().map(|output| output.value.to_sat());
-        let fee = live.funding.value.0.saturating_sub(out.sum());
-        object.insert(
-            "last_commitment_txid".to_owned(),
-            json!(tx.compute_txid().to_string()),
-        );
-        object.insert(
-            "last_commitment_fee_msat".to_owned(),
-            json!(Satoshi(fee).to_msat().unwrap_or_default().0),
-        );
+    if let Some((txid, fee)) = closing_tx(record) {
+        object.insert("last_commitment_txid".to_owned(), json!(txid));
+        object.insert("last_commitment_fee_msat".to_owned(), json!(fee.0));
     }
     if live.setup.push.0 > 0 {
         object.insert("funding_pushed_msat".to_owned(), json!(live.setup.push.0));

@@ -9,7 +9,7 @@ use tx::ledger::HtlcKey;
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Satoshi, ShortChannelId, Side};
 
-use super::channels::{channel_type, side};
+use super::channels::{channel_type, closing_tx, side};
 use super::standing;
 use super::{Outcome, channel_views};
 use crate::channel::{ChannelView, OpenView, state_name};
@@ -117,6 +117,10 @@ fn open_channel(entry: &mut Map<String, Value>, node: &Node, view: &ChannelView,
     if let Some(closer) = facts.closer {
         entry.insert("closer".to_owned(), json!(side(closer)));
     }
+    if let Some((txid, fee)) = closing_tx(&open.record) {
+        entry.insert("scratch_txid".to_owned(), json!(txid));
+        entry.insert("last_tx_fee_msat".to_owned(), json!(fee.0));
+    }
 }
 
 /// Balances, limits and what has gone through.
@@ -124,6 +128,10 @@ fn amounts(node: &Node, view: &ChannelView, open: &OpenView) -> Value {
     let (live, facts) = (&open.record.live, &open.record.facts);
     let setup = &live.setup;
     let (total, ours) = (msat(live.funding.value), live.our_balance());
+    let offered = |offerer| {
+        let standing = open.htlcs.iter().map(|(key, record)| (key, record));
+        open.record.offered(offerer, standing)
+    };
     json!({
         "to_us_msat": ours.0,
         "min_to_us_msat": facts.least_ours.unwrap_or(ours).min(ours).0,
@@ -149,9 +157,11 @@ fn amounts(node: &Node, view: &ChannelView, open: &OpenView) -> Value {
         "state_changes": facts.history.iter().map(change).collect::<Vec<_>>(),
         "status": status(node, view, open),
         "in_payments_offered": live.remote_next_htlc_id.0,
+        "in_offered_msat": offered(Side::Remote).0,
         "in_payments_fulfilled": live.fulfilled_in.count,
         "in_fulfilled_msat": live.fulfilled_in.amount.0,
         "out_payments_offered": live.next_htlc_id.0,
+        "out_offered_msat": offered(Side::Local).0,
         "out_payments_fulfilled": live.fulfilled_out.count,
         "out_fulfilled_msat": live.fulfilled_out.amount.0,
         "last_stable_connection": facts.last_stable,

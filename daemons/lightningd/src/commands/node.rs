@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use channel::action::Removal;
 use lightningd_options::{Host, LogLevel};
 use lightningd_rpc::{Args, Context, RpcError};
 use lightningd_wallet::{FeerateEstimates, Purpose};
 use serde_json::{Map, Value, json};
 use tx::fees::htlc_weight;
 use tx::setup::CommitmentFormat;
-use wire::{FeeratePerKw, MilliSatoshi, NodeId};
+use wire::{FeeratePerKw, NodeId};
 
-use super::{Outcome, addresses, failed};
+use super::{Outcome, addresses};
 use crate::logbook::{Line, MAX_BYTES};
 use crate::node::{Node, Stop};
 use crate::process::VERSION;
-use crate::store::forwards::{End, Forward};
 
 /// Weights that CLN's estimates are made with: a funding transaction with one P2WPKH input and a
 /// change output, a mutual close with two outputs, a commitment with anchors and both balances,
@@ -62,7 +60,7 @@ pub async fn getinfo(node: Arc<Node>, _: Context, _: Args) -> Outcome {
         "version": VERSION,
         "blockheight": view.height.0,
         "network": options.network.name(),
-        "fees_collected_msat": fees_collected(&node)?.0,
+        "fees_collected_msat": node.forwards.collected().0,
         "lightning-dir": options.network_dir.display().to_string(),
         "our_features": {
             "init": hex::encode(crate::features::init()),
@@ -111,17 +109,6 @@ fn announced(address: &lightningd_options::Address) -> Option<Value> {
         Host::Dns(name) => Some(json!({"type": "dns", "address": name, "port": address.port})),
         Host::Name(_) | Host::Any => None,
     }
-}
-
-fn fees_collected(node: &Node) -> Result<MilliSatoshi, RpcError> {
-    let mut sum = MilliSatoshi(0);
-    for item in node.db.iter::<Forward>().map_err(failed)? {
-        let (_, forward) = item.map_err(failed)?;
-        if let Some(End::Removed(Removal::Fulfil { .. })) = forward.end {
-            sum = sum.saturating_add(forward.amount_in.saturating_sub(forward.amount_out));
-        }
-    }
-    Ok(sum)
 }
 
 pub async fn stop(node: Arc<Node>, _: Context, _: Args) -> Outcome {

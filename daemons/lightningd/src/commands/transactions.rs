@@ -23,8 +23,7 @@ pub async fn listtransactions(node: Arc<Node>, _: Context, _: Args) -> Outcome {
         known.insert(tx.compute_txid());
         shown.push(transaction(&tx, height, index));
     }
-    let waiting = wallet::unconfirmed(&node.db).map_err(failed)?.into_iter();
-    let mut waiting: Vec<Transaction> = waiting.map(|sent| sent.tx).collect();
+    let mut waiting = wallet::unconfirmed(&node.db).map_err(failed)?;
     for view in channel_views(&node).await {
         let closing = view.open.and_then(|open| open.record.facts.closing_tx);
         waiting.extend(closing);

@@ -221,6 +221,7 @@ impl Invoices {
         self.next_pay_index += 1;
         let mut batch = Batch::new();
         records::put(&mut batch, &invoice);
+        self.highest().put(&mut batch);
         self.node.db.write(batch)?;
         for part in &set.parts {
             self.fulfil(part, preimage);

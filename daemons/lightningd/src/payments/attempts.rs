@@ -1,7 +1,6 @@
 //! One payment's attempts, one after another: a route from payd, an approval from hsmd, an HTLC, and
 //! what its end says about the next route.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use channel::action::{AddRefusal, Origin, Removal};
@@ -135,7 +134,7 @@ impl<'a> Attempts<'a> {
                 destination: request.destination,
                 amount: request.amount,
                 created_at: now(),
-                created_index: self.node.payments.next_created.load(Ordering::Relaxed),
+                created_index: self.node.payments.next_created(),
             },
         );
         self.node.db.write(batch)
@@ -273,18 +272,13 @@ impl<'a> Attempts<'a> {
         self.next_part += 1;
         let first = self.node.channels.by_scid(routed.route.first_channel);
         let channel = first.ok_or(PayError::NoRoute(NoRoute::NoChannels))?.dbid;
-        let mut batch = Batch::new();
-        records::put_part(
-            &mut batch,
-            &Part {
+        self.node.payments.write(&self.node.db, |indexes| {
+            indexes.created += 1;
+            Part {
                 payment_hash: hash,
                 groupid: self.groupid,
                 partid,
-                created_index: self
-                    .node
-                    .payments
-                    .next_created
-                    .fetch_add(1, Ordering::Relaxed),
+                created_index: indexes.created,
                 updated_index: None,
                 created_at: now(),
                 completed_at: None,
@@ -294,9 +288,8 @@ impl<'a> Attempts<'a> {
                 channel,
                 secrets: routed.secrets.clone(),
                 status: PartStatus::Pending,
-            },
-        );
-        self.node.db.write(batch)?;
+            }
+        })?;
         let (ended, end) = oneshot::channel();
         lock(&self.node.payments.waiting).insert((hash, self.groupid, partid), ended);
         let htlc = Htlc {

@@ -13,7 +13,7 @@ use wire::{
 
 use super::onchain::OnchainRecord;
 
-mod v1;
+mod older;
 
 /// A channel as it is stored: the core's state and what only the node knows of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct Facts {
     pub peer_update: Option<Vec<u8>>,
     /// Whose transaction spent the funding output, once onchaind has said it.
     pub spender: Option<Spender>,
+    /// What HTLCs came to that are over and were not fulfilled: ours, and the peer's.
+    pub failed_out: MilliSatoshi,
+    pub failed_in: MilliSatoshi,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,12 +71,12 @@ pub struct StateChange {
 
 impl Record for ChannelRecord {
     const CF: Cf = Cf::Channels;
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     type Key = u64;
 
-    /// Version 1 did not know of the spender.
+    /// Version 1 did not know of the spender, version 2 not what failed.
     fn migrate(version: u8, bytes: &[u8]) -> Result<ChannelRecord, NotReadable> {
-        v1::channel(version, bytes)
+        older::channel(version, bytes)
     }
 }
 
@@ -150,12 +153,12 @@ pub struct ClosedChannel(pub ChannelRecord);
 
 impl Record for ClosedChannel {
     const CF: Cf = Cf::ClosedChannels;
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     type Key = u64;
 
     /// As [`ChannelRecord`].
     fn migrate(version: u8, bytes: &[u8]) -> Result<ClosedChannel, NotReadable> {
-        v1::channel(version, bytes).map(ClosedChannel)
+        older::channel(version, bytes).map(ClosedChannel)
     }
 }
 
@@ -285,6 +288,39 @@ fn key_of(side: u8, id: u64) -> HtlcKey {
     HtlcKey {
         offerer,
         id: wire::HtlcId(id),
+    }
+}
+
+impl ChannelRecord {
+    /// What all HTLCs came to that `offerer` has ever offered in this channel. `standing`: those that are
+    /// not over. HTLCs that failed before version 3 are not in it.
+    #[must_use]
+    pub fn offered<'a>(
+        &self,
+        offerer: Side,
+        standing: impl Iterator<Item = (&'a HtlcKey, &'a HtlcRecord)>,
+    ) -> MilliSatoshi {
+        let (fulfilled, failed) = match offerer {
+            Side::Local => (self.live.fulfilled_out, self.facts.failed_out),
+            Side::Remote => (self.live.fulfilled_in, self.facts.failed_in),
+        };
+        let over = fulfilled.amount.saturating_add(failed);
+        standing
+            .filter(|(key, _)| key.offerer == offerer)
+            .fold(over, |sum, (_, record)| {
+                sum.saturating_add(record.htlc.amount)
+            })
+    }
+}
+
+impl Facts {
+    /// Counts an HTLC that is over and was not fulfilled.
+    pub fn count_failed(&mut self, offerer: Side, amount: MilliSatoshi) {
+        let failed = match offerer {
+            Side::Local => &mut self.failed_out,
+            Side::Remote => &mut self.failed_in,
+        };
+        *failed = failed.saturating_add(amount);
     }
 }
 

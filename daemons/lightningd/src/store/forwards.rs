@@ -5,7 +5,7 @@
 //! be gone, so a preimage is never lost between the two.
 
 use channel::action::Removal;
-use lightningd_db::{Cf, NotReadable, Record};
+use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Record};
 use serde::{Deserialize, Serialize};
 use wire::{ChannelDbid, MilliSatoshi, PaymentHash, ShortChannelId};
 
@@ -46,6 +46,49 @@ impl Record for Forward {
             other => Err(NotReadable(format!("there was never a version {other}"))),
         }
     }
+}
+
+impl Forward {
+    /// What it has brought us: nothing unless it was fulfilled.
+    #[must_use]
+    pub fn earned(&self) -> MilliSatoshi {
+        match self.end {
+            Some(End::Removed(Removal::Fulfil { .. })) => {
+                self.amount_in.saturating_sub(self.amount_out)
+            }
+            Some(
+                End::Removed(Removal::Fail { .. } | Removal::Malformed { .. }) | End::TimedOut,
+            )
+            | None => MilliSatoshi::ZERO,
+        }
+    }
+}
+
+/// What all forwards have brought us, written with each that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected(pub MilliSatoshi);
+
+impl Collected {
+    pub fn key() -> String {
+        "forwards/collected".to_owned()
+    }
+
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn load(db: &Db) -> Result<Collected, DbError> {
+        let there = db.get::<Collected>(&Collected::key())?;
+        Ok(there.unwrap_or(Collected(MilliSatoshi::ZERO)))
+    }
+
+    pub fn put(&self, batch: &mut Batch) {
+        batch.put(&Collected::key(), self);
+    }
+}
+
+impl Record for Collected {
+    const CF: Cf = Cf::Meta;
+    const VERSION: u8 = 1;
+    type Key = String;
 }
 
 #[derive(Serialize, Deserialize)]

@@ -101,8 +101,8 @@ impl Record for LabelOf {
     type Key = [u8; 32];
 }
 
-/// The highest indexes given out. Written when an invoice is deleted, so that a later one never
-/// gets an index for a second time.
+/// The highest indexes given out, written with every invoice that has a new one, so that a later one never
+/// gets an index for a second time, whatever was deleted, and a start reads no invoice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Highest {
     pub created: u64,
@@ -123,6 +123,17 @@ impl Highest {
 
     pub fn put(&self, batch: &mut Batch) {
         batch.put(&Highest::key(), self);
+    }
+
+    /// What these come to with those of one more invoice.
+    #[must_use]
+    pub fn with(self, invoice: &Invoice) -> Highest {
+        let paid = invoice.paid.as_ref().map_or(0, |paid| paid.pay_index);
+        Highest {
+            created: self.created.max(invoice.created_index),
+            updated: self.updated.max(invoice.updated_index.unwrap_or(0)),
+            paid: self.paid.max(paid),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Payments of ours and their parts. A part's record is written before its HTLC is offered and
-//! once more when that HTLC ends, by the channel that it was on.
+//! once more when that HTLC ends, by the channel that it was on. Which parts are pending, and how far
+//! the indexes have come, is written with them, so that a start reads nothing of what is over.
 
 use lightningd_db::{Batch, Cf, Db, DbError, Record};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,54 @@ impl Record for Part {
     type Key = ([u8; 32], u64, u64);
 }
 
+/// A part that is pending; the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingPart;
+
+impl Record for PendingPart {
+    const CF: Cf = Cf::PendingParts;
+    const VERSION: u8 = 1;
+    type Key = ([u8; 32], u64, u64);
+}
+
+/// The highest indexes of parts given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Indexes {
+    pub created: u64,
+    pub updated: u64,
+}
+
+impl Indexes {
+    pub fn key() -> String {
+        "payments/indexes".to_owned()
+    }
+
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn load(db: &Db) -> Result<Indexes, DbError> {
+        Ok(db.get::<Indexes>(&Indexes::key())?.unwrap_or_default())
+    }
+
+    pub fn put(&self, batch: &mut Batch) {
+        batch.put(&Indexes::key(), self);
+    }
+
+    /// What these come to with those of one more part.
+    #[must_use]
+    pub fn with(self, part: &Part) -> Indexes {
+        Indexes {
+            created: self.created.max(part.created_index),
+            updated: self.updated.max(part.updated_index.unwrap_or(0)),
+        }
+    }
+}
+
+impl Record for Indexes {
+    const CF: Cf = Cf::Meta;
+    const VERSION: u8 = 1;
+    type Key = String;
+}
+
 /// # Errors
 /// A record that cannot be read.
 pub fn parts_of(db: &Db, hash: PaymentHash) -> Result<Vec<Part>, DbError> {
@@ -78,6 +127,18 @@ pub fn groups_of(db: &Db, hash: PaymentHash) -> Result<Vec<Payment>, DbError> {
         .into_iter()
         .map(|(_, payment)| payment)
         .collect())
+}
+
+/// Every part whose HTLC has not ended.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn pending(db: &Db) -> Result<Vec<Part>, DbError> {
+    let mut parts = Vec::new();
+    for (key, PendingPart) in db.scan::<PendingPart>()? {
+        parts.extend(db.get::<Part>(&key)?);
+    }
+    Ok(parts)
 }
 
 /// Every part of every payment.
@@ -105,7 +166,20 @@ pub fn all_payments(db: &Db) -> Result<Vec<Payment>, DbError> {
 }
 
 pub fn put_part(batch: &mut Batch, part: &Part) {
-    batch.put(&(part.payment_hash.0, part.groupid, part.partid), part);
+    let key = (part.payment_hash.0, part.groupid, part.partid);
+    batch.put(&key, part);
+    note_pending(batch, part);
+}
+
+/// Enters a part among those that are pending, or takes it out.
+pub fn note_pending(batch: &mut Batch, part: &Part) {
+    let key = (part.payment_hash.0, part.groupid, part.partid);
+    match part.status {
+        PartStatus::Pending => batch.put(&key, &PendingPart),
+        PartStatus::Complete { .. } | PartStatus::Failed { .. } => {
+            batch.delete::<PendingPart>(&key)
+        }
+    };
 }
 
 pub fn put_payment(batch: &mut Batch, payment: &Payment) {

@@ -50,7 +50,7 @@ all! {
     it_does_not_run_by_hand,
     it_does_not_run_if_a_descriptor_is_missing,
     it_does_not_run_if_threads_were_started_before,
-    a_terminals_interrupt_does_not_end_it_but_a_request_does,
+    what_a_terminal_or_a_service_manager_sends_to_all_does_not_end_it,
     it_ends_by_itself_when_its_edge_is_closed,
     its_log_has_the_fields_of_its_spans_and_keeps_to_its_level,
     a_panic_aborts_it_and_its_last_words_are_in_the_log,
@@ -425,15 +425,20 @@ fn it_does_not_run_if_threads_were_started_before() {
     assert_refused(&output, "2 threads");
 }
 
-fn a_terminals_interrupt_does_not_end_it_but_a_request_does() {
+fn what_a_terminal_or_a_service_manager_sends_to_all_does_not_end_it() {
     let (mut child, mut edge) = start(Role::Hsmd);
-    for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE] {
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGPIPE,
+    ] {
         kill(Pid::from_raw(child.pid()), signal).unwrap();
         assert_eq!(edge.call(&Ask::Names).unwrap(), Answer::Names(vec![]));
     }
-    child.terminate().unwrap();
-    assert_eq!(child.wait().unwrap(), Exit::Signal(15));
-    assert_eq!(child.wait().unwrap(), Exit::Signal(15), "and is remembered");
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap(), Exit::Signal(9));
+    assert_eq!(child.wait().unwrap(), Exit::Signal(9), "and is remembered");
     child.kill().unwrap();
 }
 

@@ -31,6 +31,9 @@ fn a_payment_under_way_is_shown_as_pending_until_it_arrives() {
         (&json!("out"), &json!(0))
     );
     assert_eq!(htlc["amount_msat"], 5_000_000);
+    let counted = &channels(&tables, alice)[0];
+    assert_eq!(counted["out_offered_msat"], 5_000_000);
+    assert_eq!(counted["out_fulfilled_msat"], 0);
     let message = refused(alice, "pay", json!({"bolt11": text}), 200);
     assert!(message.contains("under way"), "{message}");
     let pending = tables.ask(alice, "listpays", json!({"status": "pending"}));
@@ -48,6 +51,7 @@ fn a_payment_under_way_is_shown_as_pending_until_it_arrives() {
     let channel = &channels(&tables, alice)[0];
     for (member, value) in [
         ("out_payments_offered", 1),
+        ("out_offered_msat", 5_000_000),
         ("out_payments_fulfilled", 1),
         ("out_fulfilled_msat", 5_000_000),
         ("in_payments_offered", 0),
@@ -122,4 +126,44 @@ fn a_payment_through_another_node_keeps_to_the_fees_allowed() {
         Ok((earned == fee).then_some(()))
     })
     .unwrap();
+}
+
+#[test]
+fn a_channel_counts_what_failed_among_what_was_offered_across_a_kill_9() {
+    let (mut network, channel) = Network::pair(1_000_000).unwrap();
+    let tables = Interface::load();
+    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
+    alice.pay(&bolt11(bob, json!(5_000_000), "paid")).unwrap();
+    let gone = bolt11(bob, json!(7_000_000), "gone");
+    tables.ask(bob, "delinvoice", json!(["gone", "unpaid"]));
+    refused(alice, "pay", json!([gone]), 203);
+    alice.wait_for_quiet(bob).unwrap();
+    let counted = |node: &Node, way: &str| {
+        let channel = channels(&tables, node).remove(0);
+        let names = [
+            "payments_offered",
+            "offered_msat",
+            "payments_fulfilled",
+            "fulfilled_msat",
+        ];
+        names.map(|name| channel[format!("{way}_{name}")].as_u64().unwrap())
+    };
+    let wanted = [2, 12_000_000, 1, 5_000_000];
+    assert_eq!(counted(alice, "out"), wanted);
+    assert_eq!(counted(bob, "in"), wanted);
+    assert_eq!(counted(alice, "in"), [0; 4]);
+    for node in &mut network.nodes {
+        node.kill_all().unwrap();
+        node.launch().unwrap();
+    }
+    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
+    assert_eq!(counted(alice, "out"), wanted);
+    assert_eq!(counted(bob, "in"), wanted);
+    alice.wait_for_normal(bob).unwrap();
+    // The transaction that ends it is shown as soon as it is there.
+    assert!(channels(&tables, alice)[0]["scratch_txid"].is_null());
+    let closed = tables.ask(alice, "close", json!([channel.channel_id]));
+    let shown = &channels(&tables, alice)[0];
+    assert_eq!(shown["scratch_txid"], closed["txids"][0]);
+    assert!(shown["last_tx_fee_msat"].as_u64() > Some(0), "{shown:#}");
 }

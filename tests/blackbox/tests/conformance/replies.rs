@@ -32,6 +32,7 @@ fn a_fresh_nodes_replies_are_as_in_the_table() {
         ("listtransactions", "transactions"),
         ("bkpr-listaccountevents", "events"),
         ("bkpr-listincome", "income_events"),
+        ("bkpr-channelsapy", "channels_apy"),
     ] {
         assert_eq!(ask(method, json!({})), json!({member: []}), "{method}");
     }
@@ -173,9 +174,12 @@ fn ask_lists(tables: &Interface, network: &Network) {
             "bkpr-listaccountevents",
             "bkpr-listbalances",
             "bkpr-listincome",
+            "bkpr-channelsapy",
         ] {
             tables.ask(node, method, json!({}));
         }
+        tables.ask(node, "bkpr-report", json!(["{tag}"]));
+        tables.ask(node, "bkpr-dumpincomecsv", json!(["koinly", "income.csv"]));
     }
 }
 
