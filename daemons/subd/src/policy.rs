@@ -1,15 +1,16 @@
-//! What each role may ask of the kernel. One file for each role, and `alone` for those that have nothing but
-//! sockets; one entry for each system call, with its reason. `every` has those that all of them need, `tcp`
-//! those of two.
+//! What each role may ask of the kernel. One file for each role, one entry for each system call,
+//! with its reason; `every` has those that all of them need, `tcp` those of two.
 //!
 //! A call that is in no list ends the process with SIGSYS: no daemon makes it, so whoever makes it is
 //! somebody else. A call that a library may try and can do without is refused with an error instead.
 
-mod alone;
 mod chaind;
+mod channeld;
 mod connectd;
 mod every;
 mod hsmd;
+mod onchaind;
+mod payd;
 mod tcp;
 
 use libc::{c_int, c_long};
@@ -103,8 +104,10 @@ impl Policy {
         match role {
             Role::Hsmd => &hsmd::POLICY,
             Role::Connectd => &connectd::POLICY,
-            Role::Channeld | Role::Onchaind | Role::Payd => &alone::POLICY,
+            Role::Channeld => &channeld::POLICY,
+            Role::Onchaind => &onchaind::POLICY,
             Role::Chaind => &chaind::POLICY,
+            Role::Payd => &payd::POLICY,
         }
     }
 
