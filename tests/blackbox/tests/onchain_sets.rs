@@ -308,3 +308,167 @@ fn a_forwards_preimage_is_learned_from_the_payees_htlc_transaction_alone() {
 fn a_forwards_preimage_is_learned_from_the_payees_htlc_transaction_alone_without_anchors() {
     in_time(|| learned_from_the_chain(StaticRemotekey, CAROL));
 }
+
+/// HTLCs of their own hashes between Bob and Carol, in satoshi, at one close: Bob's and Alice's go to Carol, and
+/// Carol's to Bob. Of each way one is claimed, one comes back, and one has no output.
+const TO_CAROL: Three = Three {
+    claimed: 30_000,
+    never: 40_000,
+    dust: 200,
+};
+const TO_BOB: Three = Three {
+    claimed: 25_000,
+    never: 35_000,
+    dust: 210,
+};
+/// What is missing of each.
+const REST: u64 = 15_000;
+
+struct Three {
+    claimed: u64,
+    never: u64,
+    dust: u64,
+}
+
+/// An invoice of which a part is on its way.
+struct Part {
+    bolt11: String,
+    hash: String,
+}
+
+struct BothWays {
+    line: Line,
+    before: [u64; 2],
+    to_carol: [Part; 3],
+    to_bob: [Part; 3],
+}
+
+impl BothWays {
+    /// All six are committed to and the commitment is in a block, or it took too long.
+    fn held(format: Format, closer: usize) -> Option<BothWays> {
+        let line = start(format);
+        // Bob pays for HTLC transactions, too.
+        line.node(BOB)
+            .fund(&line.network.bitcoind, 500_000)
+            .unwrap();
+        line.network.sync().unwrap();
+        let before = [BOB, CAROL].map(|at| line.node(at).coins().unwrap());
+        let part = |payer: usize, payee: usize, satoshi: u64, label: &str| {
+            let hinted = BOB + CAROL - payee;
+            let (bolt11, hash) = line.invoice(payee, hinted, satoshi + REST, label);
+            drop(line.node(payer).begin_to_pay_part(&bolt11, satoshi));
+            Part { bolt11, hash }
+        };
+        // What is to be held longest comes last; Alice's go through Bob.
+        let never = part(ALICE, CAROL, TO_CAROL.never, "never");
+        let dust = part(ALICE, CAROL, TO_CAROL.dust, "dust");
+        let theirs_never = part(CAROL, BOB, TO_BOB.never, "never");
+        let theirs_dust = part(CAROL, BOB, TO_BOB.dust, "dust");
+        let claimed = part(BOB, CAROL, TO_CAROL.claimed, "claimed");
+        let theirs_claimed = part(CAROL, BOB, TO_BOB.claimed, "claimed");
+        for (node, peer) in [(BOB, CAROL), (CAROL, BOB)] {
+            line.wait_committed(node, peer, 6);
+        }
+        close(&line, closer);
+        let all = BothWays {
+            line,
+            before,
+            to_carol: [claimed, never, dust],
+            to_bob: [theirs_claimed, theirs_never, theirs_dust],
+        };
+        all.are(["pending"; 3]).then_some(all)
+    }
+
+    /// The claimed, the one that comes back, and the one without an output, of both ways.
+    fn are(&self, wanted: [&str; 3]) -> bool {
+        let status = |at: usize, part: &Part| self.line.node(at).attempt(&part.hash).unwrap();
+        let [claimed, never, dust] = &self.to_carol;
+        let ours = [(BOB, claimed), (ALICE, never), (ALICE, dust)];
+        let theirs = self.to_bob.each_ref().map(|part| (CAROL, part));
+        let is = |((at, part), wanted): ((usize, &Part), &str)| status(at, part) == wanted;
+        ours.into_iter().zip(wanted).all(is) && theirs.into_iter().zip(wanted).all(is)
+    }
+
+    /// Dave brings Carol the rest, and Alice Bob; `None` if one did not wait for so long.
+    fn complete(&self) -> Option<()> {
+        let paying =
+            [(DAVE, &self.to_carol), (ALICE, &self.to_bob)].map(|(payer, [claimed, ..])| {
+                let payer = self.line.node(payer);
+                payer.begin_to_pay_part(&claimed.bolt11, REST)
+            });
+        for paid in paying {
+            if let Err(error) = paid.join().unwrap() {
+                assert_eq!(error.code(), Some(203), "{error}");
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+fn both_ways(format: Format, closer: usize) -> Option<()> {
+    let all = BothWays::held(format, closer)?;
+    all.complete()?;
+    let (line, network) = (&all.line, &all.line.network);
+    let nodes = [ALICE, BOB, CAROL].map(|at| line.node(at));
+    let commitment = line.tally([BOB, CAROL]).commitment().txid.clone();
+    let closed_at = line.tally([BOB, CAROL]).commitment().height;
+    let dust_is_final = closed_at + REASONABLE_DEPTH - 1;
+    network
+        .mine_until("what has no output fails", 8, &nodes, || {
+            let [_, _, dust] = &all.to_carol;
+            let failed = line.node(ALICE).attempt(&dust.hash)? == "failed";
+            assert!(!failed || network.bitcoind.height()? >= dust_is_final);
+            Ok(all.are(["complete", "pending", "failed"]).then_some(()))
+        })
+        .unwrap();
+    let expiry = line.expiry(BOB, CAROL);
+    line.mine_to(expiry, &nodes);
+    assert!(all.are(["complete", "pending", "failed"]));
+    let final_since = |value: u64| {
+        let taken = line.tally([BOB, CAROL]).taken(&commitment, value);
+        taken.map(|height| height + REASONABLE_DEPTH - 1)
+    };
+    network
+        .mine_until("what nobody completed comes back", 15, &nodes, || {
+            let [_, never, _] = &all.to_carol;
+            let failed = line.node(ALICE).attempt(&never.hash)? == "failed";
+            let height = network.bitcoind.height()?;
+            let may = final_since(TO_CAROL.never).is_some_and(|since| since <= height);
+            assert!(may || !failed, "alice heard too early: {height}");
+            Ok(all.are(["complete", "failed", "failed"]).then_some(()))
+        })
+        .unwrap();
+    // What has no output is in the commitment's fee, which is Bob's but for Carol's part of it.
+    let [bob, carol] = all.before;
+    line.has(BOB, CAROL, closer == BOB, bob, |tally| {
+        let fee = tally.commitment().fee - TO_BOB.dust + line.anchors();
+        CHANNEL / 2 + TO_BOB.claimed - TO_CAROL.claimed - fee
+    });
+    line.has(CAROL, BOB, closer == CAROL, carol, |_| {
+        CHANNEL / 2 + TO_CAROL.claimed - TO_BOB.claimed - TO_BOB.dust
+    });
+    let (alices, _) = settled(line.node(ALICE), line.node(BOB)).unwrap();
+    assert_eq!(alices.to_us_msat, (CHANNEL / 2 - REST) * 1000);
+    Some(())
+}
+
+#[test]
+fn htlcs_both_ways_end_as_they_should_when_the_opener_closes() {
+    in_time(|| both_ways(Anchors, BOB));
+}
+
+#[test]
+fn htlcs_both_ways_end_as_they_should_when_the_opener_closes_without_anchors() {
+    in_time(|| both_ways(StaticRemotekey, BOB));
+}
+
+#[test]
+fn htlcs_both_ways_end_as_they_should_when_the_other_closes() {
+    in_time(|| both_ways(Anchors, CAROL));
+}
+
+#[test]
+fn htlcs_both_ways_end_as_they_should_when_the_other_closes_without_anchors() {
+    in_time(|| both_ways(StaticRemotekey, CAROL));
+}
