@@ -20,13 +20,17 @@ fn copy_of(network: &mut Network, at: usize) -> PathBuf {
 }
 
 /// The cheater broadcasts what that folder has, and goes.
-fn cheat(network: &mut Network, [cheater, victim]: [usize; 2], old: &Path) -> String {
-    let victim_id = network.nodes[victim].id().unwrap();
+fn cheat(
+    network: &mut Network,
+    [cheater, victim]: [usize; 2],
+    victim_id: &str,
+    old: &Path,
+) -> String {
     network.nodes[victim].freeze();
     network.nodes[cheater].kill_all().unwrap();
     network.nodes[cheater].put_back_folder(old).unwrap();
     network.nodes[cheater].launch().unwrap();
-    let closing = network.nodes[cheater].close_unilaterally(&victim_id);
+    let closing = network.nodes[cheater].close_unilaterally(victim_id);
     network.bitcoind.wait_for_mempool(1).unwrap();
     network.nodes[cheater].kill_all().unwrap();
     network.bitcoind.mine(1).unwrap();
@@ -48,6 +52,7 @@ fn a_revoked_commitment_gives_its_victim_the_whole_channel() {
     let (mut network, _) = Network::pair(CHANNEL).unwrap();
     let alice_id = network.nodes[0].id().unwrap();
     let old = copy_of(&mut network, 0);
+    let bob_id = network.nodes[1].id().unwrap();
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     for n in 0..3 {
         let invoice = network.nodes[1]
@@ -57,7 +62,42 @@ fn a_revoked_commitment_gives_its_victim_the_whole_channel() {
     }
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let before = network.nodes[1].coins().unwrap();
-    let txid = cheat(&mut network, [0, 1], &old);
+    let txid = cheat(&mut network, [0, 1], &bob_id, &old);
+    let bob = &network.nodes[1];
+    bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
+    let status = bob.status_with(&alice_id).unwrap().join("\n");
+    assert!(
+        status.contains("revoked") && status.contains(&txid),
+        "{status}"
+    );
+    bob_takes_all(&network, before, CHANNEL);
+}
+
+#[test]
+fn what_was_revoked_before_a_backup_is_punished_after_the_backup_is_put_back() {
+    let (mut network, _) = Network::pair(CHANNEL).unwrap();
+    let [alice_id, bob_id] = [0, 1].map(|n: usize| network.nodes[n].id().unwrap());
+    let old = copy_of(&mut network, 0);
+    network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    let pay = |network: &Network, label: &str| {
+        let [alice, bob] = [0, 1].map(|n: usize| &network.nodes[n]);
+        let invoice = bob.invoice(100_000_000, label).unwrap();
+        alice.pay(&invoice.bolt11).unwrap();
+        settled(alice, bob).unwrap();
+    };
+    pay(&network, "before");
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("copy");
+    let destination = json!({"destination": to});
+    network.nodes[1].rpc("backup", destination).unwrap();
+    pay(&network, "after");
+    let before = network.nodes[1].coins().unwrap();
+    network.nodes[1].kill_all().unwrap();
+    network.nodes[1]
+        .put_back_folder(&to.join("regtest"))
+        .unwrap();
+    let txid = cheat(&mut network, [0, 1], &bob_id, &old);
+    network.nodes[1].launch_and_confirm().unwrap();
     let bob = &network.nodes[1];
     bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
     let status = bob.status_with(&alice_id).unwrap().join("\n");
@@ -114,7 +154,7 @@ fn htlcs_of_a_revoked_commitment(format: Format) {
     .unwrap();
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let before = network.nodes[1].coins().unwrap();
-    cheat(&mut network, [0, 1], &old);
+    cheat(&mut network, [0, 1], &bob_id, &old);
     network.nodes[1]
         .wait_for_state(&alice_id, "ONCHAIN")
         .unwrap();
@@ -153,7 +193,7 @@ fn several_of_one_hash(format: Format) -> Option<()> {
     }
     settled(line.node(bob), line.node(carol)).unwrap();
     let before = line.node(carol).coins().unwrap();
-    let txid = cheat(&mut line.network, [bob, carol], &old);
+    let txid = cheat(&mut line.network, [bob, carol], &line.ids[carol], &old);
     let victim = line.node(carol);
     victim.wait_for_state(&line.ids[bob], "ONCHAIN").unwrap();
     let status = victim.status_with(&line.ids[bob]).unwrap().join("\n");
