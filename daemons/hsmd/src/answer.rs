@@ -167,11 +167,9 @@ pub fn pay(hsm: &mut Hsm, request: pay::Request) -> Answer<pay::Reply> {
     } = request;
     let bad = |why: &str| hsm::Refused::BadInvoice(why.to_owned());
     let invoice = ::invoice::parse(&invoice).map_err(|error| bad(&error.to_string()))?;
-    let amount = match (invoice.amount, amount) {
-        (Some(amount), None) | (None, Some(amount)) => amount,
-        (Some(_), Some(_)) => return Err(bad("the invoice has an amount of its own")),
-        (None, None) => return Err(bad("the invoice has no amount and none was given")),
-    };
+    if invoice.amount.is_some_and(|all| all < amount) {
+        return Err(bad("it asks for less"));
+    }
     let genesis = GenesisHash::using_genesis_block_const(invoice.network).to_bytes();
     hsm.approve(&Payment {
         chain_hash: ChainHash(genesis),

@@ -337,14 +337,13 @@ impl Hsm {
     }
 
     /// Allows HTLCs to this invoice's hash, up to amount and fee in all; again is as good as once.
-    /// `amount`: where the invoice has none.
     ///
     /// # Errors
     /// Refused or gone.
     pub async fn approve_bolt11(
         &self,
         invoice: String,
-        amount: Option<MilliSatoshi>,
+        amount: MilliSatoshi,
         max_fee: MilliSatoshi,
     ) -> Result<(), HsmError> {
         let request = pay::Request::ApproveBolt11 {

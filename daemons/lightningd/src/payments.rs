@@ -38,9 +38,10 @@ pub struct PayRequest {
     pub payment_secret: Option<PaymentSecret>,
     pub metadata: Option<Vec<u8>>,
     pub destination: NodeId,
+    /// What we pay.
     pub amount: MilliSatoshi,
-    /// The same, if the invoice leaves it to the payer.
-    pub chosen_amount: Option<MilliSatoshi>,
+    /// What the payee waits for before it takes any of it. Others bring what is more than `amount`.
+    pub total: MilliSatoshi,
     pub final_cltv_delta: BlockDelta,
     pub route_hints: Vec<Vec<HintHop>>,
     pub max_fee: MilliSatoshi,
@@ -307,12 +308,8 @@ pub async fn approve_pending(node: &Node) -> Result<(), DbError> {
         let Some(bolt11) = payment.and_then(|payment| payment.bolt11) else {
             continue;
         };
-        let chosen = match invoice::parse(&bolt11) {
-            Ok(invoice) if invoice.amount.is_none() => Some(part.amount),
-            Ok(_) | Err(_) => None,
-        };
-        let max_fee = part.amount_sent.saturating_sub(part.amount);
-        if let Err(error) = node.hsm.approve_bolt11(bolt11, chosen, max_fee).await {
+        let (amount, max_fee) = (part.amount, part.amount_sent.saturating_sub(part.amount));
+        if let Err(error) = node.hsm.approve_bolt11(bolt11, amount, max_fee).await {
             tracing::warn!("a payment under way is not approved again: {error}");
         }
     }

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod folder;
 mod http;
 pub mod kill;
+pub mod line;
 pub mod network;
 pub mod node;
 pub mod onchain;

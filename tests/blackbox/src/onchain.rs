@@ -3,7 +3,7 @@
 use crate::folder::copy;
 use crate::node::{Node, program};
 use crate::wait::{until, until_within};
-use crate::{Network, patience};
+use crate::{Client, Network, patience};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -36,6 +36,14 @@ impl Node {
     /// Pays without waiting for the outcome.
     pub fn begin_to_pay(&self, bolt11: &str) -> Paying {
         let (client, params) = (self.client(), json!({"bolt11": bolt11, "retry_for": 5}));
+        std::thread::spawn(move || client.call("pay", params))
+    }
+
+    /// Pays so many satoshi of an invoice without waiting for the outcome: others bring the rest, or the payee
+    /// gives up after a minute.
+    pub fn begin_to_pay_part(&self, bolt11: &str, satoshi: u64) -> Paying {
+        let client = Client::new(&self.rpc_socket(), patience().saturating_mul(5));
+        let params = json!({"bolt11": bolt11, "partial_msat": satoshi * 1000, "retry_for": 600});
         std::thread::spawn(move || client.call("pay", params))
     }
 

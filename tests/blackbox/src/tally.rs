@@ -81,6 +81,21 @@ impl Tally {
         &self.all[0]
     }
 
+    /// The block in which the output of this value of that transaction of these was taken.
+    ///
+    /// # Panics
+    /// The transaction is none of these, or has not one such output.
+    #[must_use]
+    pub fn taken(&self, txid: &str, value: u64) -> Option<u64> {
+        let of = self.all.iter().find(|tx| tx.txid == txid);
+        let values = &of.expect("a transaction of the channel").values;
+        let mut outputs = (0..).zip(values).filter(|(_, v)| **v == value);
+        let (vout, _) = outputs.next().expect("an output of this value");
+        assert!(outputs.next().is_none(), "two outputs of {value}");
+        let spends = |tx: &&Descendant| tx.spends.contains(&(txid.to_string(), vout));
+        self.all.iter().find(spends).map(|tx| tx.height)
+    }
+
     /// How many anchors nobody has taken.
     pub fn anchors_left(&self) -> u64 {
         self.left

@@ -3,109 +3,14 @@
 //! right to the satoshi.
 
 use blackbox::folder::copy;
+use blackbox::line::{CHANNEL, Line};
 use blackbox::node::Format::{self, Anchors, StaticRemotekey};
-use blackbox::{Network, Node, Options, Tally, until};
+use blackbox::{Network, until};
 use serde_json::{Value, json};
 
-const CHANNEL: u64 = 1_000_000;
 const PAYMENT: u64 = 100_000;
 /// Less than any commitment has an output for.
 const DUST: u64 = 200;
-/// Regtest's to_self_delay, a few depths, and room for slow machines.
-const SOON: u32 = 40;
-
-/// Alice and Bob have half a channel each; Bob and Carol too; forwarding costs nothing.
-struct Line {
-    network: Network,
-    ids: Vec<String>,
-    /// Of the channel between Alice and Bob.
-    funding: (String, u64),
-    since: u64,
-}
-
-impl Line {
-    fn start(names: &[&str], format: Format) -> Line {
-        let options = Options {
-            arguments: vec!["--fee-base=0".into(), "--fee-per-satoshi=0".into()],
-            ..Options::default()
-        };
-        let network = Network::start_with(names, &options).unwrap();
-        let half = CHANNEL * 500;
-        let channel = network.open_as(0, 1, CHANNEL, half, format).unwrap();
-        network.open_as(1, 2, CHANNEL, half, format).unwrap();
-        network.sync().unwrap();
-        let ids = network.nodes.iter().map(|node| node.id().unwrap());
-        Line {
-            ids: ids.collect(),
-            funding: (channel.funding_txid, channel.funding_output),
-            since: network.bitcoind.height().unwrap(),
-            network,
-        }
-    }
-
-    fn node(&self, at: usize) -> &Node {
-        &self.network.nodes[at]
-    }
-
-    /// An invoice of Carol's that is reached through Bob.
-    fn carols_invoice(&self, satoshi: u64, label: &str) -> (String, String) {
-        let carol = self.node(2);
-        let hint = &carol.channels_with(&self.ids[1]).unwrap()[0];
-        let invoice = json!({
-            "amount_msat": satoshi * 1000, "label": label, "description": label,
-            "cltv": 30, "exposeprivatechannels": [hint.short_channel_id.clone().unwrap()],
-        });
-        let made = carol.rpc("invoice", invoice).unwrap();
-        let text = |name: &str| made[name].as_str().unwrap().to_owned();
-        (text("bolt11"), text("payment_hash"))
-    }
-
-    /// Waits until this node has so many HTLCs with that one.
-    fn wait_htlcs(&self, at: usize, with: usize, count: usize) {
-        until(&format!("{count} HTLCs"), || {
-            let htlcs = self.node(at).channels_with(&self.ids[with])?[0].htlcs;
-            Ok((htlcs == count).then_some(()))
-        })
-        .unwrap();
-    }
-
-    fn expiry(&self, at: usize, with: usize) -> u64 {
-        let params = json!({"id": self.ids[with]});
-        let listed = self.node(at).rpc("listpeerchannels", params).unwrap();
-        let htlcs = listed["channels"][0]["htlcs"].as_array().unwrap();
-        let all = htlcs.iter().map(|htlc| htlc["expiry"].as_u64().unwrap());
-        all.max().unwrap()
-    }
-
-    fn mine_to(&self, height: u64, nodes: &[&Node]) {
-        let left = height.saturating_sub(self.network.bitcoind.height().unwrap());
-        let blocks = u32::try_from(left).unwrap();
-        self.network.bitcoind.mine(blocks).unwrap();
-        for node in nodes {
-            node.wait_for_height(height).unwrap();
-        }
-    }
-
-    fn tally(&self) -> Tally {
-        let (txid, vout) = &self.funding;
-        Tally::of(&self.network.bitcoind, (txid, *vout), self.since).unwrap()
-    }
-
-    /// Until this node has this much more than before, less the fees of what it made itself.
-    fn has(&self, at: usize, owns: bool, before: u64, due: impl Fn(&Tally) -> u64) {
-        let node = self.node(at);
-        let mut last = String::new();
-        self.network
-            .mine_until("it has what is its own", SOON, &[node], || {
-                let tally = self.tally();
-                let (coins, due) = (node.coins()?, due(&tally));
-                let due = before + due - tally.fees_of(node, owns)?;
-                last = format!("{coins} of {due}: {tally:#?}");
-                Ok((coins == due).then_some(()))
-            })
-            .unwrap_or_else(|error| panic!("{last}\n{error}"));
-    }
-}
 
 /// A block with these transactions and no other.
 fn mine_these(network: &Network, txs: &[String]) {
@@ -126,7 +31,7 @@ fn empty_mempool(network: &mut Network) {
 fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
     let mut line = Line::start(&["alice", "bob", "carol"], format);
     let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
-    let (bolt11, hash) = line.carols_invoice(PAYMENT, "held");
+    let (bolt11, hash) = line.invoice(2, 1, PAYMENT, "held");
     carol.freeze();
     drop(alice.begin_to_pay(&bolt11));
     line.wait_htlcs(1, 2, 1);
@@ -168,16 +73,9 @@ fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
         })
         .unwrap();
     // She opened it, so she pays for the commitment.
-    line.has(0, true, before, |tally| {
-        CHANNEL / 2 - tally.commitment().fee - anchors(format)
+    line.has(0, 1, true, before, |tally| {
+        CHANNEL / 2 - tally.commitment().fee - line.anchors()
     });
-}
-
-fn anchors(format: Format) -> u64 {
-    match format {
-        Anchors => 2 * blackbox::tally::ANCHOR,
-        StaticRemotekey => 0,
-    }
 }
 
 #[test]
@@ -194,7 +92,7 @@ fn a_reorganization_puts_our_commitment_in_the_place_of_the_peers_without_anchor
 fn an_htlc_without_an_output_fails_upstream_once_the_commitment_is_deep_enough() {
     let line = Line::start(&["alice", "bob", "carol"], StaticRemotekey);
     let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
-    let (bolt11, hash) = line.carols_invoice(DUST, "dust");
+    let (bolt11, hash) = line.invoice(2, 1, DUST, "dust");
     carol.freeze();
     drop(alice.begin_to_pay(&bolt11));
     line.wait_htlcs(1, 2, 1);
@@ -216,7 +114,7 @@ fn an_htlc_without_an_output_fails_upstream_once_the_commitment_is_deep_enough()
 fn a_peers_commitment_that_no_block_takes_gets_a_child_before_our_htlcs_are_late() {
     let line = Line::start(&["alice", "bob", "carol"], Anchors);
     let [alice, bob, carol] = [0, 1, 2].map(|at| line.node(at));
-    let (bolt11, _) = line.carols_invoice(PAYMENT, "held");
+    let (bolt11, _) = line.invoice(2, 1, PAYMENT, "held");
     carol.freeze();
     drop(alice.begin_to_pay(&bolt11));
     line.wait_htlcs(1, 2, 1);
@@ -288,7 +186,7 @@ fn after_data_loss_the_newest_balance_is_ours(format: Format) {
         status.contains("newer than what we know") && status.contains(&closed[0]),
         "{status}"
     );
-    line.has(1, false, before, |_| CHANNEL / 2 - 150_000);
+    line.has(1, 0, false, before, |_| CHANNEL / 2 - 150_000);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A peer that broadcasts a commitment that it has revoked loses all of the channel. The cheater is a node
 //! whose whole folder is put back to an earlier moment.
 
+use blackbox::line::Line;
 use blackbox::node::{Format, settled};
 use blackbox::{Network, Node, Options, until};
 use serde_json::json;
@@ -9,28 +10,32 @@ use std::path::{Path, PathBuf};
 const CHANNEL: u64 = 1_000_000;
 const FEES: u64 = 20_000;
 
-/// Alice's folder as it is now.
-fn copy_of_alice(network: &mut Network) -> PathBuf {
-    let copy = network.nodes[0].lightning_dir().join("old");
-    network.nodes[0].stop().unwrap();
-    network.nodes[0].copy_folder_to(&copy).unwrap();
-    network.nodes[0].launch().unwrap();
+/// This node's folder as it is now.
+fn copy_of(network: &mut Network, at: usize) -> PathBuf {
+    let copy = network.nodes[at].lightning_dir().join("old");
+    network.nodes[at].stop().unwrap();
+    network.nodes[at].copy_folder_to(&copy).unwrap();
+    network.nodes[at].launch().unwrap();
     copy
 }
 
-/// Alice broadcasts what that folder has, and goes.
-fn cheat(network: &mut Network, old: &Path) -> String {
-    let bob_id = network.nodes[1].id().unwrap();
-    network.nodes[1].freeze();
-    network.nodes[0].kill_all().unwrap();
-    network.nodes[0].put_back_folder(old).unwrap();
-    network.nodes[0].launch().unwrap();
-    let txid = network.nodes[0].close_unilaterally(&bob_id).unwrap();
+/// The cheater broadcasts what that folder has, and goes.
+fn cheat(
+    network: &mut Network,
+    [cheater, victim]: [usize; 2],
+    victim_id: &str,
+    old: &Path,
+) -> String {
+    network.nodes[victim].freeze();
+    network.nodes[cheater].kill_all().unwrap();
+    network.nodes[cheater].put_back_folder(old).unwrap();
+    network.nodes[cheater].launch().unwrap();
+    let closing = network.nodes[cheater].close_unilaterally(victim_id);
     network.bitcoind.wait_for_mempool(1).unwrap();
-    network.nodes[0].kill_all().unwrap();
+    network.nodes[cheater].kill_all().unwrap();
     network.bitcoind.mine(1).unwrap();
-    network.nodes[1].thaw();
-    txid
+    network.nodes[victim].thaw();
+    closing.unwrap()
 }
 
 fn bob_takes_all(network: &Network, before: u64, expected: u64) {
@@ -46,7 +51,8 @@ fn bob_takes_all(network: &Network, before: u64, expected: u64) {
 fn a_revoked_commitment_gives_its_victim_the_whole_channel() {
     let (mut network, _) = Network::pair(CHANNEL).unwrap();
     let alice_id = network.nodes[0].id().unwrap();
-    let old = copy_of_alice(&mut network);
+    let old = copy_of(&mut network, 0);
+    let bob_id = network.nodes[1].id().unwrap();
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     for n in 0..3 {
         let invoice = network.nodes[1]
@@ -56,7 +62,42 @@ fn a_revoked_commitment_gives_its_victim_the_whole_channel() {
     }
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let before = network.nodes[1].coins().unwrap();
-    let txid = cheat(&mut network, &old);
+    let txid = cheat(&mut network, [0, 1], &bob_id, &old);
+    let bob = &network.nodes[1];
+    bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
+    let status = bob.status_with(&alice_id).unwrap().join("\n");
+    assert!(
+        status.contains("revoked") && status.contains(&txid),
+        "{status}"
+    );
+    bob_takes_all(&network, before, CHANNEL);
+}
+
+#[test]
+fn what_was_revoked_before_a_backup_is_punished_after_the_backup_is_put_back() {
+    let (mut network, _) = Network::pair(CHANNEL).unwrap();
+    let [alice_id, bob_id] = [0, 1].map(|n: usize| network.nodes[n].id().unwrap());
+    let old = copy_of(&mut network, 0);
+    network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    let pay = |network: &Network, label: &str| {
+        let [alice, bob] = [0, 1].map(|n: usize| &network.nodes[n]);
+        let invoice = bob.invoice(100_000_000, label).unwrap();
+        alice.pay(&invoice.bolt11).unwrap();
+        settled(alice, bob).unwrap();
+    };
+    pay(&network, "before");
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("copy");
+    let destination = json!({"destination": to});
+    network.nodes[1].rpc("backup", destination).unwrap();
+    pay(&network, "after");
+    let before = network.nodes[1].coins().unwrap();
+    network.nodes[1].kill_all().unwrap();
+    network.nodes[1]
+        .put_back_folder(&to.join("regtest"))
+        .unwrap();
+    let txid = cheat(&mut network, [0, 1], &bob_id, &old);
+    network.nodes[1].launch_and_confirm().unwrap();
     let bob = &network.nodes[1];
     bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
     let status = bob.status_with(&alice_id).unwrap().join("\n");
@@ -103,7 +144,7 @@ fn htlcs_of_a_revoked_commitment(format: Format) {
     .unwrap();
     // It is in the commitment that will be revoked.
     let _ = paying.join().unwrap();
-    let old = copy_of_alice(&mut network);
+    let old = copy_of(&mut network, 0);
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     network.nodes[2].thaw();
     let hash = held["payment_hash"].as_str().unwrap();
@@ -113,9 +154,76 @@ fn htlcs_of_a_revoked_commitment(format: Format) {
     .unwrap();
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let before = network.nodes[1].coins().unwrap();
-    cheat(&mut network, &old);
+    cheat(&mut network, [0, 1], &bob_id, &old);
     network.nodes[1]
         .wait_for_state(&alice_id, "ONCHAIN")
         .unwrap();
     bob_takes_all(&network, before, CHANNEL);
+}
+
+/// Bob's own part and Alice's that he forwards have one hash, and one of Carol's goes the other way.
+const PARTS: [u64; 3] = [30_000, 50_000, 25_000];
+/// What is missing of each payment.
+const REST: u64 = 20_000;
+
+/// `None`: a payee did not hold the parts for so long as this machine takes.
+fn several_of_one_hash(format: Format) -> Option<()> {
+    let (alice, bob, carol, dave) = (0, 1, 2, 3);
+    let mut line = Line::start(&["alice", "bob", "carol", "dave"], format);
+    line.open(dave, carol);
+    let [bobs, alices, carols] = PARTS;
+    let (to_carol, _) = line.invoice(carol, bob, bobs + alices + REST, "set");
+    let (to_bob, _) = line.invoice(bob, carol, carols + REST, "back");
+    for (payer, bolt11, part) in [
+        (bob, &to_carol, bobs),
+        (alice, &to_carol, alices),
+        (carol, &to_bob, carols),
+    ] {
+        drop(line.node(payer).begin_to_pay_part(bolt11, part));
+    }
+    line.wait_committed(bob, carol, 3);
+    line.wait_committed(carol, bob, 3);
+    let old = copy_of(&mut line.network, bob);
+    for peer in [alice, carol] {
+        line.node(bob).wait_for_normal(line.node(peer)).unwrap();
+    }
+    // However they end, it is over with the commitment that they are in.
+    for (payer, bolt11) in [(dave, &to_carol), (alice, &to_bob)] {
+        let _ = line.node(payer).begin_to_pay_part(bolt11, REST).join();
+    }
+    settled(line.node(bob), line.node(carol)).unwrap();
+    let before = line.node(carol).coins().unwrap();
+    let txid = cheat(&mut line.network, [bob, carol], &line.ids[carol], &old);
+    let victim = line.node(carol);
+    victim.wait_for_state(&line.ids[bob], "ONCHAIN").unwrap();
+    let status = victim.status_with(&line.ids[bob]).unwrap().join("\n");
+    assert!(
+        status.contains("revoked") && status.contains(&txid),
+        "{status}"
+    );
+    let tally = line.tally([bob, carol]);
+    let outputs = &tally.commitment().values;
+    if !PARTS.iter().all(|part| outputs.contains(part)) {
+        return None;
+    }
+    // Nobody but her gets anything.
+    line.has(carol, bob, false, before, |tally| {
+        CHANNEL - tally.commitment().fee - line.anchors()
+    });
+    Some(())
+}
+
+fn several_of_one_hash_in_time(format: Format) {
+    let done = (0..4).find_map(|_| several_of_one_hash(format));
+    done.expect("a payee holds parts for longer than this machine takes");
+}
+
+#[test]
+fn several_htlcs_of_one_hash_in_a_revoked_commitment_are_taken_too() {
+    several_of_one_hash_in_time(Format::Anchors);
+}
+
+#[test]
+fn several_htlcs_of_one_hash_in_a_revoked_commitment_are_taken_too_without_anchors() {
+    several_of_one_hash_in_time(Format::StaticRemotekey);
 }

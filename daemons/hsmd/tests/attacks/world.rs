@@ -289,10 +289,11 @@ pub fn approve(node: &mut Node, hash: PaymentHash, amount: MilliSatoshi) {
 }
 
 pub fn ask_to_pay(node: &mut Node, invoice: String) -> pay::Reply {
+    let asked = ::invoice::parse(&invoice).ok().and_then(|read| read.amount);
     let mut conn = node.mint::<HsmPay>(Role::Pay, None);
     let request = pay::Request::ApproveBolt11 {
         invoice,
-        amount: None,
+        amount: asked.unwrap_or(MilliSatoshi(1)),
         max_fee: MilliSatoshi(0),
     };
     conn.call(&request).unwrap()

@@ -105,7 +105,7 @@ fn approve_hash(end: &mut End, payment_hash: PaymentHash, amount: MilliSatoshi) 
     let mut conn = end.node.mint::<HsmPay>(Role::Pay, None);
     let request = pay::Request::ApproveBolt11 {
         invoice: bolt11(payment_hash, amount, now()),
-        amount: None,
+        amount,
         max_fee: MilliSatoshi(0),
     };
     conn.call(&request).unwrap()

@@ -236,7 +236,7 @@ fn k1_noise_gives_no_onions_shared_secret() {
 }
 
 #[test]
-fn only_a_valid_invoice_of_this_chain_that_has_not_expired_is_approved() {
+fn a1_only_a_valid_invoice_that_has_not_expired_is_approved_and_no_more_than_it_asks_for() {
     use hsm_messages::pay::{Reply, Request};
     let mut node = Node::new();
     let mut conn = node.mint::<HsmPay>(Role::Pay, None);
@@ -254,12 +254,14 @@ fn only_a_valid_invoice_of_this_chain_that_has_not_expired_is_approved() {
     };
     let good = bolt11(hash, amount, now());
     let old = bolt11(hash, amount, now() - Duration::from_secs(3605));
-    assert_eq!(ask(&good, Some(amount)), "A1", "two amounts");
-    assert_eq!(ask(&old, None), "A1", "expired");
-    assert_eq!(ask(&good[..good.len() - 1], None), "A1");
-    assert_eq!(ask("", None), "A1");
-    assert_eq!(ask(&good, None), "approved");
-    assert_eq!(ask(&good, None), "approved");
+    let (more, part) = (MilliSatoshi(amount.0 + 1), MilliSatoshi(amount.0 - 1));
+    assert_eq!(ask(&good, more), "A1", "more than it asks for");
+    assert_eq!(ask(&old, amount), "A1", "expired");
+    assert_eq!(ask(&good[..good.len() - 1], amount), "A1");
+    assert_eq!(ask("", amount), "A1");
+    assert_eq!(ask(&good, part), "approved");
+    assert_eq!(ask(&good, amount), "approved");
+    assert_eq!(ask(&good, amount), "approved");
 }
 
 #[test]

@@ -57,15 +57,10 @@ pub async fn pay(node: Arc<Node>, _: Context, args: Args) -> Outcome {
 
 fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
     let text: String = args.required("bolt11")?;
-    if args.has("partial_msat") {
-        return Err(RpcError::invalid_params(
-            "partial_msat: not supported by this version",
-        ));
-    }
     let description: Option<String> = args.optional("description")?;
     let parsed = payable(node, &text, description.as_deref())?;
-    let chosen_amount = args.optional("amount_msat")?;
-    let amount = amount(parsed.amount, chosen_amount)?;
+    let total = amount(parsed.amount, args.optional("amount_msat")?)?;
+    let amount = part(total, args.optional("partial_msat")?)?;
     let delay: u16 = args.required("maxdelay")?;
     let retry_for: u64 = args.required("retry_for")?;
     Ok(PayRequest {
@@ -81,7 +76,7 @@ fn request(node: &Node, args: &Args) -> Result<PayRequest, RpcError> {
         metadata: parsed.metadata,
         destination: parsed.payee,
         amount,
-        chosen_amount,
+        total,
         final_cltv_delta: BlockDelta(parsed.min_final_cltv.0.saturating_add(FINAL_SLACK)),
         route_hints: parsed.route_hints,
     })
@@ -121,6 +116,18 @@ fn amount(
         )),
         (None, None) => Err(RpcError::invalid_params("amount_msat parameter required")),
         (Some(amount), None) | (None, Some(amount)) => Ok(amount),
+    }
+}
+
+/// `partial_msat`: what of it we pay.
+fn part(total: MilliSatoshi, partial: Option<MilliSatoshi>) -> Result<MilliSatoshi, RpcError> {
+    match partial {
+        Some(part) if part > total => Err(RpcError::invalid_params(format!(
+            "partial_msat must be less or equal to total amount {total}"
+        ))),
+        Some(MilliSatoshi::ZERO) => Err(RpcError::invalid_params("partial_msat must be non-zero")),
+        Some(part) => Ok(part),
+        None => Ok(total),
     }
 }
 

@@ -234,7 +234,7 @@ impl<'a> Attempts<'a> {
         let onion = PaymentOnion {
             payment_hash: request.payment_hash,
             payment_secret: request.payment_secret,
-            total: request.amount,
+            total: request.total,
             metadata: request.metadata.clone(),
             height: self.node.chain.height(),
         };
@@ -259,7 +259,7 @@ impl<'a> Attempts<'a> {
     /// hsmd lets no HTLC out for a payment that it was not asked about before.
     async fn approve(&self) -> Result<(), PayError> {
         let request = &self.request;
-        let (invoice, amount) = (request.bolt11.clone(), request.chosen_amount);
+        let (invoice, amount) = (request.bolt11.clone(), request.amount);
         let hsm = &self.node.hsm;
         Ok(hsm.approve_bolt11(invoice, amount, request.max_fee).await?)
     }

@@ -102,7 +102,8 @@ fn a_payment_that_cannot_be_made_says_why_by_its_code() {
         json!([any]),
         json!({"bolt11": plain, "maxfee": 1, "maxfeepercent": 1}),
         json!({"bolt11": plain, "maxfee": 1, "exemptfee": 1}),
-        json!({"bolt11": plain, "partial_msat": 1}),
+        json!({"bolt11": plain, "partial_msat": 1001}),
+        json!({"bolt11": plain, "partial_msat": 0}),
         json!({"bolt11": plain, "exclude": ["nobody"]}),
     ] {
         pay(wrong, INVALID_PARAMS);
