@@ -114,7 +114,10 @@ impl Db {
 
     fn run(path: &Path, db: rocksdb::DB, checked: open::Checked) -> Result<Db, DbError> {
         let network = checked.identity.network.as_str().into();
-        let unmarked = |e| DbError::io("write down what is durable in", path, e);
+        let unmarked = |e: std::io::Error| DbError::NotOpened {
+            path: path.into(),
+            why: format!("what is durable cannot be written down: {e}"),
+        };
         let queue = Arc::new(Queue::new(db, checked).map_err(unmarked)?);
         let thread = {
             let queue = Arc::clone(&queue);

@@ -85,7 +85,12 @@ impl Node {
             bail!("the funding transaction {txid} was not mined");
         }
         peer.wait_for_normal(self)?;
-        self.wait_for_normal(peer)
+        let state = self.wait_for_normal(peer)?;
+        // Who is blocks behind when it pays asks for a delay that is over.
+        let tip = bitcoind.height()?;
+        peer.wait_for_height(tip)?;
+        self.wait_for_height(tip)?;
+        Ok(state)
     }
 
     /// Waits until its one channel with this peer is normal, connected and reestablished.
