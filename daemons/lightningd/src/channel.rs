@@ -408,6 +408,9 @@ impl Channel {
                         let stood = StoodHtlc::ends(live, gone.htlc, known);
                         taken.stood.push((*key, stood));
                     }
+                    if key.offerer == wire::Side::Remote {
+                        self.node.forwards.forget(self.dbid, key.id);
+                    }
                     taken.gone.push((*key, gone));
                 }
             }

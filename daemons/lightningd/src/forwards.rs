@@ -3,7 +3,7 @@
 //! A forward is a record keyed by its incoming HTLC. channeld repeats every incoming HTLC after
 //! a restart, so each step here looks at the record first and is safe to repeat.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use channel::action::{AddRefusal, Origin, Removal};
@@ -20,23 +20,44 @@ use crate::store::forwards::{Collected, End, Forward};
 use crate::store::now;
 
 pub struct Forwards {
-    /// Whose outgoing half was offered since the start and has not ended. What the database has of them
-    /// does not tell whether the outgoing channel still has the offer in hand.
-    offered: Mutex<HashSet<(ChannelDbid, HtlcId)>>,
+    /// By the incoming HTLC. What the database has of them does not tell whether the outgoing channel
+    /// still has the offer in hand, nor whether the incoming one has been told that it will not be.
+    outgoing: Mutex<HashMap<(ChannelDbid, HtlcId), Outgoing>>,
     collected: Mutex<Collected>,
+}
+
+/// What has become of an outgoing half since the start.
+#[derive(Clone, Debug)]
+enum Outgoing {
+    /// It was offered and has not ended.
+    Offered,
+    /// It never left, and the incoming HTLC is being failed with this: it must not be offered after all, or
+    /// what it pays for could be fulfilled while that fails.
+    Refused(Failure),
 }
 
 impl Forwards {
     #[must_use]
     pub fn new(collected: Collected) -> Forwards {
         Forwards {
-            offered: Mutex::default(),
+            outgoing: Mutex::default(),
             collected: Mutex::new(collected),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<(ChannelDbid, HtlcId)>> {
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<(ChannelDbid, HtlcId), Outgoing>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It never leaves, whoever asks again.
+    fn refuse(&self, incoming: (ChannelDbid, HtlcId), failure: &Failure) {
+        let refused = Outgoing::Refused(failure.clone());
+        self.lock().insert(incoming, refused);
+    }
+
+    /// The incoming HTLC is over.
+    pub fn forget(&self, channel: ChannelDbid, id: HtlcId) {
+        self.lock().remove(&(channel, id));
     }
 
     fn lock_collected(&self) -> MutexGuard<'_, Collected> {
@@ -99,11 +120,19 @@ pub struct Forwarding {
 /// # Errors
 /// What to tell the origin.
 pub fn begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
+    let incoming = (ask.channel, ask.id);
+    try_begin(node, ask).inspect_err(|failure| node.forwards.refuse(incoming, failure))
+}
+
+fn try_begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
     let key = (ask.channel.0, ask.id.0);
     // The incoming channel's process was restarted and says again what it has said: the offer may
-    // be anywhere on its way to the outgoing channel's database, and must not be made twice.
-    if node.forwards.lock().contains(&(ask.channel, ask.id)) {
-        return Ok(());
+    // be anywhere on its way to the outgoing channel's database, and must not be made twice; or its
+    // refusal on its way back, and must not be made at all.
+    match node.forwards.lock().get(&(ask.channel, ask.id)) {
+        Some(Outgoing::Offered) => return Ok(()),
+        Some(Outgoing::Refused(failure)) => return Err(failure.clone()),
+        None => {}
     }
     match node.db.get::<Forward>(&key) {
         Ok(Some(Forward { end: Some(end), .. })) => {
@@ -157,7 +186,8 @@ pub fn begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
         channel: ask.channel,
         id: ask.id,
     };
-    node.forwards.lock().insert((ask.channel, ask.id));
+    let incoming = (ask.channel, ask.id);
+    (node.forwards.lock()).insert(incoming, Outgoing::Offered);
     node.channels.tell(
         out.dbid,
         Mail::Offer {
@@ -288,10 +318,11 @@ fn is_better(new: &End, old: &End) -> bool {
 /// The outgoing channel could not take it: it never left.
 pub fn refused(node: &Node, channel: ChannelDbid, id: HtlcId, why: &AddRefusal) {
     tracing::debug!("forward refused: {why}");
-    node.forwards.lock().remove(&(channel, id));
+    // BOLT 4: the outgoing channel cannot take it now.
     let failure = Failure::TemporaryChannelFailure {
         channel_update: Vec::new(),
     };
+    node.forwards.refuse((channel, id), &failure);
     node.channels.tell(
         channel,
         Mail::Remove {
@@ -303,5 +334,27 @@ pub fn refused(node: &Node, channel: ChannelDbid, id: HtlcId, why: &AddRefusal) 
     batch.delete::<Forward>(&(channel.0, id.0));
     if let Err(error) = node.db.write(batch) {
         node.database_failed(&error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_stays_so_until_its_htlc_is_over() {
+        let forwards = Forwards::new(Collected(MilliSatoshi::ZERO));
+        let incoming = (ChannelDbid(1), HtlcId(7));
+        forwards.lock().insert(incoming, Outgoing::Offered);
+        let failure = Failure::TemporaryNodeFailure;
+        forwards.refuse(incoming, &failure);
+        // Its channel says it again before it has heard that: the same answer.
+        let refused = |forwards: &Forwards| match forwards.lock().get(&incoming) {
+            Some(Outgoing::Refused(failure)) => Some(failure.clone()),
+            Some(Outgoing::Offered) | None => None,
+        };
+        assert_eq!(refused(&forwards), Some(failure));
+        forwards.forget(incoming.0, incoming.1);
+        assert_eq!(refused(&forwards), None);
     }
 }
