@@ -12,6 +12,7 @@ pub mod demo;
 pub mod folder;
 mod http;
 pub mod kill;
+pub mod middle;
 pub mod network;
 pub mod node;
 pub mod onchain;
@@ -19,7 +20,9 @@ pub mod payments;
 pub mod ports;
 pub mod process;
 pub mod raw_peer;
+pub mod rounds;
 pub mod rpc;
+pub mod steps;
 pub mod tally;
 pub mod wait;
 

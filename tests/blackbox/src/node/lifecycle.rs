@@ -63,6 +63,27 @@ impl Node {
         self.answers_or_ends()
     }
 
+    /// Starts it on a power supply where every process dies at a moment (`N:WHEN`; `power` says what that is), and
+    /// is then started again; waits for its answer. What is asked of it may find it dead for a moment.
+    ///
+    /// # Errors
+    /// As [`Node::launch`].
+    pub fn launch_to_die(&mut self, power: &Path, moment: &str) -> Result<()> {
+        let mut command = Command::new(power);
+        command.arg(format!("--step={moment}"));
+        command.arg(self.network_dir()).arg(program("lightningd")?);
+        self.child = Some(self.spawn_by(command)?);
+        self.wait_for_answer()
+    }
+
+    /// The moment of [`Node::launch_to_die`] has come: what was synced then.
+    pub fn has_died(&self) -> Option<String> {
+        let words = self.terminal();
+        let line = words.lines().find(|line| line.starts_with("power: step"))?;
+        line.rsplit_once("/regtest/")
+            .map(|(_, file)| file.to_owned())
+    }
+
     /// Starts it where it may refuse; `None` if it runs.
     ///
     /// # Errors
