@@ -3,6 +3,7 @@
 
 use crate::kill::setting;
 use crate::node::Node;
+use crate::process::Process;
 use crate::wait::{patience, until};
 use anyhow::{Context, Result, bail, ensure};
 use rand::rngs::StdRng;
@@ -19,7 +20,8 @@ const ENOUGH: u64 = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Plays the script until it has no further step, with another death in each round: at every step and moment
-/// with `BULKHEAD_KILL_STEPS=all`, else at every so many with a moment of each in turn, beginning anywhere.
+/// with `BULKHEAD_KILL_STEPS=all`, from `BULKHEAD_KILL_FIRST`, else at every so many with a moment of each in turn,
+/// beginning anywhere. `BULKHEAD_KILL_MOMENTS` chooses moments, such as `before,after`.
 /// `play` is given the round and the moment for [`Node::launch_to_die`], and says at which file it came.
 ///
 /// # Panics
@@ -33,6 +35,11 @@ pub fn at_each(every: u64, mut play: impl FnMut(u64, &str) -> Result<Option<Stri
         false => (every, random.gen_range(1..=every)),
     };
     println!("every {every} steps from {first}, seed {seed}");
+    let chosen = setting::<String>("BULKHEAD_KILL_MOMENTS");
+    let is_chosen = |moment: &&str| match &chosen {
+        Some(chosen) => chosen.split(',').any(|word| word == *moment),
+        None => true,
+    };
     let mut rotation = random.gen_range(0..MOMENTS.len());
     let (mut round, mut deaths, mut without) = (0, 0, 0);
     for step in (first..).step_by(every as usize) {
@@ -44,7 +51,7 @@ pub fn at_each(every: u64, mut play: impl FnMut(u64, &str) -> Result<Option<Stri
             }
         };
         let mut died = false;
-        for moment in moments {
+        for moment in moments.iter().filter(|moment| is_chosen(moment)) {
             let (start, moment) = (Instant::now(), format!("{step}:{moment}"));
             let file = play(round, &moment)
                 .unwrap_or_else(|error| panic!("{moment}, seed {seed}: {error:#}"));
@@ -72,12 +79,18 @@ impl Node {
     pub fn end_round(&mut self) -> Result<Option<String>> {
         if self.has_died().is_none() {
             let _ = self.rpc("stop", json!({})); // it may die of it
-            until("it ends or is back", || {
-                let back = self.has_died().is_some() && self.rpc("getinfo", json!({})).is_ok();
-                Ok((back || !self.is_running()).then_some(()))
-            })
-            .with_context(|| self.last_words())?;
         }
+        until("it ends or is back", || {
+            if !self.is_running() {
+                return Ok(Some(()));
+            }
+            // The power supply becomes the node again once all are dead.
+            let own = self.pid().map(Process::get).transpose()?;
+            let again = own.is_some_and(|own| own.role == "lightningd");
+            let answers = again && self.rpc("getinfo", json!({})).is_ok();
+            Ok(answers.then_some(()))
+        })
+        .with_context(|| self.last_words())?;
         Ok(self.has_died())
     }
 

@@ -4,8 +4,9 @@
 //! same balances, no payment lost or paid twice, no channel lost, no close that nobody asked for.
 //!
 //! Who is not root may not look at the files of the node's processes, which hide them; then this shows
-//! nothing and says so. It plays every so many steps, beginning anywhere; `BULKHEAD_KILL_STEPS=all` plays each at each
-//! moment (from `BULKHEAD_KILL_FIRST`), `BULKHEAD_KILL_SEED` another run.
+//! nothing and says so. It plays every so many steps, beginning anywhere; `BULKHEAD_KILL_STEPS=all` plays each at
+//! each moment (from `BULKHEAD_KILL_FIRST`), `BULKHEAD_KILL_MOMENTS=before,after` these moments alone,
+//! `BULKHEAD_KILL_SEED` another run.
 
 #[path = "kill9_steps/forward.rs"]
 mod forward;

@@ -9,7 +9,7 @@ use blackbox::middle::reached_through;
 use blackbox::node::{ChannelState, settled};
 use blackbox::steps::{at_each, keep_trying};
 use blackbox::wait::until_within;
-use blackbox::{Client, Network, Node, Options, Tally, until};
+use blackbox::{Client, Network, Node, Options, Tally, tally, until};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +19,10 @@ const CHANNEL: u64 = 500_000;
 const LASTING: u64 = 10_000_000;
 const CLAIMED: u64 = 20_000;
 const TAKEN_BACK: u64 = 30_000;
-/// So long everybody may take to do what follows from a block, before another comes.
-const REACTION: Duration = Duration::from_secs(2);
+/// Before another block comes. Nothing hangs on it: what is claimed here is nobody else's to claim.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Many more blocks than anything takes.
+const BLOCKS: u32 = 80;
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -186,7 +188,7 @@ impl Pending {
         })?;
         network.bitcoind.mine(1)?;
         alice.thaw();
-        mine_until(network, "alice has the preimage", 6, || {
+        mine_until(network, "alice has the preimage", 10, || {
             Ok((alice.attempt(&self.claimed)? == "complete").then_some(()))
         })
     }
@@ -196,15 +198,16 @@ impl Pending {
         let [alice, bob, ..] = nodes(network)?;
         let left = self.expiry.saturating_sub(network.bitcoind.height()?);
         network.bitcoind.mine(u32::try_from(left)?)?;
-        mine_until(network, "bob's payment failed", 20, || {
+        mine_until(network, "bob's payment failed", BLOCKS, || {
             Ok((bob.attempt(&self.taken_back)? == "failed").then_some(()))
         })?;
         let funding = (&self.channel.funding_txid[..], self.channel.funding_output);
-        mine_until(network, "bob has all that is his", 30, || {
-            let tally = Tally::of(&network.bitcoind, funding, self.since)?;
-            let due = self.before + CHANNEL / 2 + CLAIMED - tally.fees_of(bob, true)?;
+        mine_until(network, "bob has all that is his", BLOCKS, || {
+            let found = Tally::of(&network.bitcoind, funding, self.since)?;
+            let anchors = tally::ANCHOR * found.anchors_taken_by(bob)?;
+            let due = self.before + CHANNEL / 2 + CLAIMED + anchors - found.fees_of(bob, true)?;
             let coins = bob.coins()?;
-            ensure!(coins == due, "{coins} of {due}: {tally:#?}");
+            ensure!(coins == due, "{coins} of {due}: {found:#?}");
             Ok(Some(()))
         })?;
         network.bitcoind.mine(101)?;
@@ -220,7 +223,7 @@ impl Pending {
     }
 }
 
-/// A block at a time, and time to react to each.
+/// A block at a time, which everybody sees.
 fn mine_until(
     network: &Network,
     what: &str,
@@ -229,7 +232,7 @@ fn mine_until(
 ) -> Result<()> {
     let mut last = None;
     for _ in 0..=blocks {
-        let found = until_within(REACTION, what, || {
+        let found = until_within(PAUSE, what, || {
             Ok(look().unwrap_or_else(|error| {
                 last = Some(error);
                 None
