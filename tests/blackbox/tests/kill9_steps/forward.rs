@@ -6,6 +6,7 @@ use blackbox::Network;
 use blackbox::middle::{ALICE, BOB, Balances, CAROL, audited, quiet, reached_through};
 use blackbox::steps::{at_each, keep_trying};
 use std::path::Path;
+use std::slice::from_ref;
 
 const CHANNEL: u64 = 2_000_000;
 const MSAT: u64 = 100_000;
@@ -51,8 +52,7 @@ fn play(
     let back = paid(carol, alice, &back, MSAT, &hints[0], connect)?;
     let before = *balances;
     *balances = keep_trying("the balances are right", || {
-        let (there, back) = (&[there.clone()], &[back.clone()]);
-        audited(network, before, there, back).map(Some)
+        audited(network, before, from_ref(&there), from_ref(&back)).map(Some)
     })?;
     let died = network.nodes[BOB].end_round()?;
     if died.is_some() {
