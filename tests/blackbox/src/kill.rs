@@ -64,7 +64,7 @@ impl Rounds {
     }
 }
 
-fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+pub(crate) fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 

@@ -12,7 +12,11 @@ pub mod demo;
 pub mod folder;
 mod http;
 pub mod kill;
+<<<<<<< HEAD
 pub mod line;
+=======
+pub mod middle;
+>>>>>>> crash
 pub mod network;
 pub mod node;
 pub mod onchain;
@@ -20,7 +24,9 @@ pub mod payments;
 pub mod ports;
 pub mod process;
 pub mod raw_peer;
+pub mod rounds;
 pub mod rpc;
+pub mod steps;
 pub mod tally;
 pub mod wait;
 

@@ -1,14 +1,20 @@
 //! Channels that end on chain: what brings one there and shows what becomes of it.
 
 use crate::folder::copy;
+<<<<<<< HEAD
 use crate::node::{Node, program};
 use crate::wait::{until, until_within};
 use crate::{Client, Network, patience};
 use anyhow::{Context, Result, bail, ensure};
+=======
+use crate::node::Node;
+use crate::wait::until_within;
+use crate::{Network, patience};
+use anyhow::{Context, Result, bail};
+>>>>>>> crash
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -118,36 +124,6 @@ impl Node {
             bail!("{} runs", self.name());
         }
         copy(&self.network_dir(), to)
-    }
-
-    /// Starts it with `--await-recovery`, and confirms as its owner that its database is an older copy.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn launch_and_confirm_recovery(&mut self) -> Result<()> {
-        let config = self.lightning_dir().join("config");
-        let mut text = std::fs::read_to_string(&config).unwrap_or_default();
-        text.push_str("\nawait-recovery\n");
-        std::fs::write(&config, text)?;
-        let (log, folder) = (self.log_file(), self.network_dir());
-        let before = self.log().len();
-        let confirming = std::thread::spawn(move || {
-            until("the log says how to confirm", || {
-                let text = std::fs::read_to_string(&log).unwrap_or_default();
-                let new = text.get(before..).unwrap_or_default();
-                Ok(new.contains("confirm-recovery").then_some(()))
-            })?;
-            let mut tool = Command::new(program("lightning-hsmtool")?);
-            tool.arg("confirm-recovery").arg(folder).arg("--yes");
-            let output = tool.output()?;
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.success(), "lightning-hsmtool: {error}");
-            Ok(())
-        });
-        self.launch()?;
-        confirming
-            .join()
-            .map_err(|_| anyhow::anyhow!("it panicked"))?
     }
 
     /// The copy takes its folder's place, while it does not run.

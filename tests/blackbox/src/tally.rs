@@ -116,14 +116,35 @@ impl Tally {
     /// # Errors
     /// Those of the node.
     pub fn fees_of(&self, node: &Node, owns_commitment: bool) -> Result<u64> {
+        let made = self.made_by(node, owns_commitment)?;
+        Ok(made.iter().map(|tx| tx.fee).sum())
+    }
+
+    /// How many anchors this node has taken, to pay for the commitment with a child.
+    ///
+    /// # Errors
+    /// Those of the node.
+    pub fn anchors_taken_by(&self, node: &Node) -> Result<u64> {
+        let commitment = self.commitment();
+        let is_anchor = |(txid, vout): &&(String, u64)| {
+            let value = usize::try_from(*vout)
+                .ok()
+                .and_then(|v| commitment.values.get(v));
+            *txid == commitment.txid && value == Some(&ANCHOR)
+        };
+        let made = self.made_by(node, false)?;
+        let spends = made.iter().flat_map(|tx| &tx.spends);
+        Ok(spends.filter(is_anchor).map(|_| 1).sum())
+    }
+
+    fn made_by(&self, node: &Node, owns_commitment: bool) -> Result<Vec<&Descendant>> {
         let wallet = wallet_outputs(node)?;
         let by_node = |tx: &&Descendant| {
             let outputs = (0..).zip(&tx.values);
             let mut outputs = outputs.map(|(vout, _)| (tx.txid.clone(), vout));
             (owns_commitment && tx.is_htlc_tx) || outputs.any(|output| wallet.contains(&output))
         };
-        let later = self.all.iter().skip(1);
-        Ok(later.filter(by_node).map(|tx| tx.fee).sum())
+        Ok(self.all.iter().skip(1).filter(by_node).collect())
     }
 }
 

@@ -8,15 +8,14 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::kill::{self, Rounds};
-use blackbox::node::{ChannelState, settled};
-use blackbox::payments::{Loads, audit};
-use blackbox::{Network, Node, until};
+use blackbox::node::ChannelState;
+use blackbox::rounds::Traffic;
+use blackbox::{Network, until};
 use rand::Rng;
 use serde_json::json;
 use std::path::Path;
 
 const CHANNEL: u64 = 5_000_000;
-const MSAT: u64 = 1_000;
 /// Payers at the same time, each way.
 const AT_ONCE: usize = 2;
 /// A fault that has not come by then, in payments, comes no more.
@@ -83,16 +82,11 @@ fn one_round(
     node.stop()?;
     let logged = node.log().len();
     let runs = node.launch_on_faulty(Path::new(POWER), fault)?;
-    let [alice, bob] = [&network.nodes[0], &network.nodes[1]].map(Node::client);
-    let load = |name: &str, payer, payee| {
-        let name = format!("{name}-{round}");
-        Loads::start(AT_ONCE, &name, payer, payee, MSAT, &json!({}))
-    };
-    let (there, back) = (load("there", &alice, &bob), load("back", &bob, &alice));
+    let traffic = Traffic::start(&network.nodes, AT_ONCE, round)?;
     let node = &mut network.nodes[whose];
     if runs {
         until("the disk fails, or payments flow", || {
-            let enough = there.paid() + back.paid() >= ENOUGH;
+            let enough = traffic.paid() >= ENOUGH;
             Ok((enough || !node.is_running()).then_some(()))
         })?;
         if node.is_running() {
@@ -114,19 +108,7 @@ fn one_round(
         );
     }
     node.launch().context("after the fault")?;
-    there.flow(4).context("after the fault")?;
-    back.flow(4).context("after the fault")?;
-    let (there, back) = (there.finish()?, back.finish()?);
-    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
-    let (ours, _) = settled(alice, bob)?;
-    ensure!(ours.channel_id == before.channel_id, "another channel");
-    let (arrived_there, arrived_back) = (audit(alice, bob, &there)?, audit(bob, alice, &back)?);
-    let expected = before.to_us_msat + arrived_back - arrived_there;
-    ensure!(
-        ours.to_us_msat == expected,
-        "alice should have {expected} msat: {ours:?}"
-    );
-    kill::no_disagreements(&network.nodes)?;
-    *before = ours;
+    traffic.flow(4).context("after the fault")?;
+    *before = traffic.finish()?.audit(&network.nodes, before)?;
     Ok(struck)
 }

@@ -92,7 +92,7 @@ fn a_backup_under_load_that_is_put_back_late_loses_no_coin_and_publishes_nothing
     network.nodes[1].stop().unwrap();
     put_back(&mut network.nodes[0], &to);
     refused_as_backup(&mut network.nodes[0]);
-    network.nodes[0].launch_and_confirm().unwrap();
+    network.nodes[0].launch_and_confirm_recovery().unwrap();
     // Without its peer nobody can make it publish what it has: neither a command nor the owner.
     let channels = network.nodes[0].rpc("listpeerchannels", json!({})).unwrap();
     let peer = channels["channels"][0]["peer_id"].clone();
@@ -154,7 +154,7 @@ fn a_backup_that_nothing_has_happened_after_goes_on_with_its_channel() {
     backup(&network.nodes[0], &to).unwrap();
     put_back(&mut network.nodes[0], &to);
     refused_as_backup(&mut network.nodes[0]);
-    network.nodes[0].launch_and_confirm().unwrap();
+    network.nodes[0].launch_and_confirm_recovery().unwrap();
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     let (after, _) = settled(&network.nodes[0], &network.nodes[1]).unwrap();
     assert_eq!(after.to_us_msat, before.to_us_msat);
@@ -182,7 +182,7 @@ fn a_channel_that_was_never_used_is_closed_by_its_peer_after_its_backup_is_put_b
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let newest = ours(&network.nodes[0]);
     put_back(&mut network.nodes[0], &to);
-    network.nodes[0].launch_and_confirm().unwrap();
+    network.nodes[0].launch_and_confirm_recovery().unwrap();
     let closed = network.bitcoind.wait_for_mempool(1).unwrap();
     let tx = network.bitcoind.transaction(&closed[0]).unwrap();
     let value = |output: &Value| (output["value"].as_f64().unwrap() * 1e8).round() as u64;

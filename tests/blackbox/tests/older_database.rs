@@ -38,7 +38,7 @@ fn b2_an_older_database_that_its_owner_confirms_ends_its_channel_with_the_newest
     // It is refused as ever, with what the owner can do.
     let words = network.nodes[0].launch_refused().unwrap().words;
     assert!(words.contains("--await-recovery"), "{words}");
-    network.nodes[0].launch_and_confirm().unwrap();
+    network.nodes[0].launch_and_confirm_recovery().unwrap();
 
     let channels = network.nodes[0].rpc("listpeerchannels", json!({})).unwrap();
     assert_eq!(channels["channels"][0]["lost_state"], json!(true));

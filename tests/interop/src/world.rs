@@ -482,7 +482,8 @@ impl World {
             let due = due(tally.commitment().fee);
             let own_fees = tally.fees_of(self.alice(), owns).unwrap();
             let left = tally.fees() + tally::ANCHOR * tally.anchors_left();
-            let alice_due = self.before.0 + due - own_fees;
+            let anchors = tally::ANCHOR * tally.anchors_taken_by(self.alice()).unwrap();
+            let alice_due = self.before.0 + due + anchors - own_fees;
             let ldk_due = self.before.0 + self.before.1 + CHANNEL - left - alice_due;
             if (alice, ldk) == (alice_due, ldk_due) {
                 return;

@@ -44,9 +44,7 @@ impl Node {
     /// # Errors
     /// As [`Node::launch`].
     pub fn launch_on(&mut self, power: &Path) -> Result<()> {
-        let mut command = Command::new(power);
-        command.arg(self.network_dir()).arg(program("lightningd")?);
-        self.child = Some(self.spawn_by(command)?);
+        self.child = Some(self.spawn_on(power, None)?);
         self.wait_for_answer()
     }
 
@@ -56,11 +54,28 @@ impl Node {
     /// # Errors
     /// It does neither.
     pub fn launch_on_faulty(&mut self, power: &Path, fault: &str) -> Result<bool> {
-        let mut command = Command::new(power);
-        command.arg(format!("--fault={fault}"));
-        command.arg(self.network_dir()).arg(program("lightningd")?);
-        self.child = Some(self.spawn_by(command)?);
+        let fault = format!("--fault={fault}");
+        self.child = Some(self.spawn_on(power, Some(fault))?);
         self.answers_or_ends()
+    }
+
+    /// Starts it on a power supply where every process dies at a moment (`N:WHEN`; `power` says what that is), and
+    /// is then started again; waits for its answer. What is asked of it may find it dead for a moment.
+    ///
+    /// # Errors
+    /// As [`Node::launch`].
+    pub fn launch_to_die(&mut self, power: &Path, moment: &str) -> Result<()> {
+        let step = format!("--step={moment}");
+        self.child = Some(self.spawn_on(power, Some(step))?);
+        self.wait_for_answer()
+    }
+
+    /// The moment of [`Node::launch_to_die`] has come: what was synced then.
+    pub fn has_died(&self) -> Option<String> {
+        let words = self.terminal();
+        let line = words.lines().find(|line| line.starts_with("power: step"))?;
+        line.rsplit_once("/regtest/")
+            .map(|(_, file)| file.to_owned())
     }
 
     /// Starts it where it may refuse; `None` if it runs.
@@ -160,38 +175,6 @@ impl Node {
             );
         }
         Ok(Refusal { status, words })
-    }
-
-    /// Starts it with `--await-recovery` in its configuration, where it waits, and confirms the recovery once
-    /// it says so.
-    ///
-    /// # Errors
-    /// It does not say so, the confirmation is refused, or it does not come up.
-    pub fn launch_and_confirm(&mut self) -> Result<()> {
-        let config = self.lightning_dir.join("config");
-        let mut text = fs::read_to_string(&config).unwrap_or_default();
-        if !text.contains("await-recovery") {
-            text.push_str("\nawait-recovery\n");
-            fs::write(&config, text)?;
-        }
-        let logged = self.log().len();
-        let (log, folder) = (self.log_file(), self.network_dir());
-        let confirming = std::thread::spawn(move || -> Result<()> {
-            until("the log says how to confirm", || {
-                let text = fs::read_to_string(&log).unwrap_or_default();
-                let new = text.get(logged..).unwrap_or_default();
-                Ok(new.contains("confirm-recovery").then_some(()))
-            })?;
-            let mut tool = Command::new(program("lightning-hsmtool")?);
-            tool.arg("confirm-recovery").arg(folder).arg("--yes");
-            let output = tool.output()?;
-            let error = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "{error}");
-            Ok(())
-        });
-        self.launch()?;
-        let confirmed = confirming.join();
-        confirmed.map_err(|_| anyhow::anyhow!("the thread that confirms panicked"))?
     }
 
     /// What its last start wrote to its terminal.
@@ -330,6 +313,13 @@ impl Node {
 
     fn spawn(&self) -> Result<Child> {
         self.spawn_by(Command::new(program("lightningd")?))
+    }
+
+    fn spawn_on(&self, power: &Path, trouble: Option<String>) -> Result<Child> {
+        let mut command = Command::new(power);
+        command.args(trouble).arg(self.network_dir());
+        command.arg(program("lightningd")?);
+        self.spawn_by(command)
     }
 
     /// Adds the node's arguments to the command.

@@ -1,6 +1,7 @@
 //! A node that has lost what it had, and what its owner does about it.
 
 use super::{Node, Options, program};
+use crate::wait::until;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -26,6 +27,38 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Starts it with `--await-recovery` in its configuration, where it waits, and confirms the recovery once
+    /// it says so.
+    ///
+    /// # Errors
+    /// It does not say so, the confirmation is refused, or it does not come up.
+    pub fn launch_and_confirm_recovery(&mut self) -> Result<()> {
+        let config = self.lightning_dir.join("config");
+        let mut text = fs::read_to_string(&config).unwrap_or_default();
+        if !text.contains("await-recovery") {
+            text.push_str("\nawait-recovery\n");
+            fs::write(&config, text)?;
+        }
+        let logged = self.log().len();
+        let (log, folder) = (self.log_file(), self.network_dir());
+        let confirming = std::thread::spawn(move || -> Result<()> {
+            until("the log says how to confirm", || {
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                let new = text.get(logged..).unwrap_or_default();
+                Ok(new.contains("confirm-recovery").then_some(()))
+            })?;
+            let mut tool = Command::new(program("lightning-hsmtool")?);
+            tool.arg("confirm-recovery").arg(folder).arg("--yes");
+            let output = tool.output()?;
+            let error = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{error}");
+            Ok(())
+        });
+        self.launch()?;
+        let confirmed = confirming.join();
+        confirmed.map_err(|_| anyhow::anyhow!("the thread that confirms panicked"))?
     }
 
     /// From now on it is started with these arguments.

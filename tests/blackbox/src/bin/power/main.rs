@@ -1,4 +1,5 @@
-//! The power supply of a node and its disk, for tests: `power [--fault=FAULT] FOLDER PROGRAM [ARGUMENT...]`.
+//! The power supply of a node and its disk, for tests:
+//! `power [--fault=FAULT | --step=STEP] FOLDER PROGRAM [ARGUMENT...]`.
 //!
 //! Runs the program and watches with ptrace what it and its descendants sync to disk. At SIGUSR1 the
 //! power fails: every process is killed, and each file in the folder goes back to what it held when it
@@ -8,15 +9,17 @@
 //!
 //! With a fault ([`fault`]) the disk goes wrong once, and what was not durable then never is: after a failed
 //! sync the kernel may report the next one as good without the data. When the program has ended, the
-//! files are as the disk has them.
+//! files are as the disk has them. With a step ([`step`]) every process dies at that moment.
 
 #[cfg(target_arch = "x86_64")]
 mod fault;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_fault.rs"]
 mod fault;
+mod step;
 
 use fault::Fault;
+use step::Step;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -28,6 +31,7 @@ use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -37,6 +41,12 @@ use std::time::SystemTime;
 /// What a file keeps when it is renamed: its inode, and when that was made, as inodes are used again.
 type Identity = (u64, Option<SystemTime>);
 
+/// What goes wrong.
+enum Trouble {
+    Fault(Fault),
+    Step(Step),
+}
+
 struct Supply {
     folder: PathBuf,
     /// What is on the disk.
@@ -44,7 +54,7 @@ struct Supply {
     /// What threads are syncing now.
     syncing: HashMap<Pid, (Identity, Vec<u8>)>,
     threads: HashSet<Pid>,
-    fault: Option<Fault>,
+    trouble: Option<Trouble>,
     /// Files whose syncs are worth nothing any more.
     spoilt: HashSet<Identity>,
 }
@@ -52,23 +62,22 @@ struct Supply {
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let given = arguments.peek().and_then(|first| first.to_str());
-    let given = given.and_then(|first| first.strip_prefix("--fault=").map(Fault::parse));
-    let fault = match given.transpose() {
-        Ok(fault) => fault,
+    let trouble = match given.and_then(trouble).transpose() {
+        Ok(trouble) => trouble,
         Err(error) => {
             eprintln!("power: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    if fault.is_some() {
+    if trouble.is_some() {
         arguments.next();
     }
     let (Some(folder), Some(program)) = (arguments.next(), arguments.next()) else {
-        eprintln!("power [--fault=CALL:FILE:N:HOW] FOLDER PROGRAM [ARGUMENT...]");
+        eprintln!("power [--fault=CALL:FILE:N:HOW | --step=N:WHEN] FOLDER PROGRAM [ARGUMENT...]");
         return ExitCode::FAILURE;
     };
     let mut command = Command::new(program);
-    match run(PathBuf::from(folder), fault, command.args(arguments)) {
+    match run(PathBuf::from(folder), trouble, command.args(arguments)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("power: {error:#}");
@@ -77,7 +86,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(folder: PathBuf, fault: Option<Fault>, command: &mut Command) -> Result<ExitCode> {
+/// What this argument says goes wrong; `None` if it is no such argument.
+fn trouble(argument: &str) -> Option<Result<Trouble>> {
+    if let Some(fault) = argument.strip_prefix("--fault=") {
+        return Some(Fault::parse(fault).map(Trouble::Fault));
+    }
+    let step = argument.strip_prefix("--step=")?;
+    Some(Step::parse(step).map(Trouble::Step))
+}
+
+fn run(folder: PathBuf, trouble: Option<Trouble>, command: &mut Command) -> Result<ExitCode> {
     let cut = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, cut.clone())?;
     let mut supply = Supply {
@@ -85,7 +103,7 @@ fn run(folder: PathBuf, fault: Option<Fault>, command: &mut Command) -> Result<E
         folder,
         syncing: HashMap::new(),
         threads: HashSet::new(),
-        fault,
+        trouble,
         spoilt: HashSet::new(),
     };
     let child = command.spawn().context("cannot start the program")?;
@@ -98,7 +116,17 @@ fn run(folder: PathBuf, fault: Option<Fault>, command: &mut Command) -> Result<E
         | Options::PTRACE_O_EXITKILL;
     ptrace::seize(main, options).context("ptrace is not allowed here")?;
     ptrace::interrupt(main)?;
-    supply.watch(main, &cut)
+    let code = supply.watch(main, &cut)?;
+    let Some(Trouble::Step(step)) = &supply.trouble else {
+        return Ok(code);
+    };
+    if !step.reached() {
+        return Ok(code);
+    }
+    if step.loses_power() {
+        supply.lose_what_is_not_durable()?;
+    }
+    Err(command.exec()).context("cannot start the program again")
 }
 
 impl Supply {
@@ -106,7 +134,12 @@ impl Supply {
         let mut code = ExitCode::FAILURE;
         loop {
             if cut.load(Ordering::Relaxed) {
-                self.fail()?;
+                self.kill_all()?;
+                self.lose_what_is_not_durable()?;
+                return Ok(ExitCode::FAILURE);
+            }
+            if self.step_reached() {
+                self.kill_all()?;
                 return Ok(ExitCode::FAILURE);
             }
             match waitpid(None, Some(WaitPidFlag::__WALL)) {
@@ -136,8 +169,10 @@ impl Supply {
                         self.spoilt.extend(synced.map(|(file, _)| file));
                     }
                 } else {
-                    if let Some(fault) = &mut self.fault {
-                        fault.ends(pid)?;
+                    match &mut self.trouble {
+                        Some(Trouble::Fault(fault)) => fault.ends(pid)?,
+                        Some(Trouble::Step(step)) => step.ends(pid),
+                        None => {}
                     }
                     self.durable.extend(self.syncing.remove(&pid));
                 }
@@ -152,6 +187,9 @@ impl Supply {
             WaitStatus::Continued(_) | WaitStatus::StillAlive => return Ok(()),
         };
         self.threads.insert(pid);
+        if self.step_reached() {
+            return Ok(()); // it stays where it is
+        }
         match ptrace::syscall(pid, signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(error) => Err(error.into()),
@@ -159,34 +197,39 @@ impl Supply {
     }
 
     /// A file of the folder that this thread begins to sync, as it is now.
-    fn syncs(&self, pid: Pid) -> Option<(Identity, Vec<u8>)> {
-        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
-        let mut words = call.split_whitespace();
-        let number: i64 = words.next()?.parse().ok()?;
-        if number != libc::SYS_fdatasync && number != libc::SYS_fsync {
+    fn syncs(&mut self, pid: Pid) -> Option<(Identity, Vec<u8>)> {
+        let file = synced_by(pid)?;
+        let name = fs::read_link(&file).ok()?;
+        if !name.starts_with(&self.folder) {
             return None;
         }
-        let descriptor = words.next()?.strip_prefix("0x")?;
-        let descriptor = u32::from_str_radix(descriptor, 16).ok()?;
-        let file = PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"));
-        let ours = fs::read_link(&file).ok()?.starts_with(&self.folder);
+        if let Some(Trouble::Step(step)) = &mut self.trouble {
+            step.begins(pid, &name);
+        }
         let metadata = fs::metadata(&file).ok()?;
-        if !ours || !metadata.is_file() {
+        if !metadata.is_file() {
             return None;
         }
         Some((identity(&metadata), fs::read(&file).ok()?))
     }
 
     fn goes_wrong(&mut self, pid: Pid) -> Result<bool> {
-        match &mut self.fault {
-            Some(fault) => fault.begins(pid, &self.folder),
-            None => Ok(false),
+        match &mut self.trouble {
+            Some(Trouble::Fault(fault)) => fault.begins(pid, &self.folder),
+            Some(Trouble::Step(_)) | None => Ok(false),
         }
+    }
+
+    fn step_reached(&self) -> bool {
+        matches!(&self.trouble, Some(Trouble::Step(step)) if step.reached())
     }
 
     /// The program has ended. If its disk went wrong, the files are what that holds.
     fn damage(&mut self) -> Result<()> {
-        let Some((file, torn)) = self.fault.as_ref().and_then(Fault::happened) else {
+        let Some(Trouble::Fault(fault)) = &self.trouble else {
+            return Ok(());
+        };
+        let Some((file, torn)) = fault.happened() else {
             return Ok(());
         };
         if torn && let Ok(metadata) = fs::metadata(file) {
@@ -196,8 +239,8 @@ impl Supply {
         self.lose_what_is_not_durable()
     }
 
-    /// The power fails.
-    fn fail(&mut self) -> Result<()> {
+    /// All are dead when this is over.
+    fn kill_all(&mut self) -> Result<()> {
         for pid in &self.threads {
             let _ = kill(*pid, Signal::SIGKILL); // it may be dead
         }
@@ -214,7 +257,7 @@ impl Supply {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.lose_what_is_not_durable()
+        Ok(())
     }
 
     fn lose_what_is_not_durable(&self) -> Result<()> {
@@ -224,6 +267,19 @@ impl Supply {
         }
         Ok(())
     }
+}
+
+/// The open file that this thread begins to sync, if that is what it does.
+fn synced_by(pid: Pid) -> Option<PathBuf> {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+    let mut words = call.split_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    if number != libc::SYS_fdatasync && number != libc::SYS_fsync {
+        return None;
+    }
+    let descriptor = words.next()?.strip_prefix("0x")?;
+    let descriptor = u32::from_str_radix(descriptor, 16).ok()?;
+    Some(PathBuf::from(format!("/proc/{pid}/fd/{descriptor}")))
 }
 
 fn identity(metadata: &fs::Metadata) -> Identity {
