@@ -12,11 +12,8 @@ pub mod demo;
 pub mod folder;
 mod http;
 pub mod kill;
-<<<<<<< HEAD
 pub mod line;
-=======
 pub mod middle;
->>>>>>> crash
 pub mod network;
 pub mod node;
 pub mod onchain;

@@ -1,17 +1,10 @@
 //! Channels that end on chain: what brings one there and shows what becomes of it.
 
 use crate::folder::copy;
-<<<<<<< HEAD
-use crate::node::{Node, program};
-use crate::wait::{until, until_within};
-use crate::{Client, Network, patience};
-use anyhow::{Context, Result, bail, ensure};
-=======
 use crate::node::Node;
 use crate::wait::until_within;
-use crate::{Network, patience};
+use crate::{Client, Network, patience};
 use anyhow::{Context, Result, bail};
->>>>>>> crash
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::path::Path;

@@ -97,7 +97,7 @@ fn what_was_revoked_before_a_backup_is_punished_after_the_backup_is_put_back() {
         .put_back_folder(&to.join("regtest"))
         .unwrap();
     let txid = cheat(&mut network, [0, 1], &bob_id, &old);
-    network.nodes[1].launch_and_confirm().unwrap();
+    network.nodes[1].launch_and_confirm_recovery().unwrap();
     let bob = &network.nodes[1];
     bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
     let status = bob.status_with(&alice_id).unwrap().join("\n");
