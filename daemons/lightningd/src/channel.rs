@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use channel::action::{Command, Notice, Origin, Persist};
-use channel::state::{HtlcRecord, Phase};
+use channel::state::{HtlcRecord, HtlcState, Phase};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -406,6 +406,10 @@ impl Channel {
                         });
                         let stood = StoodHtlc::ends(live, gone.htlc, known);
                         taken.stood.push((*key, stood));
+                    }
+                    if let (HtlcState::SentAddCommit, Some(origin)) = (gone.state, gone.origin) {
+                        // hsmd does not sign it: channeld has it in hand until it says that it is refused.
+                        self.offered.insert(origin);
                     }
                     taken.gone.push((*key, gone));
                 }
