@@ -40,7 +40,7 @@ use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
 use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange, StoodHtlc};
 use crate::store::now;
-use books::is_fulfilled;
+use books::{is_fulfilled, is_taken_back};
 use onchaind::OnChain;
 use process::Link;
 
@@ -411,11 +411,17 @@ impl Channel {
                     if key.offerer == wire::Side::Remote {
                         self.node.forwards.forget(self.dbid, key.id);
                     }
+                    if is_taken_back(&gone) {
+                        // channeld has it in hand until it says that it is refused.
+                        self.offered.extend(gone.origin);
+                    }
                     taken.gone.push((*key, gone));
                 }
             }
         }
-        for (key, gone) in taken.gone.iter().filter(|(_, gone)| !is_fulfilled(gone)) {
+        // Of one that is taken back the peer has never heard for good.
+        let failed = |gone: &HtlcRecord| !is_fulfilled(gone) && !is_taken_back(gone);
+        for (key, gone) in taken.gone.iter().filter(|(_, gone)| failed(gone)) {
             record.facts.count_failed(key.offerer, gone.htlc.amount);
         }
         let ours = record.live.our_balance();

@@ -446,7 +446,12 @@ fn c7_an_htlc_that_has_timed_out_at_the_tip_does_not_go_out() {
         let request = line.request(OUT, RIGHT, &[add(0, 49_000_000, cltv_expiry)], &[ticket]);
         assert_eq!(line.refused(OUT, LEFT, request), "C7");
     }
-    line.left_says(OUT, &[add(0, 49_000_000, 21)], &[ticket]);
+    let in_time = line.request(OUT, RIGHT, &[add(0, 49_000_000, 21)], &[ticket]);
+    let signed = line.ask(OUT, LEFT, in_time.clone());
+    assert!(matches!(signed, tx::signer::Reply::SignedRemote { .. }));
+    // What was signed is signed again: the channel core relies on a refusal meaning that it was not.
+    blocks.mine_empty(1, &mut line.nodes[M]);
+    assert_eq!(line.ask(OUT, LEFT, in_time), signed);
     // Regtest may have no block for days.
     let node = &mut line.nodes[M];
     assert_eq!(node.hsm().tip_age(), None);

@@ -155,7 +155,8 @@ pub enum Notice {
     /// Reestablished with the peer, or not any more.
     Active { active: bool },
     /// The peer offered this HTLC and it is irrevocably committed. Repeated after a restart until removed.
-    /// `over_dust_limit`: BOLT 2 (max_dust_htlc_exposure_msat) wants it failed, not forwarded and not fulfilled.
+    /// `over_dust_limit`: BOLT 2 (max_dust_htlc_exposure_msat) wants it failed, not forwarded and not fulfilled;
+    /// never in a repetition, before which it may have been forwarded.
     Locked {
         id: HtlcId,
         htlc: Htlc,
@@ -205,6 +206,8 @@ pub enum AddRefusal {
     TooMuchDust(MilliSatoshi),
     #[error("expires too soon or too late")]
     BadExpiry,
+    #[error("the signer does not sign it")]
+    NotSigned,
 }
 
 /// What our node wants from every channel.

@@ -17,7 +17,9 @@
 //!   hsmd never signed a commitment that the database does not know. At reestablish the same
 //!   SignRemote is made again from what is stored;
 //! - hsmd of the database with a commitment of ours or a secret of the peer's: one Persist is
-//!   saved so. At reestablish the peer sends both again and hsmd takes the repetition.
+//!   saved so. At reestablish the peer sends both again and hsmd takes the repetition. But one that lacks
+//!   an HTLC which we offered for another waits for a Persist if the peer has fulfilled that HTLC: should the peer
+//!   never come back, its preimage is what the incoming half is claimed with.
 //!
 //! What the node owes the core:
 //! - writes go through one ordered writer: what follows from a [`action::Notice`] is handed to it

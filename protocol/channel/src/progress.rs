@@ -74,6 +74,14 @@ impl HtlcState {
         self.next().filter(|next| next.entered_by() == step)
     }
 
+    /// The state before `step`, if that led into this one.
+    #[must_use]
+    pub fn before(self, step: Step) -> Option<HtlcState> {
+        let walk = |first| std::iter::successors(Some(first), |state: &HtlcState| state.next());
+        let mut states = walk(SentAddHtlc).chain(walk(RcvdAddHtlc));
+        states.find(|state| state.after(step) == Some(self))
+    }
+
     /// Whether the HTLC is in our newest commitment.
     #[must_use]
     pub fn in_local(self) -> bool {
@@ -163,6 +171,16 @@ mod tests {
         ] {
             assert!(s.in_local() && s.in_remote(), "{s:?}");
         }
+    }
+
+    #[test]
+    fn a_step_can_be_taken_back() {
+        for state in walk(SentAddHtlc).into_iter().chain(walk(RcvdAddHtlc)) {
+            let Some(next) = state.next() else { continue };
+            assert_eq!(next.before(next.entered_by()), Some(state));
+            assert_eq!(SentAddHtlc.before(next.entered_by()), None);
+        }
+        assert_eq!(SentAddCommit.before(Step::RcvdCommit), None);
     }
 
     #[test]

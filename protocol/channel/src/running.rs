@@ -4,6 +4,7 @@
 //! - `ledgers`: what the next commitment of each side holds, and the deltas that lead there
 //! - `commit`: commitment_signed and revoke_and_ack, both ways
 //! - `receive`: the peer's updates; `offer`: ours; `deadline`: when only the chain helps
+//! - `withdraw`: what hsmd does not sign
 //! - `ready`: channel_ready; `reestablish`: after each connection; `shutdown`: to the mutual close
 //!
 //! Invariants:
@@ -21,7 +22,7 @@ use tx::ledger::{HtlcKey, Ledger};
 use tx::signer::{Reply, Request, RevocationSecret};
 use wire::{BlockHeight, FeeratePerKw, HtlcId, Message, Side};
 
-use crate::action::{Action, Command, Event, Notice, PeerFault, Persist, Policy, Removal};
+use crate::action::{Action, Command, Event, Notice, Origin, PeerFault, Persist, Policy, Removal};
 use crate::closing::Negotiation;
 use crate::progress::Step;
 use crate::state::{Balances, FeerateState, HtlcRecord, HtlcState, Live, Phase};
@@ -34,6 +35,7 @@ mod ready;
 mod receive;
 mod reestablish;
 mod shutdown;
+mod withdraw;
 
 /// See the module.
 pub(crate) struct Running {
@@ -63,6 +65,8 @@ pub(crate) struct Running {
     closing: Option<Negotiation>,
     /// What the peer still needs again after channel_reestablish.
     resend: VecDeque<reestablish::Resend>,
+    /// Whose HTLCs hsmd did not sign; told when the connection is gone.
+    withdrawn: Vec<Origin>,
 }
 
 /// The connection, as far as this channel is concerned.
@@ -72,6 +76,8 @@ enum Link {
     /// Our channel_reestablish is out, the peer's is not here.
     Reestablishing,
     Up,
+    /// A commitment was withdrawn: nothing is said or heard until the next connection.
+    Ending,
     /// The peer proved that our state is old: nothing may be done any more.
     Stale,
 }
@@ -154,6 +160,7 @@ impl Running {
             deep: live.scid.is_some(),
             closing: None,
             resend: VecDeque::new(),
+            withdrawn: Vec::new(),
             live,
             policy,
             htlcs,
@@ -232,7 +239,7 @@ impl Running {
             Command::FundingSpent => Ok(self.funding_spent()),
             Command::Relay { message } => Ok(match self.link {
                 Link::Up => vec![Action::Send(message)],
-                Link::Down | Link::Reestablishing | Link::Stale => vec![],
+                Link::Down | Link::Reestablishing | Link::Ending | Link::Stale => vec![],
             }),
             // The opening is over.
             Command::FundingCreated { .. } | Command::CancelOpening { .. } => Ok(vec![]),
@@ -240,6 +247,9 @@ impl Running {
     }
 
     fn message(&mut self, message: Message) -> Outcome {
+        if self.link == Link::Ending {
+            return Ok(vec![]);
+        }
         // channel_update and the like do not depend on the channel's state (BOLT 2, Message
         // Retransmission), and errors are the node's to judge.
         if let Message::ChannelUpdate(_)
@@ -311,8 +321,12 @@ impl Running {
             self.advance(Step::SentRevocation);
             actions.push(Action::Persist(self.persist()));
         }
+        if self.link == Link::Ending {
+            actions.push(Action::Record(self.persist()));
+            actions.extend(self.refuse_withdrawn());
+        }
         actions.extend(self.forget_uncommitted());
-        if self.link == Link::Up {
+        if let Link::Up | Link::Ending = self.link {
             actions.push(Action::Tell(Notice::Active { active: false }));
         }
         self.link = Link::Down;
@@ -357,6 +371,7 @@ impl Running {
         }
         self.live.phase = Phase::Onchain;
         let mut actions = vec![Action::Record(self.persist())];
+        actions.extend(self.refuse_withdrawn());
         actions.extend(self.forget_uncommitted());
         actions
     }
@@ -462,6 +477,14 @@ impl FeerateState {
             if let Some(next) = state.after(step) {
                 *state = next;
             }
+        }
+        self.merge();
+    }
+
+    /// As before our newest commitment_signed: a change of ours waits, the peer's is not acknowledged.
+    fn withdraw(&mut self) {
+        for (_, state) in &mut self.pending {
+            *state = state.before(Step::SentCommit).unwrap_or(*state);
         }
         self.merge();
     }

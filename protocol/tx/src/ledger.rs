@@ -156,11 +156,19 @@ impl Ledger {
     }
 
     fn add(&mut self, key: HtlcKey, htlc: Htlc) -> Result<(), LedgerError> {
+        self.put_back(key, htlc, key.offerer)
+    }
+
+    /// The HTLC as it stood before it was removed in favour of `from`.
+    ///
+    /// # Errors
+    /// As [`Ledger::apply`].
+    pub fn put_back(&mut self, key: HtlcKey, htlc: Htlc, from: Side) -> Result<(), LedgerError> {
         if self.htlcs.contains_key(&key) {
             return Err(LedgerError::Duplicate(key));
         }
-        let rest = self.balance(key.offerer).checked_sub(htlc.amount);
-        *self.balance_mut(key.offerer) = rest.ok_or(LedgerError::Overdrawn(key.offerer))?;
+        let rest = self.balance(from).checked_sub(htlc.amount);
+        *self.balance_mut(from) = rest.ok_or(LedgerError::Overdrawn(from))?;
         self.htlcs.insert(key, htlc);
         Ok(())
     }

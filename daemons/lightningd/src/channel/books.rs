@@ -1,7 +1,7 @@
 //! This channel's books, written in the batches of what they tell of.
 
 use channel::action::Removal;
-use channel::state::HtlcRecord;
+use channel::state::{HtlcRecord, HtlcState};
 use lightningd_db::{Batch, DbError};
 use tx::ledger::HtlcKey;
 use wire::PaymentHash;
@@ -134,6 +134,11 @@ impl Channel {
         let first = state.confirmed.first()?.tx.decode()?;
         (first.compute_txid() == txid).then_some(first)
     }
+}
+
+/// Whether hsmd did not sign the commitment that it was added with: it was never offered.
+pub(super) fn is_taken_back(record: &HtlcRecord) -> bool {
+    record.state == HtlcState::SentAddCommit
 }
 
 pub(super) fn is_fulfilled(record: &HtlcRecord) -> bool {

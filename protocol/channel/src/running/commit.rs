@@ -9,9 +9,13 @@ use tx::signer::{NextLocal, NextRemote, Reply, Request, RevocationSecret};
 use wire::{CommitmentSigned, Message, PerCommitmentSecret, RevokeAndAck, Side};
 
 use super::{Asked, Link, Outcome, OwedRevocation, Running, unexpected, warning};
-use crate::action::{Action, Notice, PeerFault, Removal};
+use crate::action::{Action, Notice, Origin, PeerFault, Removal};
 use crate::progress::Step;
 use crate::state::{HtlcState, LastSent, Phase};
+
+/// The rules of hsmd about what a next commitment has in it. What was signed once is signed again
+/// whatever has changed since, so that who breaks one of these was never signed.
+const OF_CONTENTS: [&str; 5] = ["C3", "C7", "H1", "H2", "T1"];
 
 impl Running {
     /// Sends what is owed, everything that queued up in one commitment.
@@ -87,12 +91,16 @@ impl Running {
     }
 
     pub(super) fn signed(&mut self, reply: Reply) -> Outcome {
-        let Reply::SignedRemote {
-            signature,
-            htlc_signatures,
-        } = reply
-        else {
-            return Err(unexpected(reply));
+        let (signature, htlc_signatures) = match reply {
+            Reply::SignedRemote {
+                signature,
+                htlc_signatures,
+            } => (signature, htlc_signatures),
+            Reply::Refused { rule, .. } if OF_CONTENTS.contains(&rule.as_str()) => {
+                self.withdraw().map_err(|e| warning(e.to_string()))?;
+                return Err(warning(format!("signer refused ({rule})")));
+            }
+            other => return Err(unexpected(other)),
         };
         let signed = Message::CommitmentSigned(CommitmentSigned {
             channel_id: self.live.channel_id,
@@ -149,7 +157,23 @@ impl Running {
             signature: message.signature,
             htlc_signatures: message.htlc_signature,
         });
-        Ok(vec![self.ask(Asked::Validation(Box::new(next)), request)])
+        // Once the signer has it, our newest commitment lacks the HTLCs that the peer fulfilled: if the
+        // peer never comes back, nothing on chain shows their preimages any more.
+        let persist = self.learns_for_others().then(|| self.persist());
+        let mut actions: Vec<Action> = persist.map(Action::Persist).into_iter().collect();
+        actions.push(self.ask(Asked::Validation(Box::new(next)), request));
+        Ok(actions)
+    }
+
+    /// Whether a preimage in our next commitment is that of a forward: whoever is owed the incoming
+    /// half has heard of it, and the next Persist covers what came of that. A payment of ours is made
+    /// without it.
+    fn learns_for_others(&self) -> bool {
+        self.htlcs.values().any(|record| {
+            let forward = matches!(record.origin, Some(Origin::Forward { .. }));
+            let fulfilled = matches!(record.removal, Some(Removal::Fulfil { .. }));
+            record.state == HtlcState::RcvdRemoveHtlc && forward && fulfilled
+        })
     }
 
     /// Our next commitment is valid, the one before it revoked at hsmd. The peer hears of it at the next flush.

@@ -254,7 +254,7 @@ impl Running {
         let undecided = self.htlcs.iter().filter(|(_, record)| {
             record.state == HtlcState::RcvdAddAckRevocation && record.removal.is_none()
         });
-        let locked = undecided.map(|(key, record)| self.locked(key, record));
+        let locked = undecided.map(|(key, record)| self.locked_again(key, record));
         let fulfilled = self
             .htlcs
             .iter()
@@ -297,7 +297,7 @@ impl Running {
         }
     }
 
-    /// What the node hears about an incoming HTLC that it has to decide on.
+    /// What the node hears about an incoming HTLC that it has to decide on, once it is irrevocable.
     pub(super) fn locked(&self, key: &HtlcKey, record: &HtlcRecord) -> Notice {
         let setup = &self.live.setup;
         let amount = record.htlc.amount;
@@ -311,6 +311,17 @@ impl Running {
             htlc: record.htlc,
             onion: record.onion.clone(),
             over_dust_limit: over(&self.local, Side::Local) || over(&self.remote, Side::Remote),
+        }
+    }
+
+    /// The same of one that it may have forwarded before a restart: the dust that there is now, at another
+    /// feerate, is no reason to fail what has paid for another.
+    fn locked_again(&self, key: &HtlcKey, record: &HtlcRecord) -> Notice {
+        Notice::Locked {
+            id: key.id,
+            htlc: record.htlc,
+            onion: record.onion.clone(),
+            over_dust_limit: false,
         }
     }
 

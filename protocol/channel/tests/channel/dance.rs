@@ -9,7 +9,8 @@ use tx::setup::CommitmentFormat::{AnchorsZeroFeeHtlc, StaticRemotekey};
 use tx::signer::{NextRemote, Request, Ticket};
 use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, Message, MilliSatoshi, Satoshi, Side};
 
-use crate::fixture::{htlc, onion, origin, policy, preimage};
+use crate::fixture::{htlc, is_forward, onion, origin, policy, preimage};
+use crate::node::Node;
 use crate::world::{A, B, World};
 
 fn ready() -> World {
@@ -58,6 +59,21 @@ fn a_payment_costs_each_side_three_persists() {
         );
         assert_eq!(paid[node] - failed[node], 3, "payment, node {node}");
     }
+}
+
+#[test]
+fn a_preimage_for_somebody_else_costs_one_persist_more_than_our_own() {
+    let mut world = ready();
+    for _ in 0..2 {
+        world.pay(A, 1_000);
+    }
+    world.settle();
+    let before = [world.nodes[A].persists, world.nodes[B].persists];
+    assert!(is_forward(world.pay(A, 5_000_000)));
+    world.settle();
+    world.check_agreement();
+    let after = [world.nodes[A].persists, world.nodes[B].persists];
+    assert_eq!([after[A] - before[A], after[B] - before[B]], [4, 3]);
 }
 
 #[test]
@@ -349,17 +365,24 @@ fn an_incoming_htlc_beyond_our_dust_limit_is_marked() {
         world.flush(A);
         world.quiet();
     }
-    let marked: Vec<bool> = world.nodes[B]
-        .notices
-        .iter()
-        .filter_map(|notice| match notice {
-            Notice::Locked {
-                over_dust_limit, ..
-            } => Some(*over_dust_limit),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(marked, [false, true, false]);
+    assert_eq!(marked(&mut world.nodes[B]), [false, true, false]);
+    // After a restart each of them may have been forwarded: nothing that came since fails it.
+    world.nodes[B].crash(usize::MAX);
+    world.nodes[B].policy.max_dust_exposure = MilliSatoshi(0);
+    world.connect();
+    assert_eq!(marked(&mut world.nodes[B]), [false; 3]);
+}
+
+/// Of each HTLC that was locked in lately, whether it was beyond the dust limit.
+fn marked(node: &mut Node) -> Vec<bool> {
+    let notices = std::mem::take(&mut node.notices);
+    let marked = notices.iter().filter_map(|notice| match notice {
+        Notice::Locked {
+            over_dust_limit, ..
+        } => Some(*over_dust_limit),
+        _ => None,
+    });
+    marked.collect()
 }
 
 #[test]

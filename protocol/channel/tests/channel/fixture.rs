@@ -8,7 +8,7 @@ use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use tx::ledger::Htlc;
 use tx::setup::{Basepoints, CommitmentFormat, Funding, Party, Setup};
 use wire::{
-    BlockDelta, ChainHash, ChannelDbid, CltvExpiry, FeeratePerKw, MilliSatoshi, NodeId,
+    BlockDelta, ChainHash, ChannelDbid, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, NodeId,
     OnionPacket, Preimage, Satoshi, ShortChannelId, Side,
 };
 
@@ -135,6 +135,12 @@ pub fn preimage(i: u32) -> Preimage {
     Preimage(bytes)
 }
 
+/// Whose preimage it is.
+pub fn number(preimage: &Preimage) -> u32 {
+    let [a, b, c, d, ..] = preimage.0;
+    u32::from_be_bytes([a, b, c, d])
+}
+
 pub fn htlc(i: u32, amount: u64) -> Htlc {
     Htlc {
         amount: MilliSatoshi(amount),
@@ -143,7 +149,18 @@ pub fn htlc(i: u32, amount: u64) -> Htlc {
     }
 }
 
+/// One in four is for an HTLC that came in elsewhere.
+pub fn is_forward(i: u32) -> bool {
+    i % 4 == 2
+}
+
 pub fn origin(i: u32) -> Origin {
+    if is_forward(i) {
+        return Origin::Forward {
+            channel: ChannelDbid(1),
+            id: HtlcId(u64::from(i)),
+        };
+    }
     let payment_hash = preimage(i).payment_hash();
     Origin::Payment {
         payment_hash,

@@ -8,4 +8,5 @@ mod opening;
 mod random;
 mod reestablish;
 mod signer;
+mod withdraw;
 mod world;

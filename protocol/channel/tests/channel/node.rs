@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use channel::Channel;
-use channel::action::{Action, Event, Notice, PeerFault, Persist, Policy, Removal};
+use channel::action::{Action, Event, Notice, Origin, PeerFault, Persist, Policy, Removal};
 use channel::state::{HtlcRecord, HtlcState, Live, Phase};
 use tx::keys::per_commitment_point;
 use tx::ledger::HtlcKey;
 use tx::signer::{NextRemote, RevocationSecret};
 use wire::{HtlcId, Message, Side};
 
-use crate::fixture::origin;
+use crate::fixture::{is_forward, number, origin};
 use crate::signer::TestSigner;
 
 /// What is durable.
@@ -146,6 +146,7 @@ impl Node {
                         assert_eq!(stored.prev(), Some(*n), "signed before it was stored");
                     }
                     let reply = self.signer.ask(&request);
+                    self.check_known();
                     if self.crashes() {
                         return Ok(());
                     }
@@ -217,6 +218,25 @@ impl Node {
         }
     }
 
+    /// Whenever it crashes: of an HTLC that the signer's newest commitment of ours lacks, because the peer
+    /// fulfilled it, the preimage is durable, if somebody is owed the incoming half. What has come of
+    /// a notice stands for it here.
+    fn check_known(&self) {
+        let forwards = self
+            .signer
+            .paid
+            .iter()
+            .map(number)
+            .filter(|i| is_forward(*i));
+        for i in forwards {
+            assert_eq!(
+                self.db.results.get(&i),
+                Some(&true),
+                "preimage {i} can be lost"
+            );
+        }
+    }
+
     fn hear(&mut self, notice: Notice) {
         match &notice {
             Notice::Locked { id, htlc, .. } => {
@@ -247,11 +267,12 @@ impl Node {
         self.notices.push(notice);
     }
 
-    fn end(&mut self, origin: channel::action::Origin, paid: bool) {
-        let channel::action::Origin::Payment { partid, .. } = origin else {
-            panic!("no forwards")
+    fn end(&mut self, origin: Origin, paid: bool) {
+        let i = match origin {
+            Origin::Payment { partid, .. } => partid,
+            Origin::Forward { id, .. } => id.0,
         };
-        self.pending.push_back(Write::Result(partid as u32, paid));
+        self.pending.push_back(Write::Result(i as u32, paid));
     }
 
     /// Makes the first `count` pending writes durable.

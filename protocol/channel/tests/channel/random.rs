@@ -24,6 +24,8 @@ enum Op {
     Crash(usize, u32, usize),
     /// The database syncs by itself.
     Sync(usize, usize),
+    /// The signer is not going to sign the next new commitment.
+    Refuse(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -46,6 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Connect),
         3 => (node(), 0..8_u32, 0..4_usize).prop_map(|(node, actions, keep)| Op::Crash(node, actions, keep)),
         2 => (node(), 0..3_usize).prop_map(|(node, count)| Op::Sync(node, count)),
+        1 => node().prop_map(Op::Refuse),
     ]
 }
 
@@ -74,6 +77,7 @@ fn apply(world: &mut World, op: &Op) {
         Op::Connect => world.connect(),
         Op::Crash(node, actions, keep) => world.nodes[node].crash_in = Some((actions, keep)),
         Op::Sync(node, count) => world.nodes[node].sync(count),
+        Op::Refuse(node) => world.nodes[node].signer.refuse = Some("C7"),
     }
 }
 

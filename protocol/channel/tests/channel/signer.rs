@@ -13,7 +13,7 @@ use tx::keys::{per_commitment_point, per_commitment_secret};
 use tx::ledger::{Delta, Ledger};
 use tx::setup::{Funding, Setup};
 use tx::signer::{CloseTerms, NextLocal, NextRemote, Proof, Reply, Request, RevocationSecret};
-use wire::{CommitmentNumber, Satoshi, Side};
+use wire::{CommitmentNumber, Preimage, Satoshi, Side};
 
 /// A commitment that was signed or validated, and the request that did it.
 #[derive(Clone)]
@@ -34,6 +34,11 @@ pub struct TestSigner {
     remote_points: BTreeMap<u64, PublicKey>,
     remote_secrets: u64,
     closed: Option<Satoshi>,
+    /// Preimages of HTLCs of ours that left our commitment with them.
+    pub paid: Vec<Preimage>,
+    /// The rule that the next commitment of the peer's breaks.
+    pub refuse: Option<&'static str>,
+    pub has_refused: bool,
 }
 
 impl TestSigner {
@@ -47,6 +52,9 @@ impl TestSigner {
             remote_points: BTreeMap::new(),
             remote_secrets: 0,
             closed: None,
+            paid: vec![],
+            refuse: None,
+            has_refused: false,
         }
     }
 
@@ -243,6 +251,10 @@ impl TestSigner {
             assert_eq!(known.request, *request, "changed repetition");
             return known.reply.clone();
         }
+        if let Some(rule) = self.refuse.take() {
+            self.has_refused = true;
+            return refused(rule, "as the test wants it");
+        }
         assert!(
             self.remote_secrets + 1 >= n.0,
             "two unrevoked commitments behind {n}"
@@ -292,6 +304,10 @@ impl TestSigner {
             request: request.clone(),
             reply: reply.clone(),
         });
+        let paid = deltas
+            .iter()
+            .filter_map(|delta| delta.fulfilled(Side::Local));
+        self.paid.extend(paid.map(|(_, preimage)| *preimage));
         reply
     }
 

@@ -30,6 +30,8 @@ pub struct World {
     pub log: Vec<(usize, &'static str)>,
     /// The transport breaks after so many more deliveries.
     lose_after: Option<u32>,
+    /// A signer has refused, which ended the connection.
+    cut: bool,
 }
 
 impl World {
@@ -64,6 +66,7 @@ impl World {
             payments: vec![],
             log: vec![],
             lose_after: None,
+            cut: false,
         }
     }
 
@@ -151,6 +154,17 @@ impl World {
     }
 
     fn pass_on(&mut self, node: usize, result: Result<(), PeerFault>) -> Result<(), PeerFault> {
+        // As its shell does after each warning.
+        let refused = std::mem::take(&mut self.nodes[node].signer.has_refused);
+        let result = match self.nodes[node].channel {
+            Some(_) if refused => {
+                assert!(matches!(result, Err(PeerFault::Warning(_))), "{result:?}");
+                self.break_link();
+                self.cut = true;
+                Ok(())
+            }
+            Some(_) | None => result,
+        };
         let sent = std::mem::take(&mut self.nodes[node].outbox);
         if self.nodes[node].channel.is_none() {
             self.break_link();
@@ -269,6 +283,10 @@ impl World {
                 }
                 self.flush(node);
                 moved |= !self.wires[1 - node].is_empty();
+            }
+            if std::mem::take(&mut self.cut) {
+                self.connect();
+                moved = true;
             }
             if !moved {
                 return;
