@@ -3,7 +3,7 @@
 
 use blackbox::line::Line;
 use blackbox::node::{Format, settled};
-use blackbox::{Network, Node, Options, until};
+use blackbox::{Network, Node, Options, Tally, until};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -20,11 +20,17 @@ fn copy_of(network: &mut Network, at: usize) -> PathBuf {
 }
 
 /// The cheater broadcasts what that folder has, and goes.
-fn cheat(
+fn cheat(network: &mut Network, who: [usize; 2], victim_id: &str, old: &Path) -> String {
+    cheat_and(network, who, victim_id, old, |_| ())
+}
+
+/// The same, and does something more on chain before it goes and the victim hears of it.
+fn cheat_and(
     network: &mut Network,
     [cheater, victim]: [usize; 2],
     victim_id: &str,
     old: &Path,
+    then: impl FnOnce(&Network),
 ) -> String {
     network.nodes[victim].freeze();
     network.nodes[cheater].kill_all().unwrap();
@@ -32,8 +38,9 @@ fn cheat(
     network.nodes[cheater].launch().unwrap();
     let closing = network.nodes[cheater].close_unilaterally(victim_id);
     network.bitcoind.wait_for_mempool(1).unwrap();
-    network.nodes[cheater].kill_all().unwrap();
     network.bitcoind.mine(1).unwrap();
+    then(network);
+    network.nodes[cheater].kill_all().unwrap();
     network.nodes[victim].thaw();
     closing.unwrap()
 }
@@ -110,16 +117,49 @@ fn what_was_revoked_before_a_backup_is_punished_after_the_backup_is_put_back() {
 
 #[test]
 fn htlcs_of_a_revoked_commitment_are_taken_too() {
-    htlcs_of_a_revoked_commitment(Format::Anchors);
+    htlcs_of_a_revoked_commitment(Format::Anchors, |_| ());
 }
 
 #[test]
 fn htlcs_of_a_revoked_commitment_are_taken_too_without_anchors() {
-    htlcs_of_a_revoked_commitment(Format::StaticRemotekey);
+    htlcs_of_a_revoked_commitment(Format::StaticRemotekey, |_| ());
 }
 
-fn htlcs_of_a_revoked_commitment(format: Format) {
-    let options = Options::default();
+#[test]
+fn a_revoked_commitments_htlc_transactions_are_taken_too() {
+    htlcs_of_a_revoked_commitment(Format::Anchors, takes_her_htlc_back);
+}
+
+#[test]
+fn a_revoked_commitments_htlc_transactions_are_taken_too_without_anchors() {
+    htlcs_of_a_revoked_commitment(Format::StaticRemotekey, takes_her_htlc_back);
+}
+
+/// Alice waits until her HTLC has timed out, and has her HTLC transaction in a block.
+fn takes_her_htlc_back(network: &Network) {
+    let (alice, bitcoind) = (&network.nodes[0], &network.bitcoind);
+    let channel = &alice.rpc("listpeerchannels", json!({})).unwrap()["channels"][0];
+    let height = bitcoind.height().unwrap();
+    let expiry = channel["htlcs"][0]["expiry"].as_u64().unwrap();
+    let txid = channel["funding_txid"].as_str().unwrap();
+    let funding = (txid, channel["funding_outnum"].as_u64().unwrap());
+    bitcoind.mine((expiry - height) as u32).unwrap();
+    let taken = || {
+        let tally = Tally::of(bitcoind, funding, height)?;
+        let found = tally.all.iter().any(|tx| tx.is_htlc_tx);
+        Ok(found.then_some(()))
+    };
+    network
+        .mine_until("alice's HTLC transaction", 20, &[alice], taken)
+        .unwrap();
+}
+
+fn htlcs_of_a_revoked_commitment(format: Format, then: impl FnOnce(&Network)) {
+    // Bob has time enough to see what Alice's HTLC transaction did.
+    let options = Options {
+        arguments: vec!["--watchtime-blocks=200".into()],
+        ..Options::default()
+    };
     let mut network = Network::start_with(&["alice", "bob", "carol"], &options).unwrap();
     let half = CHANNEL * 500;
     network.open_as(0, 1, CHANNEL, half, format).unwrap();
@@ -154,7 +194,7 @@ fn htlcs_of_a_revoked_commitment(format: Format) {
     .unwrap();
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let before = network.nodes[1].coins().unwrap();
-    cheat(&mut network, [0, 1], &bob_id, &old);
+    cheat_and(&mut network, [0, 1], &bob_id, &old, then);
     network.nodes[1]
         .wait_for_state(&alice_id, "ONCHAIN")
         .unwrap();
