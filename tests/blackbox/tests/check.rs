@@ -377,6 +377,9 @@ fn a_channel_that_was_spent_while_the_node_was_off_is_found_until_the_node_knows
     patient.network.nodes[0].launch().unwrap();
     let height = patient.network.bitcoind.height().unwrap();
     patient.node().wait_for_height(height).unwrap();
+    // Its channel hears of the block after that.
+    let bob = patient.network.nodes[1].id().unwrap();
+    patient.node().wait_for_state(&bob, "ONCHAIN").unwrap();
     patient.network.nodes[0].stop().unwrap();
     let (well, said) = patient.node().check().unwrap();
     assert!(well, "{said:#}");
