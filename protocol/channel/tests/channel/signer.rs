@@ -183,7 +183,11 @@ impl TestSigner {
                 }
             }
             Request::ReestablishProof { n, secret } => {
-                let proof = match *secret == self.secret(n.0) {
+                // The number is what the peer says.
+                let Ok(ours) = per_commitment_secret(&self.seed, *n) else {
+                    return refused("D1", "number out of range");
+                };
+                let proof = match *secret == ours {
                     true if Some(*n) < self.newest_local() => Proof::Revoked,
                     true => Proof::Stale,
                     false => Proof::Wrong,
