@@ -28,9 +28,10 @@ use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
 use crate::hsm::{Asker, Hsm, mint};
 use crate::logbook::LogBook;
 use crate::node::{Node, Parts, Stop};
+use crate::peers::Door;
 use crate::process::{Ready, VERSION};
 use crate::store::channels::Stored;
-use crate::subdaemons::{Launcher, Process, connectd, start_connectd};
+use crate::subdaemons::{Launcher, Process};
 use crate::{
     backup, chain, channels, commands, forwards, invoices, moment, payd, payments, peers, store,
     wallet,
@@ -99,12 +100,6 @@ fn start_log(log: &LogBook) -> anyhow::Result<Arc<LogSink>> {
     Ok(sink)
 }
 
-/// connectd, while it locks itself in, and where it will listen.
-struct Door {
-    link: connectd::Link,
-    listening: Vec<SocketAddr>,
-}
-
 /// hsmd, and who it says we are.
 struct Signer {
     ctl: Asker<HsmCtl>,
@@ -139,10 +134,8 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
     let first = FirstStart::of(&options.network_dir, found.is_none())?;
     let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
     let listening = listen(&options)?;
-    let door = Door {
-        link: (launcher.connectd(&signer.ctl, &options, &listening)).await?,
-        listening,
-    };
+    let link = launcher.connectd(&signer.ctl, &options, &listening).await?;
+    let door = Door { link, listening };
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
     store::upgrade::bring_up(&db).await?;
@@ -461,16 +454,16 @@ async fn start_node(
         stop,
     };
     let node = Node::new(parts, payments, forwards);
-    start_connectd(&door.link, &node, door.listening).await?;
     let tasks = &node.tasks;
     tasks.spawn(wallet::run(node.clone(), wallet_mail, coins));
     tasks.spawn(invoices::run(node.clone(), invoices_mail, invoice_indexes));
     tasks.spawn(payd::run(node.clone(), payd_mail, payd));
-    tasks.spawn(peers::run(node.clone(), peers_mail, door.link, addresses));
     payments::approve_pending(&node).await?;
     let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.
     channels::resume(&node, stored);
+    // After them: connectd has their sockets when the first peer comes.
+    tasks.spawn(peers::run(node.clone(), peers_mail, door, addresses));
     tasks.spawn(backup::run(node.clone(), backup_mail, loaded));
     if is_rescan_of_all {
         wallet::take_gap(&node).await?;

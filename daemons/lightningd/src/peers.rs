@@ -212,14 +212,22 @@ struct Peers {
     lookups: Lookups,
 }
 
+/// connectd, while it locks itself in, and where it will listen.
+pub struct Door {
+    pub link: connectd::Link,
+    pub listening: Vec<SocketAddr>,
+}
+
 /// Runs until the node stops. connectd is restarted when it dies, and every channel gets a new
 /// socket to it.
 pub async fn run(
     node: Arc<Node>,
     Mailbox { mut asks, view }: Mailbox,
-    link: connectd::Link,
+    Door { link, listening }: Door,
     addresses: HashMap<NodeId, Vec<String>>,
 ) {
+    // That it has ended shows where it is heard.
+    let _ = start_connectd(&link, &node, listening).await;
     let mut peers = Peers {
         node: node.clone(),
         view,

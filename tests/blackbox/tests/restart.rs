@@ -101,3 +101,19 @@ fn a_channel_that_waits_for_its_confirmation_survives_a_restart() {
     let invoice = bob.invoice(1_000_000, "after").unwrap();
     alice.pay(&invoice.bolt11).unwrap();
 }
+
+/// Its peer dials it at once, and what it says first waits for the channel's process.
+#[test]
+fn a_peer_that_is_back_before_the_channels_process_is_not_turned_away() {
+    let (mut network, _) = Network::pair(CHANNEL).unwrap();
+    for _ in 0..15 {
+        network.nodes[0].restart().unwrap();
+        network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    }
+    let log = network.nodes[0].log();
+    assert_eq!(log.matches("server started").count(), 16);
+    for lost in ["for unclaimed channel", "a channel was not ready"] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(lost)).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
+    }
+}

@@ -64,12 +64,16 @@ impl Channel {
             (Stage::Opening(_), Some(begin)) => begin,
             (Stage::Opening(_), None) => return Ok(()),
         };
+        // First of all: what the peer says meanwhile waits in the socket.
+        let (ours, theirs) = ipc_transport::pair()?;
+        self.node
+            .peers
+            .attach(self.peer, self.claims.clone(), theirs);
         let turn = self.node.subdaemons.turn().await;
         if self.node.is_stopping() {
             return Ok(());
         }
         let hsm = crate::hsm::mint(&self.node.hsm.ctl, HsmRole::Chan, Some(self.dbid)).await?;
-        let (ours, theirs) = ipc_transport::pair()?;
         let crate::subdaemons::Link { process, to, from } =
             self.node.subdaemons.launch::<LightningdChanneld>(
                 Role::Channeld,
@@ -82,9 +86,6 @@ impl Channel {
             how,
         };
         to.send(&ToChanneld::Start(Box::new(start))).await?;
-        self.node
-            .peers
-            .attach(self.peer, self.claims.clone(), theirs);
         self.link = Some(Link { to, from, process });
         if self.is_on_chain() {
             self.fail_channeld().await;
