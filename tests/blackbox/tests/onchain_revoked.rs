@@ -45,6 +45,16 @@ fn cheat_and(
     closing.unwrap()
 }
 
+/// The victim knows what it sees.
+fn says_so(victim: &Node, cheater: &str, txid: &str) {
+    victim.wait_for_state(cheater, "ONCHAIN").unwrap();
+    let status = victim.status_with(cheater).unwrap().join("\n");
+    assert!(
+        status.contains("revoked") && status.contains(txid),
+        "{status}"
+    );
+}
+
 fn bob_takes_all(network: &Network, before: u64, expected: u64) {
     let bob = &network.nodes[1];
     network
@@ -70,13 +80,7 @@ fn a_revoked_commitment_gives_its_victim_the_whole_channel() {
     settled(&network.nodes[0], &network.nodes[1]).unwrap();
     let before = network.nodes[1].coins().unwrap();
     let txid = cheat(&mut network, [0, 1], &bob_id, &old);
-    let bob = &network.nodes[1];
-    bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
-    let status = bob.status_with(&alice_id).unwrap().join("\n");
-    assert!(
-        status.contains("revoked") && status.contains(&txid),
-        "{status}"
-    );
+    says_so(&network.nodes[1], &alice_id, &txid);
     bob_takes_all(&network, before, CHANNEL);
 }
 
@@ -105,13 +109,7 @@ fn what_was_revoked_before_a_backup_is_punished_after_the_backup_is_put_back() {
         .unwrap();
     let txid = cheat(&mut network, [0, 1], &bob_id, &old);
     network.nodes[1].launch_and_confirm_recovery().unwrap();
-    let bob = &network.nodes[1];
-    bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
-    let status = bob.status_with(&alice_id).unwrap().join("\n");
-    assert!(
-        status.contains("revoked") && status.contains(&txid),
-        "{status}"
-    );
+    says_so(&network.nodes[1], &alice_id, &txid);
     bob_takes_all(&network, before, CHANNEL);
 }
 
@@ -234,13 +232,7 @@ fn several_of_one_hash(format: Format) -> Option<()> {
     settled(line.node(bob), line.node(carol)).unwrap();
     let before = line.node(carol).coins().unwrap();
     let txid = cheat(&mut line.network, [bob, carol], &line.ids[carol], &old);
-    let victim = line.node(carol);
-    victim.wait_for_state(&line.ids[bob], "ONCHAIN").unwrap();
-    let status = victim.status_with(&line.ids[bob]).unwrap().join("\n");
-    assert!(
-        status.contains("revoked") && status.contains(&txid),
-        "{status}"
-    );
+    says_so(line.node(carol), &line.ids[bob], &txid);
     let tally = line.tally([bob, carol]);
     let outputs = &tally.commitment().values;
     if !PARTS.iter().all(|part| outputs.contains(part)) {

@@ -61,20 +61,23 @@ fn lives_on(world: &World, deadline: u64) {
     assert_eq!(state(world, &world.ldk_id), "CHANNELD_NORMAL");
 }
 
+/// LDK holds a payment of Alice's and is gone; it is the last block before the deadline.
+fn gone_with_a_payment(world: &mut World) -> (Held, u64) {
+    let held = world.alice_pays_ldk(PAYMENT);
+    let deadline = expiry(&world.channel_with(&world.ldk)) + OFFERED;
+    world.ldk.stop().unwrap();
+    stands_until(world, &world.ldk_id, deadline - 1);
+    (held, deadline)
+}
+
 fn never_settled(format: Format) {
     let mut world = World::start(format, Opener::Alice);
-    let held = world.alice_pays_ldk(PAYMENT);
-    let (peer, expiry) = (
-        world.ldk_id.clone(),
-        expiry(&world.channel_with(&world.ldk)),
-    );
-    world.ldk.stop().unwrap();
-    stands_until(&world, &peer, expiry + OFFERED - 1);
+    let (held, _) = gone_with_a_payment(&mut world);
     assert_eq!(
         world.alice().attempt(&held.payment_hash()).unwrap(),
         "pending"
     );
-    closes_in_the_next(&world, &peer);
+    closes_in_the_next(&world, &world.ldk_id);
     world.mine_until("alice's payment failed", 20, || {
         world.attempt_is(&held, "failed")
     });
@@ -96,18 +99,12 @@ fn a_payment_that_ldk_never_settles_is_taken_back_at_its_deadline_without_anchor
 #[test]
 fn a_payment_that_ldk_fails_in_the_last_block_before_its_deadline_closes_nothing() {
     let mut world = World::start(Anchors, Opener::Alice);
-    let held = world.alice_pays_ldk(PAYMENT);
-    let (peer, expiry) = (
-        world.ldk_id.clone(),
-        expiry(&world.channel_with(&world.ldk)),
-    );
-    world.ldk.stop().unwrap();
-    stands_until(&world, &peer, expiry + OFFERED - 1);
+    let (held, deadline) = gone_with_a_payment(&mut world);
     // LDK fails what it has not claimed by then.
     world.ldk.launch().unwrap();
     world.ldk.reconnect(world.alice()).unwrap();
     until("LDK fails it", || world.attempt_is(&held, "failed")).unwrap();
-    lives_on(&world, expiry + OFFERED);
+    lives_on(&world, deadline);
 }
 
 /// LDK pays the merchant through Alice and is gone before the merchant claims.

@@ -141,6 +141,7 @@ pub(super) fn is_taken_back(record: &HtlcRecord) -> bool {
     record.state == HtlcState::SentAddCommit
 }
 
+/// Whether it ended with its preimage.
 pub(super) fn is_fulfilled(record: &HtlcRecord) -> bool {
     matches!(record.removal, Some(Removal::Fulfil { .. }))
 }

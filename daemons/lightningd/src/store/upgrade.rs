@@ -130,6 +130,17 @@ mod tests {
         }
     }
 
+    fn new_db() -> (tempfile::TempDir, Db) {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity {
+            node_id: [2; 33],
+            network: "regtest".into(),
+            schema: SCHEMA,
+        };
+        let db = Db::create(&folder.path().join("db"), &identity).unwrap();
+        (folder, db)
+    }
+
     fn old(batch: &mut Batch, n: u32, height: Option<u32>) {
         let (tx, height) = (tx(n), height.map(BlockHeight));
         let txid = tx.compute_txid().to_byte_array();
@@ -138,13 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_older_schema_lacks_is_made_once_of_what_it_has() {
-        let folder = tempfile::tempdir().unwrap();
-        let identity = Identity {
-            node_id: [2; 33],
-            network: "regtest".into(),
-            schema: SCHEMA,
-        };
-        let db = Db::create(&folder.path().join("db"), &identity).unwrap();
+        let (_folder, db) = new_db();
         let preimage = Preimage([7; 32]);
         let mut batch = Batch::new();
         for part in [
@@ -200,13 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_wallets_transaction_follows_the_chain_both_ways_and_goes_when_it_is_buried() {
         use super::super::wallet::{drop_buried, mined, unconfirmed, unmined};
-        let folder = tempfile::tempdir().unwrap();
-        let identity = Identity {
-            node_id: [2; 33],
-            network: "regtest".into(),
-            schema: SCHEMA,
-        };
-        let db = Db::create(&folder.path().join("db"), &identity).unwrap();
+        let (_folder, db) = new_db();
         let write = |make: &dyn Fn(&mut Batch)| {
             let mut batch = Batch::new();
             make(&mut batch);

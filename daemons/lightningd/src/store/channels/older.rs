@@ -9,10 +9,11 @@ use wire::{BlockHeight, MilliSatoshi, ShortChannelId, Side};
 
 use super::{ChannelRecord, Facts, StateChange};
 
+/// A channel with the facts of its version.
 #[derive(Serialize, Deserialize)]
-struct ChannelV1 {
+struct Old<F> {
     live: Live,
-    facts: FactsV1,
+    facts: F,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -35,12 +36,6 @@ struct FactsV1 {
     peer_update: Option<Vec<u8>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ChannelV2 {
-    live: Live,
-    facts: FactsV2,
-}
-
 /// The encoding has no names: it is the first version's with one field more behind it.
 #[derive(Default, Serialize, Deserialize)]
 struct FactsV2 {
@@ -50,14 +45,14 @@ struct FactsV2 {
 
 pub(super) fn channel(version: u8, bytes: &[u8]) -> Result<ChannelRecord, NotReadable> {
     match version {
-        1 => NotReadable::or_decode::<ChannelV1>(bytes).map(ChannelRecord::from),
-        2 => NotReadable::or_decode::<ChannelV2>(bytes).map(ChannelRecord::from),
+        1 => NotReadable::or_decode::<Old<FactsV1>>(bytes).map(ChannelRecord::from),
+        2 => NotReadable::or_decode::<Old<FactsV2>>(bytes).map(ChannelRecord::from),
         other => Err(NotReadable(format!("there was never a version {other}"))),
     }
 }
 
-impl From<ChannelV2> for ChannelRecord {
-    fn from(old: ChannelV2) -> ChannelRecord {
+impl<F: Into<Facts>> From<Old<F>> for ChannelRecord {
+    fn from(old: Old<F>) -> ChannelRecord {
         ChannelRecord {
             live: old.live,
             facts: old.facts.into(),
@@ -70,15 +65,6 @@ impl From<FactsV2> for Facts {
         Facts {
             spender: old.spender,
             ..Facts::from(old.first)
-        }
-    }
-}
-
-impl From<ChannelV1> for ChannelRecord {
-    fn from(old: ChannelV1) -> ChannelRecord {
-        ChannelRecord {
-            live: old.live,
-            facts: old.facts.into(),
         }
     }
 }
