@@ -75,7 +75,7 @@ rules! {
         in "hsm/src/gossip.rs";
     H1: "An HTLC goes out only for one that came in for good, with its hash, at least its amount and a later timeout, once; or within the budget of an approved payment.",
         in "hsm/src/tickets.rs";
-    H2: "An HTLC that has paid for another fails only when that one was not fulfilled and can be claimed in no commitment that is not revoked, or the chain has ended it (T1), 3 blocks deep.",
+    H2: "An HTLC that has paid for another fails only when that one was not fulfilled and can be claimed in no commitment that is not revoked, or the chain has ended it or has its output worth less than any claim (T1), 3 blocks deep.",
         in "hsm/src/tickets.rs";
     H3: "An HTLC leaves as paid only with its preimage.",
         in "protocol/tx/src/ledger.rs";

@@ -90,10 +90,14 @@ fn rule(result: Result<(), Refused>) -> Rule {
 
 /// HTLC 0 came in and went out.
 fn forwarded() -> Line {
+    forwarded_of(49_000_000)
+}
+
+fn forwarded_of(msat: u64) -> Line {
     let mut line = Line::new();
-    line.comes_in(0, 50_000_000, 600);
+    line.comes_in(0, msat + 1_000_000, 600);
     let ticket = line.ticket(0);
-    line.left_says(OUT, &[add(0, 49_000_000, 590)], &[ticket]);
+    line.left_says(OUT, &[add(0, msat, 590)], &[ticket]);
     line
 }
 
@@ -260,6 +264,27 @@ fn h2_an_htlc_without_an_output_in_what_is_on_chain_lets_the_incoming_one_go_bac
     cannot_go_back(&mut line, "two blocks deep");
     blocks.mine_empty(1, &mut line.nodes[M]);
     goes_back(&mut line);
+}
+
+#[test]
+fn h2_an_htlc_whose_output_nobody_will_take_lets_the_incoming_one_go_back() {
+    for end in [LEFT, RIGHT] {
+        let mut line = forwarded_of(599_999);
+        let commitment = close(&mut line, end);
+        let mut blocks = Blocks::new(&mut line);
+        blocks.confirm(&mut line, &commitment);
+        blocks.mine_empty(1, &mut line.nodes[M]);
+        cannot_go_back(&mut line, "two blocks deep");
+        blocks.mine_empty(1, &mut line.nodes[M]);
+        goes_back(&mut line);
+
+        let mut line = forwarded_of(600_000);
+        let commitment = close(&mut line, end);
+        let mut blocks = Blocks::new(&mut line);
+        blocks.confirm(&mut line, &commitment);
+        blocks.mine_empty(10, &mut line.nodes[M]);
+        cannot_go_back(&mut line, "its output is worth a claim");
+    }
 }
 
 #[test]

@@ -254,13 +254,13 @@ pub enum OutputKind {
 pub enum Fate {
     /// Nothing to do: it is in the wallet, or the peer's.
     Left,
-    /// Ours from this block on.
+    /// Ours from this block on, if fees are not higher than it is worth then.
     Waits { until: BlockHeight },
     /// An HTLC of the peer's whose preimage we do not have: it takes it back after this block.
     NeedsPreimage { until: BlockHeight },
     /// A claim is broadcast and in no block.
     Claimed { txid: Txid },
-    /// Smaller than the fee of taking it.
+    /// Smaller than the fee of taking it, however low fees get.
     Uneconomic,
     /// In the block at this height, by us or by the peer.
     Spent {

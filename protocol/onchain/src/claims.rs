@@ -223,8 +223,13 @@ impl Builder<'_> {
         weights.fold(FIXED_WEIGHT, u64::saturating_add)
     }
 
-    /// Whether taking this output alone is worth its fee, at the least that is relayed.
-    pub(crate) fn is_economic(&self, output: &Output, feerates: &Feerates) -> bool {
+    /// Whether taking this output alone is worth its fee at the least that is ever relayed.
+    pub(crate) fn is_ever_economic(&self, output: &Output) -> bool {
+        self.is_economic(output, &Feerates::default())
+    }
+
+    /// Whether taking this output alone is worth its fee, at the least that is relayed now.
+    fn is_economic(&self, output: &Output, feerates: &Feerates) -> bool {
         let cap = share(output.value, self.facts.terms.fee_part);
         let one = std::slice::from_ref(output);
         let (weight, left) = match &output.plan {

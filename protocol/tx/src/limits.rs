@@ -37,6 +37,12 @@ pub const CLAIM_FEE_PART: u64 = 2;
 /// X4: one in so many of what is at stake in a commitment may go to the child of its anchor.
 pub const ANCHOR_FEE_PART: u64 = 2;
 
+/// An HTLC's output of less than this is not worth a claim of its own even at the least feerate that is relayed,
+/// whosever commitment it is in: with anchors an HTLC transaction, a coin and its change cost 281 satoshi, half
+/// of 562 (X2); from the peer's commitment a claim of less than 497 leaves dust. So it counts as no output (H2);
+/// [`MAX_HTLCS`] of them are worth less than what may have none (C7).
+pub const WORTHLESS: Satoshi = Satoshi(600);
+
 /// HTLCs without an output may be worth this at least, ten times Core Lightning's default of
 /// `max-dust-htlc-exposure-msat`,
 const DUST_FLOOR: MilliSatoshi = MilliSatoshi(500_000_000);

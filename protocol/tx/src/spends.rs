@@ -14,6 +14,7 @@ use wire::{BlockHeight, CommitmentNumber, HtlcId, Side};
 
 use crate::commitment::{Commitment, number_of};
 use crate::error::TxError;
+use crate::limits::WORTHLESS;
 use crate::setup::{Funding, Setup};
 
 /// What spent the funding output, as far as HTLCs that we offered go.
@@ -24,7 +25,7 @@ pub enum Spender {
     Commitment {
         txid: Txid,
         owner: Side,
-        /// Those that have an output.
+        /// Those that have an output, and not a [`WORTHLESS`] one.
         offered: BTreeMap<HtlcId, Offered>,
     },
     /// A commitment that is not known: data was lost.
@@ -70,7 +71,8 @@ impl Spender {
 
     fn commitment(commitment: &Commitment, txid: Txid) -> Result<Spender, TxError> {
         let mut offered = BTreeMap::new();
-        for htlc in commitment.htlc_transactions()? {
+        let all = commitment.htlc_transactions()?;
+        for htlc in all.iter().filter(|htlc| htlc.amount >= WORTHLESS) {
             let outputs = htlc.tx.input.first().zip(htlc.tx.output.first());
             if let (Side::Local, Some((input, output))) = (htlc.key.offerer, outputs) {
                 let vout = input.previous_output.vout;

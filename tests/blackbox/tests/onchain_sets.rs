@@ -20,6 +20,8 @@ const DAVE: usize = 3;
 const BOBS: u64 = 30_000;
 const ALICES: u64 = 50_000;
 const DAVES: u64 = 20_000;
+/// More than Bob's dust limit, and less than an HTLC transaction with its coin is worth.
+const LITTLE: u64 = 550;
 /// So deep an end of an HTLC is taken for final.
 const REASONABLE_DEPTH: u64 = 3;
 /// So often a slow machine may begin again.
@@ -231,6 +233,38 @@ fn parts_that_are_never_completed_come_back_from_the_receivers_commitment() {
 #[test]
 fn parts_that_are_never_completed_come_back_from_the_receivers_commitment_without_anchors() {
     in_time(|| never_completed(StaticRemotekey, CAROL));
+}
+
+/// At no feerate is its output worth a claim of its own, so that nobody ever takes it; hsmd knows that, too.
+#[test]
+fn an_htlc_that_is_worth_no_claim_fails_upstream_after_its_expiry() {
+    in_time(|| {
+        let line = start(Anchors);
+        let (bolt11, hash) = line.invoice(CAROL, BOB, ALICES, "little");
+        let paying = line.node(ALICE).begin_to_pay_part(&bolt11, LITTLE);
+        for (node, peer) in [(BOB, CAROL), (CAROL, BOB)] {
+            line.wait_committed(node, peer, 1);
+        }
+        close(&line, BOB);
+        let [alice, bob] = [ALICE, BOB].map(|at| line.node(at));
+        if alice.attempt(&hash).unwrap() != "pending" {
+            return None;
+        }
+        let commitment = line.tally([BOB, CAROL]).commitment().txid.clone();
+        let deep = line.expiry(BOB, CAROL) + REASONABLE_DEPTH - 1;
+        line.mine_to(deep - 1, &[alice, bob]);
+        assert_eq!(alice.attempt(&hash).unwrap(), "pending");
+        line.network
+            .mine_until("alice hears that it failed", 2, &[alice, bob], || {
+                Ok((alice.attempt(&hash)? == "failed").then_some(()))
+            })
+            .unwrap();
+        assert_eq!(line.tally([BOB, CAROL]).taken(&commitment, LITTLE), None);
+        let (alices, _) = settled(alice, bob).unwrap();
+        assert_eq!(alices.to_us_msat, CHANNEL * 500);
+        assert_eq!(paying.join().unwrap().unwrap_err().code(), Some(204));
+        Some(())
+    });
 }
 
 /// Bob is dead while Carol claims, and has nothing but the chain to learn the preimage from.

@@ -1,5 +1,6 @@
 //! What the node hears: how HTLCs ended, where things stand, and when all is over.
 
+use tx::limits::WORTHLESS;
 use wire::{BlockHeight, Side};
 
 use super::{Action, HtlcEnd, Notice, Onchain, Standing, Tree};
@@ -32,19 +33,24 @@ impl Onchain {
             return Some(HtlcEnd::Fulfilled { preimage });
         }
         let failed = match (tree.spender, tree.htlc(known.key)) {
-            // Nobody knows which output it is, if it has one: the peer has until well after its expiry.
+            // Nobody knows which output it is, if it has one: the peer has until well after its expiry. What paid
+            // for it is not given up before it has run out, too: hsmd would not let it go.
             (Spender::Unknown, _) => {
                 let expiry = BlockHeight(known.htlc.cltv_expiry.0);
-                self.is_buried(tree.height) && self.is_buried(expiry)
+                let last = known
+                    .incoming_expiry
+                    .map_or(expiry, |incoming| incoming.max(expiry));
+                self.is_buried(tree.height) && self.is_buried(last)
             }
             // BOLT 5: one without an output is over with the commitment's reasonable depth.
             (_, None) => self.is_reasonable(tree.height),
             // BOLT 5: otherwise when what took its output has that depth.
             (_, Some(output)) => match output.spent {
                 Some(spent) => self.is_reasonable(spent.height),
-                // Worth less than its fee to either side: it stays where it is.
+                // Nobody may ever take it: it counts as none, once the peer has had its time.
                 None => {
-                    self.fate(tree, output) == Fate::Uneconomic
+                    output.value < WORTHLESS
+                        && self.is_reasonable(tree.height)
                         && self.is_reasonable(BlockHeight(known.htlc.cltv_expiry.0))
                 }
             },
@@ -102,7 +108,7 @@ impl Onchain {
             Plan::Leave => Fate::Left,
             Plan::NeedsPreimage { until } => Fate::NeedsPreimage { until: *until },
             Plan::Sweep { from, .. } | Plan::HtlcTx { from, .. } => {
-                match self.builder(tree).is_economic(output, &self.feerates) {
+                match self.builder(tree).is_ever_economic(output) {
                     true => Fate::Waits { until: *from },
                     false => Fate::Uneconomic,
                 }

@@ -10,7 +10,9 @@ use crate::contract::START;
 
 /// A replacement pays so much more for each weight unit, in satoshi per 1,000.
 const INCREMENT: u64 = 250;
-const FLOOR: u64 = 253;
+const FLOOR: u32 = 253;
+/// A full mempool takes nothing that pays less than one in so many of what the next block takes.
+const FLOOR_PART: u32 = 4;
 
 pub struct Chain {
     /// Height of the newest block; the first is the one after [`START`].
@@ -35,6 +37,11 @@ impl Chain {
             mempool: Vec::new(),
             market: FeeratePerKw(500),
         }
+    }
+
+    /// The least that the mempool takes.
+    pub fn floor(&self) -> FeeratePerKw {
+        FeeratePerKw((self.market.0 / FLOOR_PART).max(FLOOR))
     }
 
     pub fn height(&self) -> u32 {
@@ -156,7 +163,8 @@ impl Chain {
             .fold((fee, weight), |(fees, weights), parent| {
                 (fees + self.fee(parent), weights + parent.weight().to_wu())
             });
-        if fees * 1000 < FLOOR * weights && !is_commitment(tx) {
+        let floor = u64::from(self.floor().0);
+        if fees * 1000 < floor * weights && !is_commitment(tx) {
             return Err("min relay fee not met".to_owned());
         }
         let conflicts = self.conflicts(tx);

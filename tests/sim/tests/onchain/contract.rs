@@ -279,6 +279,14 @@ impl Contract {
             .any(|ledger| ledger.htlcs.contains_key(key))
     }
 
+    /// Whether another HTLC has an output of the same script and value.
+    pub fn has_twin(&self, key: HtlcKey) -> bool {
+        let what = |htlc: &Htlc| (htlc.payment_hash, htlc.amount.to_sat_floor());
+        let own = self.htlcs.get(&key).map(what);
+        let mut others = self.htlcs.iter().filter(|(other, _)| **other != key);
+        others.any(|(other, htlc)| other.offerer == key.offerer && Some(what(htlc)) == own)
+    }
+
     /// What the node knows of it; `ours`: our commitment, if it is we who close.
     pub fn facts(&self, ours: bool, rng: &mut StdRng) -> Facts {
         let remote = self.remote_lowest..self.ledgers.len();

@@ -11,6 +11,7 @@ mod child;
 mod contract;
 mod node;
 mod peer;
+mod proof;
 mod run;
 mod signer;
 

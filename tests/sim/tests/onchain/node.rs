@@ -1,6 +1,6 @@
 //! Our node: the core, what is persisted of it, its wallet, and crashes after any action.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use bitcoin::{OutPoint, Transaction};
 use onchain::action::{Broadcast, ClaimId, Coins, Feerates, HtlcEnd, Standing};
@@ -13,6 +13,7 @@ use wire::{BlockHeight, FeeratePerKw, Preimage, Satoshi};
 
 use crate::chain::Chain;
 use crate::contract::Contract;
+use crate::proof::has_ended;
 use crate::signer::{Wallet, answer};
 
 /// chaind looks back so far for what is watched anew.
@@ -159,7 +160,9 @@ impl Node {
         chain: &mut Chain,
         rng: &mut StdRng,
     ) -> Result<(), Crashed> {
-        for action in actions {
+        // What follows from one comes after the rest: answers come in the order of asking.
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
             if self.crash > 0.0 && rng.gen_bool(self.crash) {
                 return Err(Crashed);
             }
@@ -167,8 +170,7 @@ impl Node {
                 Action::Persist(state) | Action::Record(state) => self.state = *state,
                 Action::AskSigner(request) => {
                     let reply = answer(contract, &self.wallet, &request);
-                    let more = self.core.handle(Event::Signer(reply));
-                    self.act(more, contract, chain, rng)?;
+                    queue.extend(self.core.handle(Event::Signer(reply)));
                 }
                 Action::Watch(outpoints) => {
                     self.watched.extend(outpoints.iter().copied());
@@ -183,8 +185,7 @@ impl Node {
                             if tx.input.iter().any(spends) {
                                 let height = BlockHeight(height);
                                 let event = Event::Confirmed { tx, height };
-                                let more = self.core.handle(event);
-                                self.act(more, contract, chain, rng)?;
+                                queue.extend(self.core.handle(event));
                             }
                         }
                     }
@@ -205,8 +206,7 @@ impl Node {
                             reason,
                             rival,
                         };
-                        let more = self.core.handle(event);
-                        self.act(more, contract, chain, rng)?;
+                        queue.extend(self.core.handle(event));
                     }
                 }
                 Action::NeedCoins {
@@ -217,23 +217,30 @@ impl Node {
                     most,
                 } => {
                     let coins = self.pick(claim, weight, value, feerate, most, chain);
-                    let more = self.core.handle(Event::Coins { claim, coins });
-                    self.act(more, contract, chain, rng)?;
+                    queue.extend(self.core.handle(Event::Coins { claim, coins }));
                 }
                 Action::FreeCoins { claim } => {
                     for (_, kept) in &mut self.coins {
                         *kept = kept.filter(|kept| *kept != claim);
                     }
                 }
-                Action::Tell(notice) => self.hear(notice),
+                Action::Tell(notice) => self.hear(notice, contract, chain),
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, notice: Notice) {
+    fn hear(&mut self, notice: Notice, contract: &Contract, chain: &Chain) {
         match notice {
             Notice::HtlcEnded { key, end } => {
+                // Of two that are alike either output may be taken for its own.
+                assert!(
+                    end != HtlcEnd::Failed
+                        || contract.has_twin(key)
+                        || has_ended(contract, chain, key),
+                    "{key:?} is called failed, and hsmd would not agree: {:#?}",
+                    self.standing
+                );
                 // What was told first is in the database; a repetition changes nothing.
                 self.ends.entry(key).or_insert(end);
             }
@@ -294,6 +301,6 @@ pub fn estimates(chain: &Chain) -> Feerates {
             (6, chain.market),
             (100, FeeratePerKw((market / 2).max(253))),
         ],
-        floor: FeeratePerKw(253),
+        floor: chain.floor(),
     }
 }

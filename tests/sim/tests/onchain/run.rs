@@ -8,6 +8,7 @@ use onchain::action::HtlcEnd;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tx::claim;
+use tx::limits::WORTHLESS;
 use tx::{CommitmentOutput, HtlcKind};
 use wire::{BlockHeight, FeeratePerKw, Preimage, Side};
 
@@ -18,8 +19,6 @@ use crate::peer::{Close, Peer};
 
 /// An output worth less may not be worth its fee when fees are high.
 const WORTH: u64 = 12_000;
-/// An HTLC of less may be left to the peer as worth less than its fee.
-const LITTLE: u64 = 1_000;
 /// So long before an HTLC's expiry its preimage and its commitment must be there for it to be due to us.
 const TIME: u32 = 14;
 /// After so many blocks fees are low for good.
@@ -294,18 +293,6 @@ impl Run {
         self.judge_ends(seed, &commitment);
     }
 
-    /// Whether another HTLC has an output of the same script and value.
-    fn has_twin(&self, key: tx::ledger::HtlcKey) -> bool {
-        let what = |htlc: &tx::ledger::Htlc| (htlc.payment_hash, htlc.amount.to_sat_floor());
-        let own = self.contract.htlcs.get(&key).map(what);
-        let mut others = self
-            .contract
-            .htlcs
-            .iter()
-            .filter(|(other, _)| **other != key);
-        others.any(|(other, htlc)| other.offerer == key.offerer && Some(what(htlc)) == own)
-    }
-
     /// After a reorg it may be another than was meant.
     fn mined(&self, txid: bitcoin::Txid) -> Close {
         let remote = (0..self.contract.ledgers.len()).map(|at| (Side::Remote, at));
@@ -499,9 +486,9 @@ impl Run {
                 }
                 (Some(HtlcEnd::Failed), None, _) => self.seen.count("failed", 1),
                 // Of two that are alike nobody can say whose the output is: one of them is paid.
-                (Some(HtlcEnd::Failed), Some(_), _) if self.has_twin(*key) => {}
-                // Nobody sensible takes so little); who does it nevertheless takes no more than that.
-                (Some(HtlcEnd::Failed), Some(_), _) if htlc.amount.to_sat_floor().0 < LITTLE => {}
+                (Some(HtlcEnd::Failed), Some(_), _) if self.contract.has_twin(*key) => {}
+                // Nobody sensible takes so little; who does it nevertheless takes no more than that.
+                (Some(HtlcEnd::Failed), Some(_), _) if htlc.amount.to_sat_floor() < WORTHLESS => {}
                 (end, took, any) => panic!("seed {seed}: {key:?} ended {end:?}: {took:?} {any:?}"),
             }
         }
