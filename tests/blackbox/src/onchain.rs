@@ -34,7 +34,8 @@ impl Node {
 
     /// Pays without waiting for the outcome.
     pub fn begin_to_pay(&self, bolt11: &str) -> Paying {
-        let (client, params) = (self.client(), json!({"bolt11": bolt11, "retry_for": 5}));
+        let client = Client::new(&self.rpc_socket(), patience().saturating_mul(5));
+        let params = json!({"bolt11": bolt11, "retry_for": 5});
         std::thread::spawn(move || client.call("pay", params))
     }
 
@@ -42,7 +43,7 @@ impl Node {
     /// gives up after a minute.
     pub fn begin_to_pay_part(&self, bolt11: &str, satoshi: u64) -> Paying {
         let client = Client::new(&self.rpc_socket(), patience().saturating_mul(5));
-        let params = json!({"bolt11": bolt11, "partial_msat": satoshi * 1000, "retry_for": 600});
+        let params = json!({"bolt11": bolt11, "partial_msat": satoshi * 1000});
         std::thread::spawn(move || client.call("pay", params))
     }
 

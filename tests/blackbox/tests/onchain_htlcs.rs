@@ -4,7 +4,7 @@
 use blackbox::node::Format::{self, Anchors, StaticRemotekey};
 use blackbox::node::settled;
 use blackbox::onchain::Paying;
-use blackbox::{Network, Node, until};
+use blackbox::{Network, Node, RpcError, until};
 use serde_json::json;
 
 const CHANNEL: u64 = 1_000_000;
@@ -138,7 +138,10 @@ fn never_settled(format: Format) {
     // Alice's own channel was not needed for it.
     let (ours, _) = settled(alice, bob).unwrap();
     assert_eq!(ours.to_us_msat, CHANNEL * 500);
-    assert!(pending.paying.join().unwrap().is_err());
+    let Err(RpcError::Refused { data, .. }) = pending.paying.join().unwrap() else {
+        panic!("it was not paid")
+    };
+    assert_eq!(data["status"], "failed");
 }
 
 #[test]

@@ -310,7 +310,7 @@ commands! {
             Param::optional("maxfee", Type::Msat), Param::optional("description", Type::String),
             Param::optional("partial_msat", Type::Msat)],
         "pays an invoice",
-        "amount_msat is needed, and allowed, only where the invoice names no amount. The fee is at most maxfee, or else maxfeepercent (0.5) of the amount, where fees up to exemptfee (5000 msat) are always fine. Routes are tried for retry_for seconds. An invoice that is already paid is not paid again: the first payment's result is shown.";
+        "amount_msat is needed, and allowed, only where the invoice names no amount. The fee is at most maxfee, or else maxfeepercent (0.5) of the amount, where fees up to exemptfee (5000 msat) are always fine. Attempts are begun for retry_for seconds; what is under way then is waited for. An invoice that is already paid is not paid again: the first payment's result is shown.";
     LISTPAYS: "listpays", Payment, [
             Param::optional("bolt11", Type::String), Param::optional("payment_hash", Type::Hash),
             Param::optional("status", PAY_STATES), Param::optional("index", INDEXES),
