@@ -461,7 +461,7 @@ async fn start_node(
     payments::approve_pending(&node).await?;
     let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.
-    channels::resume(&node, stored);
+    channels::resume(&node, stored, &signer.init.points);
     // After them: connectd has their sockets when the first peer comes.
     tasks.spawn(peers::run(node.clone(), peers_mail, door, addresses));
     tasks.spawn(backup::run(node.clone(), backup_mail, loaded));

@@ -90,6 +90,18 @@ impl Node {
         serde_json::from_value(status).context("a channel has a status")
     }
 
+    /// Id and fee, in msat, of the transaction that would end its one channel with this peer now.
+    ///
+    /// # Errors
+    /// Those of the call, or none is shown.
+    pub fn last_tx_with(&self, peer_id: &str) -> Result<(String, u64)> {
+        let reply = self.rpc("listpeerchannels", json!({"id": peer_id}))?;
+        let channel = &reply["channels"][0];
+        let txid = super::node::text(&channel["scratch_txid"], "scratch_txid")?;
+        let fee = super::node::number(&channel["last_tx_fee_msat"], "last_tx_fee_msat")?;
+        Ok((txid, fee))
+    }
+
     /// Waits until its one channel with this peer is in this state.
     ///
     /// # Errors

@@ -34,7 +34,8 @@ pub struct Facts {
     /// `None` until it is in a block.
     pub funding_height: Option<BlockHeight>,
     pub funding_scid: Option<ShortChannelId>,
-    /// The transaction that ends the channel, ours to broadcast again until it confirms.
+    /// The transaction that ends the channel, ours to broadcast again until it confirms. Of a closed channel
+    /// where there was none: our newest commitment, unsigned.
     pub closing_tx: Option<Transaction>,
     /// What spent the funding output, and where.
     pub spent_by: Option<(bitcoin::Txid, BlockHeight)>,

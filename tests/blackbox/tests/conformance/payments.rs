@@ -190,10 +190,12 @@ fn a_channel_counts_what_failed_among_what_was_offered_across_a_kill_9() {
     assert_eq!(counted(alice, "out"), wanted);
     assert_eq!(counted(bob, "in"), wanted);
     alice.wait_for_normal(bob).unwrap();
-    // The transaction that ends it is shown as soon as it is there.
-    assert!(channels(&tables, alice)[0]["scratch_txid"].is_null());
+    // Our commitment, until there is a mutual close.
+    let commitment = channels(&tables, alice)[0]["scratch_txid"].clone();
+    assert!(commitment.is_string());
     let closed = tables.ask(alice, "close", json!([channel.channel_id]));
     let shown = &channels(&tables, alice)[0];
     assert_eq!(shown["scratch_txid"], closed["txids"][0]);
+    assert_ne!(shown["scratch_txid"], commitment);
     assert!(shown["last_tx_fee_msat"].as_u64() > Some(0), "{shown:#}");
 }
