@@ -424,7 +424,7 @@ async fn start_node(
     let coins = wallet::Stored::load(&db, height)?;
     let invoice_indexes = store::invoices::Highest::load(&db)?;
     let payments = payments::Payments::new(store::payments::Indexes::load(&db)?);
-    let forwards = forwards::Forwards::new(store::forwards::Collected::load(&db)?);
+    let forwards = forwards::Forwards::new(store::forwards::Totals::load(&db)?);
     let addresses = addresses(&db)?;
     let is_rescan_of_all = known.is_empty() && matches!(options.rescan, Rescan::From(_));
     let chaind = launcher.chaind(&options, known).await?;
