@@ -95,16 +95,23 @@ impl Onchain {
                 height: spent.height,
             };
         }
-        if let Some(txid) = self.claim_of(&output.outpoint) {
-            return Fate::Claimed { txid };
+        if let Some((claim, tx)) = self.claim_of(&output.outpoint) {
+            return Fate::Claimed {
+                txid: tx.compute_txid(),
+                held: self.held(tree, claim, &tx),
+            };
         }
         match &output.plan {
             Plan::Leave => Fate::Left,
             Plan::NeedsPreimage { until } => Fate::NeedsPreimage { until: *until },
             Plan::Sweep { from, .. } | Plan::HtlcTx { from, .. } => {
-                match self.builder(tree).is_economic(output, &self.feerates) {
-                    true => Fate::Waits { until: *from },
-                    false => Fate::Uneconomic,
+                let economic = self.builder(tree).is_economic(output, &self.feerates);
+                match (economic, self.lacking.contains(&output.outpoint)) {
+                    (false, _) => Fate::Uneconomic,
+                    (true, true) => Fate::NeedsCoins {
+                        deadline: output.plan.deadline(),
+                    },
+                    (true, false) => Fate::Waits { until: *from },
                 }
             }
         }
@@ -127,7 +134,10 @@ impl Onchain {
             // A preimage may be learned, and the peer may be late.
             Fate::NeedsPreimage { until } => Some(self.buried_at(until.max(output.height))),
             Fate::Left | Fate::Uneconomic => Some(self.buried_at(output.height)),
-            Fate::Waits { .. } | Fate::Claimed { .. } | Fate::Spent { .. } => None,
+            Fate::Waits { .. }
+            | Fate::NeedsCoins { .. }
+            | Fate::Claimed { .. }
+            | Fate::Spent { .. } => None,
         }
     }
 

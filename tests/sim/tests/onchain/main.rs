@@ -13,6 +13,7 @@ mod node;
 mod peer;
 mod run;
 mod signer;
+mod standing;
 
 /// In CI, always the same ones.
 const RUNS: u64 = 10_000;
