@@ -300,12 +300,23 @@ impl Hsm {
 
     /// Who we are.
     #[must_use]
-    pub fn init(&self) -> ctl::Init {
+    pub fn init(&mut self) -> ctl::Init {
+        let channels = self.channels();
         ctl::Init {
             node_id: self.node_id(),
-            channels: self.channels(),
+            points: (channels.iter())
+                .filter_map(|known| self.newest_point(known))
+                .collect(),
+            channels,
             next_address: self.state.next_address,
         }
+    }
+
+    /// `None` before our commitment 0, and where no key can be derived, which nobody can sign for either.
+    fn newest_point(&mut self, known: &Known) -> Option<ctl::LocalPoint> {
+        let (channel, n) = (known.channel, known.local?);
+        let point = self.keys(channel).ok()?.point(n).ok()?;
+        Some(ctl::LocalPoint { channel, n, point })
     }
 
     /// All channels with a funding output.

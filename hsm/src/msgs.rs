@@ -150,7 +150,7 @@ macro_rules! msgs {
 
 msgs! {
     Ctl ctl {
-        Init "Init" -> "node id, channels, the block for marks; or what an inspection found", BeforeInit,
+        Init "Init" -> "node id, channels, our points of their newest, the block for marks; or what an inspection found", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
         Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed or confirmed a recovery", Always,
             key "", rules [D4], journal "";
@@ -179,7 +179,7 @@ msgs! {
         SignRemote "SignRemote" -> "signatures of the peer's commitment and its HTLC transactions",
             Phases(&[Opening, Active, Closing]),
             key "funding, htlc", rules [B3, C1, C2, C3, C4, C6, C7, H1, H2, H3], journal "number, point, deltas, tickets";
-        ValidateLocal "ValidateLocal" -> "our secret before, our next point", Phases(&[Opening, Active, Closing]),
+        ValidateLocal "ValidateLocal" -> "our secret before, our point of it and of the next", Phases(&[Opening, Active, Closing]),
             key "revocation seed", rules [B3, C1, C2, C3, C4, C5, C6, C7, H1, H2, H3], journal "number, deltas, the peer's signatures";
         RemoteRevoked "RemoteRevoked" -> "done", Phases(&[Active, Closing, Onchain, Stale, Recovering]),
             key "", rules [C4], journal "the peer's secret (written; on disk with the next record that is waited for)";

@@ -320,7 +320,7 @@ impl Server {
             .check(ctl::Request::ROLE, hsm.as_deref(), channel)?;
         Ok(Some(match request {
             ctl::Request::Stop => return Ok(None),
-            ctl::Request::Unlocked => init_reply(&self.custody.signer),
+            ctl::Request::Unlocked => init_reply(&mut self.custody.signer),
             ctl::Request::Init {
                 chain_hash,
                 database,
@@ -338,7 +338,7 @@ impl Server {
                     Ok(()) => self.custody.open(chain_hash, database),
                     Err(error) => self.custody.signer = Signer::Failed(error.to_string()),
                 }
-                init_reply(&self.custody.signer)
+                init_reply(&mut self.custody.signer)
             }
             ctl::Request::NewChannel { peer } => {
                 ctl::Reply::NewChannel(self.custody.open_hsm()?.new_channel(peer)?)
@@ -369,7 +369,8 @@ impl Server {
         let Some((asked, _)) = self.asked_unlocked.take_if(|(_, then)| *then != now) else {
             return Ok(false);
         };
-        self.reply_ctl(asked, &init_reply(&self.custody.signer))?;
+        let reply = init_reply(&mut self.custody.signer);
+        self.reply_ctl(asked, &reply)?;
         Ok(true)
     }
 
@@ -420,7 +421,7 @@ impl Server {
     }
 }
 
-fn init_reply(signer: &Signer) -> ctl::Reply {
+fn init_reply(signer: &mut Signer) -> ctl::Reply {
     let refused = |rule, why: &str| answer::refused_by("CTL", rule, why.to_owned());
     match signer {
         Signer::NotStarted => ctl::Reply::Refused(refused(Rule::D4, "no Init")),

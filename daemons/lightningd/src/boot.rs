@@ -424,7 +424,7 @@ async fn start_node(
     let coins = wallet::Stored::load(&db, height)?;
     let invoice_indexes = store::invoices::Highest::load(&db)?;
     let payments = payments::Payments::new(store::payments::Indexes::load(&db)?);
-    let forwards = forwards::Forwards::new(store::forwards::Collected::load(&db)?);
+    let forwards = forwards::Forwards::new(store::forwards::Totals::load(&db)?);
     let addresses = addresses(&db)?;
     let is_rescan_of_all = known.is_empty() && matches!(options.rescan, Rescan::From(_));
     let chaind = launcher.chaind(&options, known).await?;
@@ -461,7 +461,7 @@ async fn start_node(
     payments::approve_pending(&node).await?;
     let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.
-    channels::resume(&node, stored);
+    channels::resume(&node, stored, &signer.init.points);
     // After them: connectd has their sockets when the first peer comes.
     tasks.spawn(peers::run(node.clone(), peers_mail, door, addresses));
     tasks.spawn(backup::run(node.clone(), backup_mail, loaded));

@@ -7,6 +7,7 @@
 mod books;
 mod chain;
 mod close;
+mod commitment;
 mod contract;
 mod htlcs;
 mod onchain;
@@ -32,6 +33,7 @@ use tx::ledger::{Htlc, HtlcKey};
 use wire::{BlockHeight, ChannelDbid, ChannelId, HtlcId, Message, NodeId};
 
 pub use close::{CloseAsk, Closed};
+pub use commitment::{LastTx, Newest};
 pub use open::{OpenFailure, OpenJob, Opened};
 pub use view::{ChannelView, OpenView, is_spent, state_name};
 
@@ -102,6 +104,8 @@ pub struct Channel {
     /// How channeld begins if there is no record yet.
     begin: Option<Begin>,
     claims: Vec<ChannelId>,
+    /// `None` while none of ours is verified, or which is it is not known.
+    newest: Option<Newest>,
     /// onchaind's side.
     onchain: OnChain,
     /// The last block that this task was told.
@@ -142,6 +146,7 @@ impl Channel {
         begin: Begin,
         stage: Stage,
         claims: Vec<ChannelId>,
+        newest: Option<Newest>,
     ) {
         let (mailbox, mail) = mpsc::unbounded_channel();
         node.channels.add(dbid, peer, mailbox);
@@ -159,6 +164,7 @@ impl Channel {
             link: None,
             begin: Some(begin),
             claims,
+            newest,
             onchain: OnChain::default(),
             tip,
             commits: FuturesOrdered::new(),
@@ -360,6 +366,9 @@ impl Channel {
             self.node.stop(Stop::Fatal(why));
         }
         let live = persist.live.clone();
+        if let (Some(point), Some(n)) = (persist.local_point, live.local_next.prev()) {
+            self.newest = Some(Newest::new(n, point));
+        }
         match &mut self.stage {
             Stage::Opening(_) => {
                 self.claims = vec![live.channel_id];

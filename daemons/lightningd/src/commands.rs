@@ -6,6 +6,7 @@ mod bookkeeper;
 mod channels;
 mod close;
 mod decode;
+mod forwards;
 mod fundchannel;
 mod hints;
 mod invoices;
@@ -79,6 +80,7 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::CLOSE, close::close)?;
     rows.add(&table::LISTPEERCHANNELS, listpeerchannels::listpeerchannels)?;
     rows.add(&table::LISTCLOSEDCHANNELS, channels::listclosedchannels)?;
+    rows.add(&table::LISTFORWARDS, forwards::listforwards)?;
     rows.add(&table::INVOICE, invoices::invoice)?;
     rows.add(&table::LISTINVOICES, invoices::listinvoices)?;
     rows.add(&table::DELINVOICE, invoices::delinvoice)?;

@@ -16,14 +16,14 @@ use wire::{ChannelDbid, CltvExpiry, HtlcId, MilliSatoshi, ShortChannelId};
 use crate::channel::Mail;
 use crate::channels::Summary;
 use crate::node::Node;
-use crate::store::forwards::{Collected, End, Forward};
+use crate::store::forwards::{End, Forward, Totals};
 use crate::store::now;
 
 pub struct Forwards {
     /// By the incoming HTLC. What the database has of them does not tell whether the outgoing channel
     /// still has the offer in hand, nor whether the incoming one has been told that it will not be.
     outgoing: Mutex<HashMap<(ChannelDbid, HtlcId), Outgoing>>,
-    collected: Mutex<Collected>,
+    totals: Mutex<Totals>,
 }
 
 /// What has become of an outgoing half since the start.
@@ -38,11 +38,17 @@ enum Outgoing {
 
 impl Forwards {
     #[must_use]
-    pub fn new(collected: Collected) -> Forwards {
+    pub fn new(totals: Totals) -> Forwards {
         Forwards {
             outgoing: Mutex::default(),
-            collected: Mutex::new(collected),
+            totals: Mutex::new(totals),
         }
+    }
+
+    /// Whether an outgoing channel has it in hand, and perhaps in no record of its own yet.
+    #[must_use]
+    pub fn is_offered(&self, channel: ChannelDbid, id: HtlcId) -> bool {
+        matches!(self.lock().get(&(channel, id)), Some(Outgoing::Offered))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(ChannelDbid, HtlcId), Outgoing>> {
@@ -60,22 +66,44 @@ impl Forwards {
         self.lock().remove(&(channel, id));
     }
 
-    fn lock_collected(&self) -> MutexGuard<'_, Collected> {
-        let collected = self.collected.lock();
-        collected.unwrap_or_else(PoisonError::into_inner)
+    fn lock_totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What all forwards have brought us.
     #[must_use]
     pub fn collected(&self) -> MilliSatoshi {
-        self.lock_collected().0
+        self.lock_totals().collected
+    }
+
+    /// Writes that an outgoing half is about to be offered; again where a restart came between.
+    fn begin(&self, db: &Db, key: &(u64, u64), forward: Forward) -> Result<(), DbError> {
+        // Held until it is written: another may count on.
+        let mut totals = self.lock_totals();
+        let (mut batch, mut sum) = (Batch::new(), *totals);
+        let before = db.get::<Forward>(key)?;
+        let created_index = match before {
+            Some(before) => before.created_index,
+            None => {
+                sum.created = sum.created.saturating_add(1);
+                sum.put(&mut batch);
+                sum.created
+            }
+        };
+        let forward = Forward {
+            created_index,
+            ..forward
+        };
+        batch.put(key, &forward);
+        db.write(batch)?;
+        *totals = sum;
+        Ok(())
     }
 
     /// Notes how an outgoing half ended, and what it has brought us, once. How it ended first, counts,
     /// unless a preimage shows later. Returns what counts.
-    fn end(&self, db: &Db, key: &(u64, u64), end: End) -> Result<End, DbError> {
-        // Held until it is written: another end may add to the same sum.
-        let mut collected = self.lock_collected();
+    fn end(&self, db: &Db, key: &(u64, u64), out: HtlcId, end: End) -> Result<End, DbError> {
+        let mut totals = self.lock_totals();
         let Some(forward) = db.get::<Forward>(key)? else {
             return Ok(end);
         };
@@ -84,19 +112,24 @@ impl Forwards {
         {
             return Ok(old.clone());
         }
+        let updated = totals.updated.saturating_add(1);
         let done = Forward {
             end: Some(end.clone()),
             resolved_at: Some(now()),
+            htlc_out: Some(out),
+            updated_index: Some(updated),
             ..forward
+        };
+        let sum = Totals {
+            collected: totals.collected.saturating_add(done.earned()),
+            updated,
+            ..*totals
         };
         let mut batch = Batch::new();
         batch.put(key, &done);
-        let sum = Collected(collected.0.saturating_add(done.earned()));
-        if sum != *collected {
-            sum.put(&mut batch);
-        }
+        sum.put(&mut batch);
         db.write(batch)?;
-        *collected = sum;
+        *totals = sum;
         Ok(end)
     }
 }
@@ -159,21 +192,20 @@ fn try_begin(node: &Node, ask: Forwarding) -> Result<(), Failure> {
         .by_scid(ask.scid)
         .ok_or(Failure::UnknownNextPeer)?;
     check(node, &ask, &out)?;
-    let mut batch = Batch::new();
-    batch.put(
-        &key,
-        &Forward {
-            payment_hash: ask.htlc.payment_hash,
-            amount_in: ask.htlc.amount,
-            amount_out: ask.amount,
-            scid_out: ask.scid,
-            channel_out: out.dbid,
-            received_at: now(),
-            resolved_at: None,
-            end: None,
-        },
-    );
-    if let Err(error) = node.db.write(batch) {
+    let forward = Forward {
+        payment_hash: ask.htlc.payment_hash,
+        amount_in: ask.htlc.amount,
+        amount_out: ask.amount,
+        scid_out: ask.scid,
+        channel_out: out.dbid,
+        received_at: now(),
+        resolved_at: None,
+        end: None,
+        htlc_out: None,
+        created_index: 0,
+        updated_index: None,
+    };
+    if let Err(error) = node.forwards.begin(&node.db, &key, forward) {
         node.database_failed(&error);
         return Err(Failure::TemporaryNodeFailure);
     }
@@ -205,11 +237,8 @@ fn is_out(node: &Node, ask: &Forwarding, out: ChannelDbid) -> bool {
         channel: ask.channel,
         id: ask.id,
     };
-    match crate::store::channels::one(&node.db, out) {
-        Ok(Some((_, htlcs))) => htlcs
-            .iter()
-            .any(|(_, record)| record.origin == Some(origin)),
-        Ok(None) => false,
+    match crate::store::channels::offered_for(&node.db, out, origin) {
+        Ok(offered) => offered.is_some(),
         Err(error) => {
             node.database_failed(&error);
             true
@@ -301,10 +330,10 @@ fn how(end: End) -> RemoveHow {
     }
 }
 
-/// The outgoing half ended.
-pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, end: End) {
+/// The outgoing half, HTLC `out` of its channel, ended.
+pub fn ended(node: &Node, channel: ChannelDbid, id: HtlcId, out: HtlcId, end: End) {
     node.forwards.lock().remove(&(channel, id));
-    match node.forwards.end(&node.db, &(channel.0, id.0), end) {
+    match node.forwards.end(&node.db, &(channel.0, id.0), out, end) {
         Ok(end) => (node.channels).tell(channel, Mail::Remove { id, how: how(end) }),
         Err(error) => node.database_failed(&error),
     }
@@ -343,7 +372,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_stays_so_until_its_htlc_is_over() {
-        let forwards = Forwards::new(Collected(MilliSatoshi::ZERO));
+        let forwards = Forwards::new(Totals::default());
         let incoming = (ChannelDbid(1), HtlcId(7));
         forwards.lock().insert(incoming, Outgoing::Offered);
         let failure = Failure::TemporaryNodeFailure;

@@ -75,6 +75,7 @@ pub enum PayError {
         destination: bool,
         failure: Option<Failure>,
     },
+    /// No attempt may begin any more, and none is under way.
     #[error("timed out: {0}")]
     TimedOut(String),
     #[error(transparent)]
@@ -218,7 +219,7 @@ impl Drop for Active<'_> {
 /// Pays, or says how it was paid before.
 ///
 /// # Errors
-/// See [`PayError`]. After `TimedOut` the payment may still arrive.
+/// See [`PayError`]. Only after `Stopping` and `InProgress` may the payment still arrive.
 pub async fn pay(node: &Node, request: PayRequest) -> Result<Paid, PayError> {
     let hash = request.payment_hash;
     let _active = Active::begin(&node.payments, hash).ok_or(PayError::InProgress)?;

@@ -53,6 +53,7 @@ impl Channel {
         Ok(Decision {
             reply: Reply::ValidatedLocal {
                 revoked_secret,
+                point: verified.point(),
                 next_point: keys.point(after)?,
             },
             change,

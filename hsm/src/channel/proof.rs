@@ -32,6 +32,7 @@ pub(crate) struct Admitted<'a> {
 /// A commitment of ours that the peer's signatures are valid for, and which keeps to C1-C3, C7 and H2.
 pub(super) struct Verified {
     n: CommitmentNumber,
+    point: PublicKey,
     step: Step,
 }
 
@@ -114,11 +115,17 @@ impl Verified {
         // The peer may sign again after a reconnection, with other signatures as valid as those
         // that are stored: they are verified, and the stored ones are kept.
         let (setup, funding) = (&funded.setup, &funded.funding);
+        let point = keys.point(n)?;
         funded
-            .build(Side::Local, n, &keys.point(n)?, &ledger)?
+            .build(Side::Local, n, &point, &ledger)?
             .verify(setup, funding, &next.signature, &next.htlc_signatures)
             .map_err(Refused::Signature)?;
-        Ok(Verified { n, step })
+        Ok(Verified { n, point, step })
+    }
+
+    /// Our per-commitment point of it.
+    pub(super) fn point(&self) -> PublicKey {
+        self.point
     }
 
     pub(super) fn step(&self) -> Step {

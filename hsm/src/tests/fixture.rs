@@ -330,6 +330,7 @@ impl Pair {
             Reply::ValidatedLocal {
                 revoked_secret,
                 next_point,
+                ..
             } => {
                 end.next = end.next.next().unwrap();
                 end.next_point = next_point;

@@ -163,6 +163,7 @@ impl Line {
         let Reply::ValidatedLocal {
             revoked_secret,
             next_point,
+            ..
         } = self.ask(link, owner, request)
         else {
             panic!("not validated");

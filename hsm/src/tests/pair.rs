@@ -231,6 +231,7 @@ impl Run {
         let Reply::ValidatedLocal {
             revoked_secret: Some(secret),
             next_point,
+            ..
         } = validated
         else {
             panic!("not validated: {validated:?}");

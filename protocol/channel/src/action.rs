@@ -136,6 +136,8 @@ pub struct Persist {
     pub live: Live,
     /// HTLCs that are new or changed (`Some`) or gone (`None`).
     pub htlcs: Vec<(HtlcKey, Option<HtlcRecord>)>,
+    /// Our per-commitment point of our newest commitment in `live`, told once for each.
+    pub local_point: Option<PublicKey>,
 }
 
 /// What a channel tells the node.

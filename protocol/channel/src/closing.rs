@@ -221,5 +221,6 @@ fn persist(live: &Live) -> Action {
     Action::Persist(Box::new(Persist {
         live: live.clone(),
         htlcs: vec![],
+        local_point: None,
     }))
 }

@@ -47,6 +47,8 @@ pub(crate) struct Running {
     /// Our newest commitment and the newest that we signed for the peer.
     local: Ledger,
     remote: Ledger,
+    /// Our point of our newest commitment, until it is handed to the database's side.
+    local_point: Option<PublicKey>,
     link: Link,
     /// What the outstanding request to the signer was for.
     asked: Option<Asked>,
@@ -135,19 +137,10 @@ impl Running {
     }
 
     fn new(live: Live, htlcs: BTreeMap<HtlcKey, HtlcRecord>, policy: Policy) -> Running {
-        let ledger = |balances: Balances, is_in: fn(HtlcState) -> bool| Ledger {
-            to_local: balances.to_local,
-            to_remote: balances.to_remote,
-            feerate: live.feerate.newest(is_in),
-            htlcs: htlcs
-                .iter()
-                .filter(|(_, record)| is_in(record.state))
-                .map(|(key, record)| (*key, record.htlc))
-                .collect(),
-        };
         Running {
-            local: ledger(live.local_view, HtlcState::in_local),
-            remote: ledger(live.remote_view, HtlcState::in_remote),
+            local: live.ledger(Side::Local, &htlcs),
+            remote: live.ledger(Side::Remote, &htlcs),
+            local_point: None,
             dirty: BTreeSet::new(),
             link: Link::Down,
             asked: None,
@@ -384,7 +377,11 @@ impl Running {
             .into_iter()
             .filter_map(|key| Some((key, self.stored(&key)?)))
             .collect();
-        Box::new(Persist { live, htlcs })
+        Box::new(Persist {
+            live,
+            htlcs,
+            local_point: self.local_point.take(),
+        })
     }
 
     /// The record to be stored under `key`, `Some(None)` if none is to be left, `None` if nothing
@@ -453,6 +450,22 @@ struct Moved {
 }
 
 impl Live {
+    /// What `owner`'s newest commitment holds. `htlcs`: all of the channel's.
+    #[must_use]
+    pub fn ledger(&self, owner: Side, htlcs: &BTreeMap<HtlcKey, HtlcRecord>) -> Ledger {
+        let (balances, is_in): (_, fn(HtlcState) -> bool) = match owner {
+            Side::Local => (self.local_view, HtlcState::in_local),
+            Side::Remote => (self.remote_view, HtlcState::in_remote),
+        };
+        let held = htlcs.iter().filter(|(_, record)| is_in(record.state));
+        Ledger {
+            to_local: balances.to_local,
+            to_remote: balances.to_remote,
+            feerate: self.feerate.newest(is_in),
+            htlcs: held.map(|(key, record)| (*key, record.htlc)).collect(),
+        }
+    }
+
     fn tally(&mut self, key: &HtlcKey, record: &HtlcRecord) {
         if let Some(Removal::Fulfil { .. }) = record.removal {
             let tally = match key.offerer {

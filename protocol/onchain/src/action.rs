@@ -249,17 +249,29 @@ pub enum OutputKind {
     Theirs,
 }
 
+/// A claim pays less than what a block is estimated to want, and may not pay more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub pays: FeeratePerKw,
+    pub wanted: FeeratePerKw,
+}
+
 /// What becomes of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// Nothing to do: it is in the wallet, or the peer's.
     Left,
-    /// Ours from this block on, if fees are not higher than it is worth then.
+    /// Ours from this block on.
     Waits { until: BlockHeight },
     /// An HTLC of the peer's whose preimage we do not have: it takes it back after this block.
     NeedsPreimage { until: BlockHeight },
+    /// Ours, but the wallet has no coins for the fee of taking it: asked again with each block.
+    /// `deadline`: the block before which it should be taken.
+    NeedsCoins { deadline: Option<BlockHeight> },
     /// A claim is broadcast and in no block.
-    Claimed { txid: Txid },
+    Claimed { txid: Txid, held: Option<Held> },
+    /// Smaller than twice the fee of taking it now: taken when fees are lower.
+    NeedsLowerFees,
     /// Smaller than the fee of taking it, however low fees get.
     Uneconomic,
     /// In the block at this height, by us or by the peer.

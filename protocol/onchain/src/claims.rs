@@ -229,7 +229,7 @@ impl Builder<'_> {
     }
 
     /// Whether taking this output alone is worth its fee, at the least that is relayed now.
-    fn is_economic(&self, output: &Output, feerates: &Feerates) -> bool {
+    pub(crate) fn is_economic(&self, output: &Output, feerates: &Feerates) -> bool {
         let cap = share(output.value, self.facts.terms.fee_part);
         let one = std::slice::from_ref(output);
         let (weight, left) = match &output.plan {

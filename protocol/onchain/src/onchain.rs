@@ -51,6 +51,8 @@ pub struct Onchain {
     jobs: VecDeque<Job>,
     /// Claims on their way to a signature.
     drafts: BTreeMap<ClaimId, Draft>,
+    /// Outputs for whose claims the wallet had no coins.
+    lacking: HashSet<OutPoint>,
     /// Broadcast, and refused by the backend.
     rejected: BTreeSet<ClaimId>,
     /// The peer's transaction in the mempool, for which the backend does not take ours.
@@ -82,6 +84,7 @@ impl Onchain {
             revoked: BTreeMap::new(),
             jobs: VecDeque::new(),
             drafts: BTreeMap::new(),
+            lacking: HashSet::new(),
             rejected: BTreeSet::new(),
             rival: None,
             stuck: None,

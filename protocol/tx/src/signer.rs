@@ -118,9 +118,10 @@ pub enum Reply {
         signature: Signature,
         htlc_signatures: Vec<Signature>,
     },
-    /// ValidateLocal: our secret of `n - 1` (none for n = 0) and our point `n + 1`.
+    /// ValidateLocal: our secret of `n - 1` (none for n = 0), our point `n` and our point `n + 1`.
     ValidatedLocal {
         revoked_secret: Option<RevocationSecret>,
+        point: PublicKey,
         next_point: PublicKey,
     },
     Point {

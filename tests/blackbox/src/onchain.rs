@@ -34,7 +34,8 @@ impl Node {
 
     /// Pays without waiting for the outcome.
     pub fn begin_to_pay(&self, bolt11: &str) -> Paying {
-        let (client, params) = (self.client(), json!({"bolt11": bolt11, "retry_for": 5}));
+        let client = Client::new(&self.rpc_socket(), patience().saturating_mul(5));
+        let params = json!({"bolt11": bolt11, "retry_for": 5});
         std::thread::spawn(move || client.call("pay", params))
     }
 
@@ -42,7 +43,7 @@ impl Node {
     /// gives up after a minute.
     pub fn begin_to_pay_part(&self, bolt11: &str, satoshi: u64) -> Paying {
         let client = Client::new(&self.rpc_socket(), patience().saturating_mul(5));
-        let params = json!({"bolt11": bolt11, "partial_msat": satoshi * 1000, "retry_for": 600});
+        let params = json!({"bolt11": bolt11, "partial_msat": satoshi * 1000});
         std::thread::spawn(move || client.call("pay", params))
     }
 
@@ -87,6 +88,18 @@ impl Node {
         let reply = self.rpc("listpeerchannels", json!({"id": peer_id}))?;
         let status = reply["channels"][0]["status"].clone();
         serde_json::from_value(status).context("a channel has a status")
+    }
+
+    /// Id and fee, in msat, of the transaction that would end its one channel with this peer now.
+    ///
+    /// # Errors
+    /// Those of the call, or none is shown.
+    pub fn last_tx_with(&self, peer_id: &str) -> Result<(String, u64)> {
+        let reply = self.rpc("listpeerchannels", json!({"id": peer_id}))?;
+        let channel = &reply["channels"][0];
+        let txid = super::node::text(&channel["scratch_txid"], "scratch_txid")?;
+        let fee = super::node::number(&channel["last_tx_fee_msat"], "last_tx_fee_msat")?;
+        Ok((txid, fee))
     }
 
     /// Waits until its one channel with this peer is in this state.

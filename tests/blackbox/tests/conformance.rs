@@ -6,6 +6,8 @@
 mod cli;
 #[path = "conformance/errors.rs"]
 mod errors;
+#[path = "conformance/forwards.rs"]
+mod forwards;
 #[path = "conformance/funding.rs"]
 mod funding;
 #[path = "conformance/interface.rs"]

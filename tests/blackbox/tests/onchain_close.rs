@@ -17,6 +17,8 @@ struct Closed {
     before: [u64; 2],
     ids: [String; 2],
     commitment: String,
+    /// Bob's, which nobody publishes.
+    bobs: String,
     funding: String,
 }
 
@@ -30,6 +32,7 @@ fn closed_by_alice(format: Format) -> Closed {
     };
     let ids = [alice.id().unwrap(), bob.id().unwrap()];
     let before = [alice.coins().unwrap(), bob.coins().unwrap()];
+    let (bobs, _) = bob.last_tx_with(&ids[0]).unwrap();
     bob.freeze();
     let commitment = alice.close_unilaterally(&ids[1]).unwrap();
     alice
@@ -41,6 +44,7 @@ fn closed_by_alice(format: Format) -> Closed {
         before,
         ids,
         commitment,
+        bobs,
         funding: channel.funding_txid,
         network,
     }
@@ -121,7 +125,11 @@ fn paid_and_listed(format: Format) {
     assert_eq!(spent["vin"][0]["txid"], closed.funding.as_str());
     assert!(closed_channels(alice).is_empty());
     closed.network.mine(110).unwrap();
-    for (node, peer) in [(alice, &closed.ids[1]), (bob, &closed.ids[0])] {
+    let ends = [
+        (alice, &closed.ids[1], &closed.commitment),
+        (bob, &closed.ids[0], &closed.bobs),
+    ];
+    for (node, peer, last) in ends {
         node.wait_for("it forgets the channel", |node| {
             Ok(node.state_with(peer)?.is_none().then_some(()))
         })
@@ -129,6 +137,8 @@ fn paid_and_listed(format: Format) {
         let listed = closed_channels(node);
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0]["funding_txid"], closed.funding.as_str());
+        assert_eq!(listed[0]["last_commitment_txid"], last.as_str());
+        assert!(listed[0]["last_commitment_fee_msat"].as_u64() > Some(0));
         node.wait_for("its onchaind ends", |node| {
             Ok(node.processes_in_role("onchaind").is_empty().then_some(()))
         })

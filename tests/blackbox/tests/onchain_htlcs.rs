@@ -4,7 +4,7 @@
 use blackbox::node::Format::{self, Anchors, StaticRemotekey};
 use blackbox::node::settled;
 use blackbox::onchain::Paying;
-use blackbox::{Network, Node, until};
+use blackbox::{Network, Node, RpcError, until};
 use serde_json::json;
 
 const CHANNEL: u64 = 1_000_000;
@@ -138,7 +138,64 @@ fn never_settled(format: Format) {
     // Alice's own channel was not needed for it.
     let (ours, _) = settled(alice, bob).unwrap();
     assert_eq!(ours.to_us_msat, CHANNEL * 500);
-    assert!(pending.paying.join().unwrap().is_err());
+    let Err(RpcError::Refused { data, .. }) = pending.paying.join().unwrap() else {
+        panic!("it was not paid")
+    };
+    assert_eq!(data["status"], "failed");
+}
+
+#[test]
+fn the_commitment_that_is_shown_is_the_one_that_is_broadcast() {
+    shown_is_broadcast(Anchors);
+}
+
+#[test]
+fn the_commitment_that_is_shown_is_the_one_that_is_broadcast_without_anchors() {
+    shown_is_broadcast(StaticRemotekey);
+}
+
+fn shown_is_broadcast(format: Format) {
+    let mut pending = pending(format);
+    let bob_id = pending.ids[1].clone();
+    let shown = |pending: &Pending| pending.nodes()[0].last_tx_with(&bob_id).unwrap();
+    until("the HTLC is committed to", || {
+        let listed = pending.nodes()[0].rpc("listpeerchannels", json!({}))?;
+        let state = &listed["channels"][0]["htlcs"][0]["state"];
+        Ok((state == "SENT_ADD_ACK_REVOCATION").then_some(()))
+    })
+    .unwrap();
+    let (txid, fee) = shown(&pending);
+    // Of another one, which bob holds.
+    let bobs = pending.nodes()[1].last_tx_with(&pending.ids[0]).unwrap();
+    assert_ne!(bobs.0, txid);
+    // After a start it is shown before the peer is there.
+    pending.network.nodes[1].freeze();
+    pending.network.nodes[0].kill_all().unwrap();
+    pending.network.nodes[0].launch().unwrap();
+    assert_eq!(shown(&pending), (txid.clone(), fee));
+    let alice = pending.nodes()[0];
+    assert_eq!(alice.close_unilaterally(&bob_id).unwrap(), txid);
+    assert_eq!(shown(&pending), (txid.clone(), fee));
+    let bitcoind = &pending.network.bitcoind;
+    let entry = bitcoind.rpc("getmempoolentry", json!([txid])).unwrap();
+    let paid = entry["fees"]["base"].as_f64().unwrap() * 1e11;
+    assert_eq!(paid.round() as u64, fee);
+    let mined = bitcoind.transaction(&txid).unwrap();
+    let values = mined["vout"].as_array().unwrap().iter();
+    let mut values = values.map(|out| (out["value"].as_f64().unwrap() * 1e8).round() as u64);
+    // With bob's fee.
+    assert!(values.any(|value| (PAYMENT..PAYMENT + 10).contains(&value)));
+    // Bob's is shown though alice's has spent the channel, and after a start, too.
+    pending.network.nodes[1].thaw();
+    pending.network.bitcoind.mine(1).unwrap();
+    let alice_id = pending.ids[0].clone();
+    for _ in 0..2 {
+        let bob = pending.nodes()[1];
+        bob.wait_for_state(&alice_id, "ONCHAIN").unwrap();
+        assert_eq!(bob.last_tx_with(&alice_id).unwrap(), bobs);
+        pending.network.nodes[1].kill_all().unwrap();
+        pending.network.nodes[1].launch().unwrap();
+    }
 }
 
 #[test]

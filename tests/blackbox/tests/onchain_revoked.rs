@@ -174,14 +174,14 @@ fn htlcs_of_a_revoked_commitment(format: Format, then: impl FnOnce(&Network)) {
     });
     let held = carol.rpc("invoice", held).unwrap();
     carol.freeze();
-    let paying = network.nodes[0].begin_to_pay(held["bolt11"].as_str().unwrap());
-    let htlcs = |node: &Node, peer: &str| anyhow::Ok(node.channels_with(peer)?[0].htlcs);
-    until("the HTLC is with bob", || {
-        Ok((htlcs(&network.nodes[1], &alice_id)? == 1).then_some(()))
+    drop(network.nodes[0].begin_to_pay(held["bolt11"].as_str().unwrap()));
+    until("the HTLC is in the commitment that will be revoked", || {
+        let with_alice = json!({"id": alice_id});
+        let listed = network.nodes[1].rpc("listpeerchannels", with_alice)?;
+        let state = &listed["channels"][0]["htlcs"][0]["state"];
+        Ok((state == "RCVD_ADD_ACK_REVOCATION").then_some(()))
     })
     .unwrap();
-    // It is in the commitment that will be revoked.
-    let _ = paying.join().unwrap();
     let old = copy_of(&mut network, 0);
     network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
     network.nodes[2].thaw();

@@ -117,6 +117,7 @@ pub fn commit<E: End>(
     let Reply::ValidatedLocal {
         revoked_secret,
         next_point,
+        ..
     } = reply
     else {
         panic!("not validated: {reply:?}");

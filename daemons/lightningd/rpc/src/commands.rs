@@ -7,6 +7,7 @@
 use crate::param::{Param, Type};
 
 const INDEXES: Type = Type::OneOf(&["created", "updated"]);
+const FORWARD_STATES: Type = Type::OneOf(&["offered", "settled", "local_failed", "failed"]);
 const PAY_STATES: Type = Type::OneOf(&["pending", "complete", "failed"]);
 const NORMAL: &str = "\"normal\"";
 
@@ -198,6 +199,12 @@ commands! {
     LISTCLOSEDCHANNELS: "listclosedchannels", Channel, [Param::optional("id", Type::NodeId)],
         "lists the channels that are closed and settled on the chain",
         "With an id, only those with that peer.";
+    LISTFORWARDS: "listforwards", Channel, [
+            Param::optional("status", FORWARD_STATES), Param::optional("in_channel", Type::ShortChannelId),
+            Param::optional("out_channel", Type::ShortChannelId), Param::optional("index", INDEXES),
+            Param::optional("start", Type::U64), Param::optional("limit", Type::U32)],
+        "lists payments of others that went through this node",
+        "One entry for each HTLC that was passed on, or is being; what was refused here and never left is not kept. start and limit page through the list in the order of index, which they need.";
     FUNDCHANNEL: "fundchannel", Channel, [
             Param::required("id", Type::NodeId), Param::required("amount", Type::SatOrAll),
             Param::or("feerate", Type::Feerate, NORMAL), Param::or("announce", Type::Bool, "true"),
@@ -310,7 +317,7 @@ commands! {
             Param::optional("maxfee", Type::Msat), Param::optional("description", Type::String),
             Param::optional("partial_msat", Type::Msat)],
         "pays an invoice",
-        "amount_msat is needed, and allowed, only where the invoice names no amount. The fee is at most maxfee, or else maxfeepercent (0.5) of the amount, where fees up to exemptfee (5000 msat) are always fine. Routes are tried for retry_for seconds. An invoice that is already paid is not paid again: the first payment's result is shown.";
+        "amount_msat is needed, and allowed, only where the invoice names no amount. The fee is at most maxfee, or else maxfeepercent (0.5) of the amount, where fees up to exemptfee (5000 msat) are always fine. Attempts are begun for retry_for seconds; what is under way then is waited for. An invoice that is already paid is not paid again: the first payment's result is shown.";
     LISTPAYS: "listpays", Payment, [
             Param::optional("bolt11", Type::String), Param::optional("payment_hash", Type::Hash),
             Param::optional("status", PAY_STATES), Param::optional("index", INDEXES),

@@ -235,6 +235,8 @@ fn mined(standing: &Standing, output: &OutputStanding) -> Option<BlockHeight> {
             | Fate::Left
             | Fate::Waits { .. }
             | Fate::NeedsPreimage { .. }
+            | Fate::NeedsCoins { .. }
+            | Fate::NeedsLowerFees
             | Fate::Claimed { .. }
             | Fate::Uneconomic => None,
         })
@@ -371,7 +373,10 @@ impl Book {
     /// Ours for certain, from when it is in a block until we take it.
     fn balance(&mut self, output: &OutputStanding, place: &Place, tag: Tag) {
         match output.fate {
-            Fate::Waits { .. } | Fate::Claimed { .. } => {
+            Fate::Waits { .. }
+            | Fate::NeedsCoins { .. }
+            | Fate::NeedsLowerFees
+            | Fate::Claimed { .. } => {
                 self.add(Account::Own, place, tag, None, |_| {});
             }
             Fate::Spent { .. } => self.won(output, place, tag, Some(Tag::Penalized), None, None),
@@ -415,6 +420,8 @@ impl Book {
                 Fate::Left
                 | Fate::Waits { .. }
                 | Fate::NeedsPreimage { .. }
+                | Fate::NeedsCoins { .. }
+                | Fate::NeedsLowerFees
                 | Fate::Claimed { .. }
                 | Fate::Uneconomic,
                 _,

@@ -147,13 +147,13 @@ impl Channel {
 
     /// Buried: the record moves to the closed channels and the task ends. hsmd forgets after the database.
     pub(super) async fn forget(&mut self) {
-        let Stage::Open(record, htlcs) = &self.stage else {
+        let (Stage::Open(_, htlcs), Some(record)) = (&self.stage, self.last_record()) else {
             return;
         };
         tracing::info!("channel is over and forgotten");
         let mut batch = Batch::new();
         let keys: Vec<HtlcKey> = htlcs.keys().copied().collect();
-        records::close(&mut batch, record, keys.into_iter());
+        records::close(&mut batch, &record, keys.into_iter());
         self.over = true;
         self.free_all_coins().await;
         if let Err(error) = self.node.db.commit(batch).await {

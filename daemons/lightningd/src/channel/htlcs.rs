@@ -112,11 +112,11 @@ impl Channel {
     /// its own Persist comes later in the same ordered writer.
     pub(super) fn resolved(&self, id: HtlcId, origin: Origin, removal: Removal) {
         tracing::debug!("HTLC {id} ended");
-        self.tell_origin(origin, End::Removed(removal));
+        self.tell_origin(id, origin, End::Removed(removal));
     }
 
     /// Who wanted the HTLC hears how it ended.
-    pub(super) fn tell_origin(&self, origin: Origin, end: End) {
+    pub(super) fn tell_origin(&self, out: HtlcId, origin: Origin, end: End) {
         let node = &self.node;
         match origin {
             Origin::Payment {
@@ -124,7 +124,7 @@ impl Channel {
                 groupid,
                 partid,
             } => (node.payments).ended(node, payment_hash, groupid, partid, end.into()),
-            Origin::Forward { channel, id } => forwards::ended(node, channel, id, end),
+            Origin::Forward { channel, id } => forwards::ended(node, channel, id, out, end),
         }
     }
 

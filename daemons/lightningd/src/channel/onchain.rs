@@ -12,7 +12,7 @@ use lightningd_wallet::ClaimNeed;
 use onchain::State;
 use onchain::action::{ClaimId, Encoded, HtlcEnd, Notice, Standing};
 use tx::ledger::HtlcKey;
-use wire::{BlockHeight, Side};
+use wire::{BlockHeight, HtlcId, Side};
 
 use super::contract::{BURIAL_DEPTH, TERMS};
 use super::onchaind::{Answer, Word};
@@ -268,7 +268,7 @@ impl Channel {
                     return tracing::error!("onchaind says too early that HTLC {} failed", key.id);
                 }
                 tracing::info!("HTLC {} is over on chain without having been paid", key.id);
-                self.onchain.failed.push((origin, self.tip));
+                self.onchain.failed.push((key.id, origin, self.tip));
                 self.settle_failed();
             }
         }
@@ -278,11 +278,13 @@ impl Channel {
     pub(super) fn settle_failed(&mut self) {
         let proved = self.node.chain.view().proved;
         let failed = std::mem::take(&mut self.onchain.failed);
-        let (now, later) = failed.into_iter().partition(|(_, block)| *block <= proved);
+        let (now, later) = failed
+            .into_iter()
+            .partition(|(_, _, block)| *block <= proved);
         self.onchain.failed = later;
-        let now: Vec<(Origin, BlockHeight)> = now;
-        for (origin, _) in now {
-            self.tell_origin(origin, End::TimedOut);
+        let now: Vec<(HtlcId, Origin, BlockHeight)> = now;
+        for (id, origin, _) in now {
+            self.tell_origin(id, origin, End::TimedOut);
         }
     }
 

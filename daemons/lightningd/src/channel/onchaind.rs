@@ -18,7 +18,7 @@ use onchain::REWIND;
 use onchain::action::{ClaimId, Coins, Encoded, Feerates, Standing};
 use subd::Role;
 use tokio::time::Instant;
-use wire::{BlockHeight, CommitmentNumber};
+use wire::{BlockHeight, CommitmentNumber, HtlcId};
 
 use super::{Channel, Stage, contract};
 use crate::store::onchain::OnchainRecord;
@@ -47,7 +47,7 @@ pub struct OnChain {
     /// Where things stand, as it said last.
     pub standing: Option<Standing>,
     /// HTLCs of ours that failed, with the block by which hsmd has to know it.
-    pub failed: Vec<(Origin, BlockHeight)>,
+    pub failed: Vec<(HtlcId, Origin, BlockHeight)>,
     /// What it last broadcast for each output, until a block has it.
     unconfirmed: HashMap<OutPoint, Sent>,
     /// The commitment in a block, if the peer has revoked it.

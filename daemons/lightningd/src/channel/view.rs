@@ -10,7 +10,7 @@ use tx::ledger::{HtlcKey, Ledger};
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Side};
 
-use super::{Channel, Stage};
+use super::{Channel, LastTx, Stage};
 use crate::channels::Summary;
 use crate::node::Node;
 use crate::store::channels::{ChannelRecord, Facts};
@@ -37,6 +37,7 @@ pub struct OpenView {
     pub htlcs: Vec<(HtlcKey, HtlcRecord)>,
     pub spendable: MilliSatoshi,
     pub receivable: MilliSatoshi,
+    pub last_tx: Option<LastTx>,
     /// Of a channel on chain: what becomes of what.
     pub standing: Option<Standing>,
     /// The tip, as the channel was told.
@@ -50,6 +51,7 @@ impl Channel {
             Stage::Open(record, htlcs) => Some(Box::new(OpenView {
                 spendable: spendable(record, htlcs, Side::Local),
                 receivable: spendable(record, htlcs, Side::Remote),
+                last_tx: self.last_tx(),
                 record: (**record).clone(),
                 standing: self.onchain.standing.clone(),
                 tip: self.tip,

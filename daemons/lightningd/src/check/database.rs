@@ -5,7 +5,7 @@ use lightningd_options::Options;
 
 use super::report::{Check, Finding, Report};
 use crate::store::channels::{ChannelRecord, ClosedChannel, HtlcRow, StoodHtlc};
-use crate::store::forwards::Collected;
+use crate::store::forwards::Totals;
 use crate::store::invoices::Highest;
 use crate::store::payments::Indexes;
 use crate::store::{
@@ -87,7 +87,7 @@ fn singles(view: &View) -> Result<u64, DbError> {
     let found = [
         view.get::<Highest>(&Highest::key())?.is_some(),
         view.get::<Indexes>(&Indexes::key())?.is_some(),
-        view.get::<Collected>(&Collected::key())?.is_some(),
+        view.get::<Totals>(&Totals::key())?.is_some(),
     ];
     Ok(found.into_iter().map(u64::from).sum())
 }

@@ -61,6 +61,7 @@ fn is_resolved(standing: &Standing) -> bool {
         Fate::Left | Fate::Spent { .. } => true,
         Fate::Waits { .. }
         | Fate::NeedsPreimage { .. }
+        | Fate::NeedsCoins { .. }
         | Fate::Claimed { .. }
         | Fate::Uneconomic => false,
     };

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use lightningd_rpc::{Args, Context};
 use serde_json::{Value, json};
 use tx::setup::CommitmentFormat;
-use wire::{MilliSatoshi, NodeId, Satoshi, Side};
+use wire::{NodeId, Side};
 
 use super::{Outcome, failed};
+use crate::channel::LastTx;
 use crate::node::Node;
 use crate::store::channels::{ChannelRecord, ClosedChannel};
 
@@ -38,16 +39,6 @@ pub async fn listclosedchannels(node: Arc<Node>, _: Context, args: Args) -> Outc
         .filter(|record| only.is_none_or(|only| only == record.live.peer))
         .map(|record| closed(&record));
     Ok(json!({ "closedchannels": shown.collect::<Vec<_>>() }))
-}
-
-/// The transaction of ours that ends the channel and its fee. CLN's last transaction, too, is the mutual
-/// close where there is one.
-pub fn closing_tx(record: &ChannelRecord) -> Option<(String, MilliSatoshi)> {
-    let tx = record.facts.closing_tx.as_ref()?;
-    let out = tx.output.iter().map(|output| output.value.to_sat());
-    let fee = record.live.funding.value.0.saturating_sub(out.sum());
-    let fee = Satoshi(fee).to_msat().unwrap_or_default();
-    Some((tx.compute_txid().to_string(), fee))
 }
 
 fn closed(record: &ChannelRecord) -> Value {
@@ -88,9 +79,10 @@ fn closed(record: &ChannelRecord) -> Value {
     if let Some(closer) = facts.closer {
         object.insert("closer".to_owned(), json!(side(closer)));
     }
-    if let Some((txid, fee)) = closing_tx(record) {
-        object.insert("last_commitment_txid".to_owned(), json!(txid));
-        object.insert("last_commitment_fee_msat".to_owned(), json!(fee.0));
+    if let Some(LastTx { txid, fee }) = LastTx::closing(record) {
+        let (txid, fee) = (json!(txid.to_string()), json!(super::wallet::msat(fee).0));
+        object.insert("last_commitment_txid".to_owned(), txid);
+        object.insert("last_commitment_fee_msat".to_owned(), fee);
     }
     if live.setup.push.0 > 0 {
         object.insert("funding_pushed_msat".to_owned(), json!(live.setup.push.0));

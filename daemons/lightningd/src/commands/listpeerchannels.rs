@@ -9,10 +9,10 @@ use tx::ledger::HtlcKey;
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Satoshi, ShortChannelId, Side};
 
-use super::channels::{channel_type, closing_tx, side};
+use super::channels::{channel_type, side};
 use super::standing;
 use super::{Outcome, channel_views};
-use crate::channel::{ChannelView, OpenView, state_name};
+use crate::channel::{ChannelView, LastTx, OpenView, state_name};
 use crate::node::Node;
 use crate::store::channels::StateChange;
 
@@ -117,9 +117,9 @@ fn open_channel(entry: &mut Map<String, Value>, node: &Node, view: &ChannelView,
     if let Some(closer) = facts.closer {
         entry.insert("closer".to_owned(), json!(side(closer)));
     }
-    if let Some((txid, fee)) = closing_tx(&open.record) {
-        entry.insert("scratch_txid".to_owned(), json!(txid));
-        entry.insert("last_tx_fee_msat".to_owned(), json!(fee.0));
+    if let Some(LastTx { txid, fee }) = open.last_tx {
+        entry.insert("scratch_txid".to_owned(), json!(txid.to_string()));
+        entry.insert("last_tx_fee_msat".to_owned(), json!(msat(fee).0));
     }
 }
 

@@ -200,7 +200,7 @@ fn pay_error(why: &PayError, paying: &Paying) -> RpcError {
         "amount_msat": paying.amount.0,
         "created_at": paying.created_at,
         "status": match why {
-            PayError::InProgress | PayError::TimedOut(_) => "pending",
+            PayError::InProgress => "pending",
             _ => "failed",
         },
     });

@@ -2,53 +2,83 @@
 //! and about how long that is.
 
 use bitcoin::Network;
-use onchain::action::{Fate, OutputKind, OutputStanding, Standing};
+use onchain::action::{Fate, Held, OutputKind, OutputStanding, Standing};
 use tx::ledger::HtlcKey;
-use wire::{BlockHeight, Side};
+use wire::{BlockHeight, FeeratePerKw, Side};
 
 /// In a few words: how much is left to do, what is waited for, until which block, and how long that is.
 pub fn summary(standing: &Standing, tip: BlockHeight, network: Network) -> String {
     if standing.spender.is_none() {
         return "looking at the transaction that closed it".to_owned();
     }
-    let fates = || standing.outputs.iter().map(|output| output.fate);
-    let to_claim = fates().filter(|fate| matches!(fate, Fate::Waits { .. } | Fate::Claimed { .. }));
-    let under_way = fates().any(|fate| matches!(fate, Fate::Claimed { .. }));
-    let opens = |fate| match fate {
-        Fate::Waits { until } => Some(until),
-        Fate::Left
-        | Fate::NeedsPreimage { .. }
-        | Fate::Claimed { .. }
-        | Fate::Uneconomic
-        | Fate::Spent { .. } => None,
+    let fates: Vec<Fate> = standing.outputs.iter().map(|output| output.fate).collect();
+    let block = |block| self::block(block, tip, network);
+    let outputs = |is: fn(&Fate) -> bool| {
+        let n = fates.iter().filter(|fate| is(fate)).count();
+        u32::try_from(n).unwrap_or(u32::MAX)
     };
-    let expires = |fate| match fate {
-        Fate::NeedsPreimage { until } => Some(until),
+    let to_claim = outputs(|fate| {
+        matches!(
+            fate,
+            Fate::Waits { .. }
+                | Fate::NeedsCoins { .. }
+                | Fate::NeedsLowerFees
+                | Fate::Claimed { .. }
+        )
+    });
+    if to_claim > 0 {
+        let awaited = awaited(&fates, block);
+        return format!(
+            "{} to claim, waiting for {awaited}",
+            count(to_claim, "output")
+        );
+    }
+    let expires = fates.iter().filter_map(|fate| match fate {
+        Fate::NeedsPreimage { until } => Some(*until),
         Fate::Left
         | Fate::Waits { .. }
+        | Fate::NeedsCoins { .. }
+        | Fate::NeedsLowerFees
         | Fate::Claimed { .. }
         | Fate::Uneconomic
         | Fate::Spent { .. } => None,
-    };
-    let block = |block| self::block(block, tip, network);
-    match (to_claim.count(), fates().filter_map(opens).min()) {
-        (0, _) => match (fates().filter_map(expires).max(), standing.until) {
-            (Some(until), _) => format!(
-                "nothing to claim without a preimage, waiting for {}",
-                block(until)
-            ),
-            (None, Some(until)) => format!("all outputs are resolved, over at {}", block(until)),
-            (None, None) => "all outputs are resolved".to_owned(),
-        },
-        (n, Some(until)) if !under_way => {
-            let outputs = count(u32::try_from(n).unwrap_or(u32::MAX), "output");
-            format!("{outputs} to claim, waiting for {}", block(until))
-        }
-        (n, _) => {
-            let outputs = count(u32::try_from(n).unwrap_or(u32::MAX), "output");
-            format!("{outputs} to claim, waiting for a block with the claim")
-        }
+    });
+    if let Some(until) = expires.max() {
+        let until = block(until);
+        return format!("nothing to claim without a preimage, waiting for {until}");
     }
+    match standing.until.map(block) {
+        None => "all outputs are resolved".to_owned(),
+        Some(over) => format!("all outputs are resolved, over at {over}"),
+    }
+}
+
+/// What comes first of what the outputs that are to be claimed wait for.
+fn awaited(fates: &[Fate], block: impl Fn(BlockHeight) -> String) -> String {
+    let any = |is: fn(&Fate) -> bool| fates.iter().any(is);
+    if any(|fate| matches!(fate, Fate::Claimed { held: None, .. })) {
+        return "a block with the claim".to_owned();
+    }
+    if any(|fate| matches!(fate, Fate::Claimed { held: Some(_), .. })) {
+        return "a block with the claim, at lower fees than now".to_owned();
+    }
+    if any(|fate| matches!(fate, Fate::NeedsCoins { .. })) {
+        return "coins in the wallet that pay the fee".to_owned();
+    }
+    if any(|fate| *fate == Fate::NeedsLowerFees) {
+        return "lower fees".to_owned();
+    }
+    let opens = fates.iter().filter_map(|fate| match fate {
+        Fate::Waits { until } => Some(*until),
+        Fate::Left
+        | Fate::NeedsPreimage { .. }
+        | Fate::NeedsCoins { .. }
+        | Fate::NeedsLowerFees
+        | Fate::Claimed { .. }
+        | Fate::Uneconomic
+        | Fate::Spent { .. } => None,
+    });
+    opens.min().map_or_else(String::new, block)
 }
 
 /// `block 120 (in 10 blocks, about 2 hours)`.
@@ -121,9 +151,39 @@ fn fate(fate: Fate, until: &impl Fn(BlockHeight) -> String) -> Option<String> {
                 until(block)
             )
         }
-        Fate::Claimed { txid } => format!("taken by {txid}, which is in no block yet"),
-        Fate::Uneconomic => "worth less than the fee of taking it".to_owned(),
+        Fate::NeedsCoins { deadline } => {
+            let before = deadline.map(|block| {
+                format!(
+                    "; others may take it, or what pays for it, {}",
+                    until(block)
+                )
+            });
+            format!(
+                "ours, waiting for confirmed coins in the wallet that pay the fee of taking it{}",
+                before.unwrap_or_default()
+            )
+        }
+        Fate::Claimed { txid, held } => {
+            let held = held.map(|Held { pays, wanted }| {
+                let (pays, wanted) = (per_vbyte(pays), per_vbyte(wanted));
+                format!(
+                    ": it can pay no more than {pays}, blocks want {wanted}, waiting for lower fees"
+                )
+            });
+            let held = held.unwrap_or_default();
+            format!("taken by {txid}, which is in no block yet{held}")
+        }
+        Fate::NeedsLowerFees => {
+            "worth less than twice the fee of taking it now: waits for lower fees".to_owned()
+        }
+        Fate::Uneconomic => "worth less than twice the fee of taking it: it is left".to_owned(),
     })
+}
+
+/// `2.5 sat/vB`.
+fn per_vbyte(rate: FeeratePerKw) -> String {
+    let tenths = u64::from(rate.0).saturating_mul(40) / 1000;
+    format!("{}.{} sat/vB", tenths / 10, tenths % 10)
 }
 
 /// `from block 120 on (in 10 blocks, about 2 hours)`.
@@ -171,6 +231,24 @@ mod tests {
         }
     }
 
+    fn claimed(held: Option<Held>) -> Fate {
+        Fate::Claimed {
+            txid: Txid::all_zeros(),
+            held,
+        }
+    }
+
+    fn standing(fates: &[Fate]) -> Standing {
+        let outputs = (0..).zip(fates);
+        Standing {
+            spender: Some((Spender::Ours, Txid::all_zeros(), BlockHeight(100))),
+            outputs: outputs
+                .map(|(vout, fate)| output(vout, OutputKind::ToLocal, *fate))
+                .collect(),
+            until: Some(BlockHeight(300)),
+        }
+    }
+
     #[test]
     fn what_is_waited_for_is_said_with_block_and_time() {
         let key = HtlcKey {
@@ -202,15 +280,6 @@ mod tests {
         let waits = |block| Fate::Waits {
             until: BlockHeight(block),
         };
-        let txid = Txid::all_zeros();
-        let standing = |fates: &[Fate]| Standing {
-            spender: Some((Spender::Ours, txid, BlockHeight(100))),
-            outputs: (0..)
-                .zip(fates)
-                .map(|(vout, fate)| output(vout, OutputKind::ToLocal, *fate))
-                .collect(),
-            until: Some(BlockHeight(300)),
-        };
         let said = |fates: &[Fate], network| summary(&standing(fates), BlockHeight(100), network);
         assert_eq!(
             said(&[waits(144), waits(118), Fate::Left], Network::Bitcoin),
@@ -220,18 +289,59 @@ mod tests {
             said(&[waits(118)], Network::Regtest),
             "1 output to claim, waiting for block 118 (in 18 blocks)"
         );
-        let claimed = said(&[Fate::Claimed { txid }, waits(118)], Network::Bitcoin);
+        let claimed = said(&[claimed(None), waits(118)], Network::Bitcoin);
         assert!(claimed.starts_with("2 outputs to claim, waiting for a block"));
         let until = BlockHeight(130);
         let needs = said(&[Fate::NeedsPreimage { until }], Network::Bitcoin);
         assert!(
             needs.contains("preimage") && needs.contains("block 130 (in 30 blocks, about 5 hours)")
         );
-        let over = said(&[Fate::Left, Fate::Uneconomic], Network::Regtest);
+        let over = said(&[Fate::Left], Network::Regtest);
         assert_eq!(
             over,
             "all outputs are resolved, over at block 300 (in 200 blocks)"
         );
+    }
+
+    #[test]
+    fn what_fees_and_coins_hold_up_is_said_in_words() {
+        let until = BlockHeight(130);
+        let held = Some(Held {
+            pays: FeeratePerKw(253),
+            wanted: FeeratePerKw(12_500),
+        });
+        let said = |fate: Fate| {
+            let standing = standing(&[fate, Fate::Left]);
+            let (tip, network) = (BlockHeight(100), Network::Bitcoin);
+            let lines = lines(&standing, tip, network);
+            let [_, line, _] = &lines[..] else {
+                panic!("{lines:#?}")
+            };
+            (summary(&standing, tip, network), line.clone())
+        };
+        let (all, one) = said(Fate::NeedsLowerFees);
+        assert_eq!(all, "1 output to claim, waiting for lower fees");
+        assert!(one.ends_with("waits for lower fees"), "{one}");
+        let (all, one) = said(Fate::Uneconomic);
+        let over = "block 300 (in 200 blocks, about 33 hours)";
+        assert_eq!(all, format!("all outputs are resolved, over at {over}"));
+        assert!(one.ends_with("it is left"), "{one}");
+        let (all, one) = said(claimed(held));
+        assert!(all.ends_with("waiting for a block with the claim, at lower fees than now"));
+        let line = "no more than 1.0 sat/vB, blocks want 50.0 sat/vB, waiting for lower fees";
+        assert!(one.ends_with(line), "{one}");
+        let (all, one) = said(Fate::NeedsCoins {
+            deadline: Some(until),
+        });
+        assert!(all.ends_with("waiting for coins in the wallet that pay the fee"));
+        let line = "from block 130 on (in 30 blocks, about 5 hours)";
+        assert!(
+            one.contains("coins in the wallet") && one.ends_with(line),
+            "{one}"
+        );
+        let (all, one) = said(Fate::NeedsPreimage { until });
+        assert!(all.ends_with("waiting for block 130 (in 30 blocks, about 5 hours)"));
+        assert!(one.contains(line) && one.contains("unless its preimage is learned"));
     }
 
     #[test]

@@ -68,19 +68,17 @@ impl<'a> Attempts<'a> {
     /// See [`PayError`].
     pub async fn run(mut self) -> Result<Paid, PayError> {
         self.begin()?;
-        let mut last = String::from("no attempt was made");
+        let mut last = String::from("nothing has left this node");
         let mut failed = None;
         let mut changes = self.node.channels.changes();
         loop {
-            if Instant::now() >= self.deadline {
-                return Err(PayError::TimedOut(last));
-            }
             changes.mark_unchanged();
             let routed = match self.route().await {
                 Ok(Some(routed)) => routed,
                 // payd is being started again.
                 Ok(None) => {
                     self.pause().await?;
+                    self.may_try(&last)?;
                     continue;
                 }
                 // A channel may come back, and what is in flight may be what is to be spent.
@@ -99,11 +97,7 @@ impl<'a> Attempts<'a> {
                 }
                 Err(error) => return Err(error),
             };
-            let end = match self.attempt(&routed).await? {
-                Some(end) => end,
-                None => return Err(PayError::TimedOut("the HTLC has not ended yet".to_owned())),
-            };
-            match end {
+            match self.attempt(&routed).await? {
                 PartEnd::Ended(Removal::Fulfil { .. }) => {
                     let parts = records::parts_of(&self.node.db, self.request.payment_hash)?;
                     return completed(&parts).ok_or(PayError::Stopping);
@@ -111,11 +105,23 @@ impl<'a> Attempts<'a> {
                 ended => match self.after(&routed, ended).await? {
                     Next::GiveUp(error) => return Err(error),
                     Next::TryAgain(why) => {
-                        last = "the last attempt failed".to_owned();
                         failed = why.or(failed);
+                        last = failed.as_ref().map_or(last, ToString::to_string);
+                        self.may_try(&last)?;
                     }
                 },
             }
+        }
+    }
+
+    /// `retry_for` bounds when an attempt begins, and none how long it takes.
+    ///
+    /// # Errors
+    /// Time is up; `last`: how the last attempt ended.
+    fn may_try(&self, last: &str) -> Result<(), PayError> {
+        match Instant::now() < self.deadline {
+            true => Ok(()),
+            false => Err(PayError::TimedOut(last.to_owned())),
         }
     }
 
@@ -264,8 +270,8 @@ impl<'a> Attempts<'a> {
         Ok(hsm.approve_bolt11(invoice, amount, request.max_fee).await?)
     }
 
-    /// Offers one HTLC and waits for its end; `None` when time is up before that.
-    async fn attempt(&mut self, routed: &Routed) -> Result<Option<PartEnd>, PayError> {
+    /// Offers one HTLC and waits for its end, however long that takes: until then its money may be gone.
+    async fn attempt(&mut self, routed: &Routed) -> Result<PartEnd, PayError> {
         let hash = self.request.payment_hash;
         self.approve().await?;
         let partid = self.next_part;
@@ -312,8 +318,7 @@ impl<'a> Attempts<'a> {
             },
         );
         tokio::select! {
-            end = end => end.map(Some).map_err(|_| PayError::Stopping),
-            () = tokio::time::sleep_until(self.deadline) => Ok(None),
+            end = end => end.map_err(|_| PayError::Stopping),
             _ = self.node.stopped() => Err(PayError::Stopping),
         }
     }

@@ -1,14 +1,15 @@
 //! Channels and their HTLCs.
 
 use bitcoin::Transaction;
-use channel::action::Persist;
+use channel::action::{Origin, Persist};
 use channel::state::{HtlcRecord, Live, Phase};
 use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Record};
 use onchain::action::Spender;
 use serde::{Deserialize, Serialize};
 use tx::ledger::{Htlc, HtlcKey};
 use wire::{
-    BlockHeight, ChannelDbid, CommitmentNumber, FeeratePerKw, MilliSatoshi, ShortChannelId, Side,
+    BlockHeight, ChannelDbid, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, ShortChannelId,
+    Side,
 };
 
 use super::onchain::OnchainRecord;
@@ -34,7 +35,8 @@ pub struct Facts {
     /// `None` until it is in a block.
     pub funding_height: Option<BlockHeight>,
     pub funding_scid: Option<ShortChannelId>,
-    /// The transaction that ends the channel, ours to broadcast again until it confirms.
+    /// The transaction that ends the channel, ours to broadcast again until it confirms. Of a closed channel
+    /// where there was none: our newest commitment, unsigned.
     pub closing_tx: Option<Transaction>,
     /// What spent the funding output, and where.
     pub spent_by: Option<(bitcoin::Txid, BlockHeight)>,
@@ -224,15 +226,26 @@ pub fn all(db: &Db) -> Result<Vec<Stored>, DbError> {
     Ok(stored)
 }
 
-/// One channel, if it is stored.
+/// The HTLC that this channel holds for `origin`, if it holds one.
 ///
 /// # Errors
 /// As [`all`].
-pub fn one(db: &Db, dbid: ChannelDbid) -> Result<Option<Stored>, DbError> {
-    match db.get::<ChannelRecord>(&dbid.0)? {
-        Some(record) => Ok(Some((record, htlcs(db, dbid)?))),
-        None => Ok(None),
-    }
+pub fn offered_for(db: &Db, dbid: ChannelDbid, origin: Origin) -> Result<Option<HtlcId>, DbError> {
+    let mut all = htlcs(db, dbid)?.into_iter();
+    let found = all.find(|(_, record)| record.origin == Some(origin));
+    Ok(found.map(|(key, _)| key.id))
+}
+
+/// What this channel is called, open or closed: its short_channel_id, or our alias while it has none.
+///
+/// # Errors
+/// As [`all`].
+pub fn name(db: &Db, dbid: ChannelDbid) -> Result<Option<ShortChannelId>, DbError> {
+    let record = match db.get::<ChannelRecord>(&dbid.0)? {
+        Some(record) => Some(record),
+        None => db.get::<ClosedChannel>(&dbid.0)?.map(|closed| closed.0),
+    };
+    Ok(record.map(|record| record.live.scid.unwrap_or(record.live.local_alias)))
 }
 
 fn htlcs(db: &Db, dbid: ChannelDbid) -> Result<Vec<(HtlcKey, HtlcRecord)>, DbError> {
@@ -287,7 +300,7 @@ fn key_of(side: u8, id: u64) -> HtlcKey {
     let offerer = if side == 0 { Side::Local } else { Side::Remote };
     HtlcKey {
         offerer,
-        id: wire::HtlcId(id),
+        id: HtlcId(id),
     }
 }
 

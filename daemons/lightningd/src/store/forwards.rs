@@ -7,7 +7,7 @@
 use channel::action::Removal;
 use lightningd_db::{Batch, Cf, Db, DbError, NotReadable, Record};
 use serde::{Deserialize, Serialize};
-use wire::{ChannelDbid, MilliSatoshi, PaymentHash, ShortChannelId};
+use wire::{ChannelDbid, HtlcId, MilliSatoshi, PaymentHash, ShortChannelId};
 
 /// Key: incoming channel and HTLC id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,11 @@ pub struct Forward {
     pub resolved_at: Option<u64>,
     /// How the outgoing half ended.
     pub end: Option<End>,
+    /// Its id, known with its end.
+    pub htlc_out: Option<HtlcId>,
+    /// The places among all forwards as they were offered, and as they ended, from 1 on.
+    pub created_index: u64,
+    pub updated_index: Option<u64>,
 }
 
 /// How an outgoing half ended.
@@ -36,13 +41,14 @@ pub enum End {
 
 impl Record for Forward {
     const CF: Cf = Cf::Forwards;
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     type Key = (u64, u64);
 
-    /// Version 1 had no ends on chain.
+    /// Version 1 had no ends on chain, version 2 no places: they are 0 until the database is brought up.
     fn migrate(version: u8, bytes: &[u8]) -> Result<Forward, NotReadable> {
         match version {
-            1 => NotReadable::or_decode::<ForwardV1>(bytes).map(Forward::from),
+            1 => NotReadable::or_decode::<ForwardV1>(bytes).map(|old| ForwardV2::from(old).into()),
+            2 => NotReadable::or_decode::<ForwardV2>(bytes).map(Forward::from),
             other => Err(NotReadable(format!("there was never a version {other}"))),
         }
     }
@@ -64,31 +70,77 @@ impl Forward {
     }
 }
 
-/// What all forwards have brought us, written with each that does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Collected(pub MilliSatoshi);
+/// What all forwards come to, written with each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// What they have brought us.
+    pub collected: MilliSatoshi,
+    /// The places given out.
+    pub created: u64,
+    pub updated: u64,
+}
 
-impl Collected {
+impl Totals {
     pub fn key() -> String {
         "forwards/collected".to_owned()
     }
 
     /// # Errors
     /// A record that cannot be read.
-    pub fn load(db: &Db) -> Result<Collected, DbError> {
-        let there = db.get::<Collected>(&Collected::key())?;
-        Ok(there.unwrap_or(Collected(MilliSatoshi::ZERO)))
+    pub fn load(db: &Db) -> Result<Totals, DbError> {
+        Ok(db.get::<Totals>(&Totals::key())?.unwrap_or_default())
     }
 
     pub fn put(&self, batch: &mut Batch) {
-        batch.put(&Collected::key(), self);
+        batch.put(&Totals::key(), self);
     }
 }
 
-impl Record for Collected {
+impl Record for Totals {
     const CF: Cf = Cf::Meta;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     type Key = String;
+
+    /// Version 1 had the sum alone.
+    fn migrate(version: u8, bytes: &[u8]) -> Result<Totals, NotReadable> {
+        match version {
+            1 => NotReadable::or_decode::<MilliSatoshi>(bytes).map(|collected| Totals {
+                collected,
+                ..Totals::default()
+            }),
+            other => Err(NotReadable(format!("there was never a version {other}"))),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ForwardV2 {
+    pub payment_hash: PaymentHash,
+    pub amount_in: MilliSatoshi,
+    pub amount_out: MilliSatoshi,
+    pub scid_out: ShortChannelId,
+    pub channel_out: ChannelDbid,
+    pub received_at: u64,
+    pub resolved_at: Option<u64>,
+    pub end: Option<End>,
+}
+
+impl From<ForwardV2> for Forward {
+    fn from(old: ForwardV2) -> Forward {
+        Forward {
+            payment_hash: old.payment_hash,
+            amount_in: old.amount_in,
+            amount_out: old.amount_out,
+            scid_out: old.scid_out,
+            channel_out: old.channel_out,
+            received_at: old.received_at,
+            resolved_at: old.resolved_at,
+            end: old.end,
+            htlc_out: None,
+            created_index: 0,
+            updated_index: None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,9 +155,9 @@ struct ForwardV1 {
     end: Option<Removal>,
 }
 
-impl From<ForwardV1> for Forward {
-    fn from(old: ForwardV1) -> Forward {
-        Forward {
+impl From<ForwardV1> for ForwardV2 {
+    fn from(old: ForwardV1) -> ForwardV2 {
+        ForwardV2 {
             payment_hash: old.payment_hash,
             amount_in: old.amount_in,
             amount_out: old.amount_out,

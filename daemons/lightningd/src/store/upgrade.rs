@@ -1,11 +1,12 @@
 //! What a database of an older schema lacks and its records tell: made once, at the first start of a newer
 //! version, in one batch. A crash before it is durable leaves the next start the same to do.
 
+use std::collections::HashMap;
+
 use lightningd_db::{Batch, Cf, Db, DbError, Record};
 use serde::{Deserialize, Serialize};
-use wire::MilliSatoshi;
 
-use super::forwards::{Collected, Forward};
+use super::forwards::{Forward, Totals};
 use super::invoices::{Highest, Invoice};
 use super::payments::{self, Indexes, Part};
 use super::wallet::{MinedWalletTx, WalletTx, WalletTxV1};
@@ -22,6 +23,8 @@ impl Record for BroughtUp {
 
 /// The schema that brought the first such records.
 const FIRST: u32 = 4;
+/// Forwards have places since then.
+const NEWEST: u32 = 5;
 
 fn key() -> String {
     "records/schema".to_owned()
@@ -32,15 +35,18 @@ fn key() -> String {
 /// # Errors
 /// A record cannot be read, or the database fails.
 pub async fn bring_up(db: &Db) -> Result<(), DbError> {
-    if db.get::<BroughtUp>(&key())?.is_some() {
+    let found = db.get::<BroughtUp>(&key())?.map_or(0, |BroughtUp(to)| to);
+    if found >= NEWEST {
         return Ok(());
     }
     let mut batch = Batch::new();
-    payments(db, &mut batch)?;
-    invoices(db, &mut batch)?;
-    wallet_txs(db, &mut batch)?;
+    if found < FIRST {
+        payments(db, &mut batch)?;
+        invoices(db, &mut batch)?;
+        wallet_txs(db, &mut batch)?;
+    }
     forwards(db, &mut batch)?;
-    batch.put(&key(), &BroughtUp(FIRST));
+    batch.put(&key(), &BroughtUp(NEWEST));
     db.commit(batch).await
 }
 
@@ -66,13 +72,32 @@ fn invoices(db: &Db, batch: &mut Batch) -> Result<(), DbError> {
     Ok(())
 }
 
-/// What they have brought us was added up whenever somebody asked.
+/// What they have brought us was added up whenever somebody asked, and their times were all that put them
+/// in an order.
 fn forwards(db: &Db, batch: &mut Batch) -> Result<(), DbError> {
-    let mut sum = MilliSatoshi::ZERO;
+    let mut totals = Totals::default();
+    let (mut offered, mut ended) = (Vec::new(), Vec::new());
     for row in db.iter::<Forward>()? {
-        sum = sum.saturating_add(row?.1.earned());
+        let (key, forward) = row?;
+        totals.collected = totals.collected.saturating_add(forward.earned());
+        offered.push((forward.received_at, key));
+        let at = forward.resolved_at.unwrap_or(forward.received_at);
+        ended.extend(forward.end.map(|_| (at, key)));
     }
-    Collected(sum).put(batch);
+    offered.sort_unstable();
+    ended.sort_unstable();
+    let ends = ended.iter().zip(1..).map(|((_, key), place)| (*key, place));
+    let ends: HashMap<(u64, u64), u64> = ends.collect();
+    for ((_, key), place) in offered.iter().zip(1..) {
+        if let Some(mut forward) = db.get::<Forward>(key)? {
+            forward.created_index = place;
+            forward.updated_index = ends.get(key).copied();
+            batch.put(key, &forward);
+        }
+    }
+    totals.created = offered.len() as u64;
+    totals.updated = ended.len() as u64;
+    totals.put(batch);
     Ok(())
 }
 
@@ -93,13 +118,20 @@ mod tests {
     use bitcoin::hashes::Hash;
     use bitcoin::{Transaction, absolute, transaction};
     use lightningd_db::{Identity, SCHEMA};
-    use wire::{BlockHeight, ChannelDbid, NodeId, PaymentHash, Preimage, ShortChannelId};
+    use wire::ShortChannelId;
+    use wire::{BlockHeight, ChannelDbid, MilliSatoshi, NodeId, PaymentHash, Preimage};
 
     use channel::action::Removal;
 
-    use super::super::forwards::End;
+    use super::super::forwards::{End, ForwardV2};
     use super::super::payments::{PartStatus, PendingPart};
     use super::*;
+
+    impl Record for ForwardV2 {
+        const CF: Cf = Cf::Forwards;
+        const VERSION: u8 = 2;
+        type Key = (u64, u64);
+    }
 
     fn part(hash: u8, created: u64, updated: Option<u64>, status: PartStatus) -> Part {
         let secp = secp256k1::Secp256k1::signing_only();
@@ -162,20 +194,28 @@ mod tests {
         old(&mut batch, 1, Some(100));
         old(&mut batch, 2, None);
         old(&mut batch, 3, Some(90));
-        for (id, end) in [
-            (1, Some(End::Removed(Removal::Fulfil { preimage }))),
-            (2, Some(End::TimedOut)),
-            (3, None),
-            (4, Some(End::Removed(Removal::Fulfil { preimage }))),
+        for (id, times, end) in [
+            (
+                1,
+                (20, 40),
+                Some(End::Removed(Removal::Fulfil { preimage })),
+            ),
+            (2, (10, 50), Some(End::TimedOut)),
+            (3, (15, 0), None),
+            (
+                4,
+                (30, 31),
+                Some(End::Removed(Removal::Fulfil { preimage })),
+            ),
         ] {
-            let forward = Forward {
+            let forward = ForwardV2 {
                 payment_hash: preimage.payment_hash(),
                 amount_in: MilliSatoshi(1_007),
                 amount_out: MilliSatoshi(1_000),
                 scid_out: ShortChannelId(1),
                 channel_out: ChannelDbid(2),
-                received_at: 1,
-                resolved_at: None,
+                received_at: times.0,
+                resolved_at: end.as_ref().map(|_| times.1),
                 end,
             };
             batch.put(&(1, id), &forward);
@@ -183,7 +223,19 @@ mod tests {
         db.commit(batch).await.unwrap();
 
         bring_up(&db).await.unwrap();
-        assert_eq!(Collected::load(&db).unwrap().0, MilliSatoshi(14));
+        let totals = Totals {
+            collected: MilliSatoshi(14),
+            created: 4,
+            updated: 3,
+        };
+        assert_eq!(Totals::load(&db).unwrap(), totals);
+        let places = || -> Vec<_> {
+            let forwards = db.scan::<Forward>().unwrap().into_iter();
+            let places = forwards.map(|(_, f)| (f.created_index, f.updated_index));
+            places.collect()
+        };
+        let wanted = [(3, Some(2)), (1, Some(3)), (2, None), (4, Some(1))];
+        assert_eq!(places(), wanted);
         let pending = payments::pending(&db).unwrap();
         let hashes: Vec<_> = pending.iter().map(|part| part.payment_hash.0[0]).collect();
         assert_eq!(hashes, [2]);
@@ -199,6 +251,19 @@ mod tests {
         batch.delete::<PendingPart>(&([2; 32], 1, 0));
         db.commit(batch).await.unwrap();
         bring_up(&db).await.unwrap();
+        assert!(payments::pending(&db).unwrap().is_empty());
+
+        // One that has all but the places gets those, and nothing else.
+        let mut batch = Batch::new();
+        for (key, mut forward) in db.scan::<Forward>().unwrap() {
+            (forward.created_index, forward.updated_index) = (0, None);
+            batch.put(&key, &forward);
+        }
+        batch.put(&key(), &BroughtUp(FIRST));
+        db.commit(batch).await.unwrap();
+        bring_up(&db).await.unwrap();
+        assert_eq!(places(), wanted);
+        assert_eq!(Totals::load(&db).unwrap(), totals);
         assert!(payments::pending(&db).unwrap().is_empty());
     }
 

@@ -123,6 +123,8 @@ pub struct Init {
     pub node_id: NodeId,
     /// Channels with a funding output that the journal knows, to be compared with the database.
     pub channels: Vec<Known>,
+    /// Our per-commitment points of their newest commitments of ours that were verified.
+    pub points: Vec<LocalPoint>,
     /// Highest wallet address index handed out, and its script kinds' watch list is derived by GetAddress alone.
     pub next_address: u32,
 }
@@ -145,6 +147,14 @@ pub struct Known {
     pub local: Option<CommitmentNumber>,
     /// The peer's newest commitment that was signed. `None` before the first.
     pub remote: Option<CommitmentNumber>,
+}
+
+/// Our per-commitment point of one commitment of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalPoint {
+    pub channel: ChannelDbid,
+    pub n: CommitmentNumber,
+    pub point: PublicKey,
 }
 
 /// The public half of a new channel's keys.

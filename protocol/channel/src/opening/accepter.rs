@@ -1,6 +1,7 @@
 //! The peer proposes the channel and funds it.
 
 use bitcoin::OutPoint;
+use secp256k1::PublicKey;
 use tx::setup::{Funding, Setup};
 use tx::signer::{NextLocal, NextRemote, Reply, Request};
 use wire::{CommitmentNumber, FundingCreated, FundingSigned, Message, OpenChannel, Side};
@@ -135,7 +136,9 @@ impl Accepter {
             (State::FundingSet(funding, signature), Reply::Done) => {
                 Ok(self.validate(funding, signature))
             }
-            (State::Validated(funding), Reply::ValidatedLocal { .. }) => self.sign(funding),
+            (State::Validated(funding), Reply::ValidatedLocal { point, .. }) => {
+                self.sign(funding, point)
+            }
             (State::Signature(live), Reply::SignedRemote { signature, .. }) => {
                 let channel_id = live.channel_id;
                 let message = Message::FundingSigned(FundingSigned {
@@ -187,7 +190,7 @@ impl Accepter {
         Step::Continue(vec![Action::AskSigner(request)])
     }
 
-    fn sign(&mut self, funding: Funding) -> Result<Step, PeerFault> {
+    fn sign(&mut self, funding: Funding, local_point: PublicKey) -> Result<Step, PeerFault> {
         let point = self.open.first_per_commitment_point;
         let phase = Phase::AwaitingLockin {
             sent_ready: false,
@@ -199,6 +202,7 @@ impl Accepter {
         let persist = Persist {
             live: live.clone(),
             htlcs: vec![],
+            local_point: Some(local_point),
         };
         let request = Request::SignRemote(NextRemote {
             n: CommitmentNumber::ZERO,

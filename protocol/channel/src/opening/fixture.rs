@@ -171,6 +171,7 @@ impl Signer {
                 commitment.verify(self.setup(), &self.funding(), &signature, &htlc_signatures)?;
                 Ok(Reply::ValidatedLocal {
                     revoked_secret: None,
+                    point,
                     next_point,
                 })
             }

@@ -151,7 +151,7 @@ impl Opener {
             (State::Signature(live), Reply::SignedRemote { signature, .. }) => {
                 Ok(self.created(live, signature))
             }
-            (State::Validated(live), Reply::ValidatedLocal { .. }) => Ok(done(live)),
+            (State::Validated(live), Reply::ValidatedLocal { point, .. }) => Ok(done(live, point)),
             (State::Validated(_), reply) => Err(unexpected("funding_signed", reply)),
             (_, reply) => Err(not_ours_to_tell(reply)),
         }
@@ -229,6 +229,7 @@ impl Opener {
         let persist = Persist {
             live: live.clone(),
             htlcs: vec![],
+            local_point: None,
         };
         let request = Request::SignRemote(NextRemote {
             n: CommitmentNumber::ZERO,
@@ -274,7 +275,7 @@ impl Opener {
     }
 }
 
-fn done(mut live: Box<Live>) -> Step {
+fn done(mut live: Box<Live>, local_point: PublicKey) -> Step {
     live.phase = Phase::AwaitingLockin {
         sent_ready: false,
         received_ready: false,
@@ -282,6 +283,7 @@ fn done(mut live: Box<Live>) -> Step {
     let persist = Persist {
         live: (*live).clone(),
         htlcs: vec![],
+        local_point: Some(local_point),
     };
     let signed = Notice::FundingSigned {
         funding: live.funding,

@@ -180,6 +180,7 @@ impl Running {
     pub(super) fn validated(&mut self, ledger: Ledger, reply: Reply) -> Outcome {
         let Reply::ValidatedLocal {
             revoked_secret: Some(secret),
+            point,
             next_point,
         } = reply
         else {
@@ -189,6 +190,7 @@ impl Running {
         let next = self.live.local_next.next();
         self.live.local_next = next.ok_or_else(|| warning("commitment numbers are used up"))?;
         self.local = ledger;
+        self.local_point = Some(point);
         self.advance(Step::RcvdCommit);
         self.note_balances();
         self.live.remote_next_htlc_id = self.next_in;

@@ -62,6 +62,25 @@ fn a_payment_costs_each_side_three_persists() {
 }
 
 #[test]
+fn our_newest_commitment_is_handed_over_with_its_point_once() {
+    let mut world = ready();
+    let told = [world.nodes[A].points, world.nodes[B].points];
+    let before = [A, B].map(|node| world.nodes[node].live().local_next.0);
+    for amount in [1_000, 5_000_000] {
+        world.pay(A, amount);
+        world.settle();
+    }
+    for node in [A, B] {
+        let live = world.nodes[node].live();
+        assert_eq!(
+            world.nodes[node].points - told[node],
+            live.local_next.0 - before[node]
+        );
+        assert!(live.local_next.0 > before[node] + 3);
+    }
+}
+
+#[test]
 fn a_preimage_for_somebody_else_costs_one_persist_more_than_our_own() {
     let mut world = ready();
     for _ in 0..2 {

@@ -46,6 +46,20 @@ pub struct Node {
     pub undecided: VecDeque<(HtlcId, u32)>,
     pub notices: Vec<Notice>,
     pub persists: u32,
+    /// How many points of ours were handed over.
+    pub points: u64,
+}
+
+impl Database {
+    fn write(&mut self, persist: Persist) {
+        self.live = Some(persist.live);
+        for (key, record) in persist.htlcs {
+            match record {
+                Some(record) => self.htlcs.insert(key, record),
+                None => self.htlcs.remove(&key),
+            };
+        }
+    }
 }
 
 impl Node {
@@ -63,6 +77,7 @@ impl Node {
             undecided: VecDeque::new(),
             notices: Vec::new(),
             persists: 0,
+            points: 0,
         }
     }
 
@@ -132,11 +147,15 @@ impl Node {
             }
             match action {
                 Action::Persist(persist) => {
+                    self.check_point(&persist);
                     self.persists += 1;
                     self.pending.push_back(Write::Channel(persist));
                     self.sync(usize::MAX);
                 }
-                Action::Record(persist) => self.pending.push_back(Write::Channel(persist)),
+                Action::Record(persist) => {
+                    self.check_point(&persist);
+                    self.pending.push_back(Write::Channel(persist));
+                }
                 Action::AskSigner(request) => {
                     assert_eq!(at, last, "AskSigner is not the last action");
                     if let tx::signer::Request::SignRemote(NextRemote { n, .. }) = &request
@@ -160,6 +179,26 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// What is handed over with a point has our newest commitment, as the signer would publish it.
+    fn check_point(&mut self, persist: &Persist) {
+        let Some(point) = persist.local_point else {
+            return;
+        };
+        let pending = self.pending.iter().filter_map(|write| match write {
+            Write::Channel(before) => Some(&**before),
+            Write::Result(..) => None,
+        });
+        let mut db = self.db.clone();
+        for before in pending.chain([persist]) {
+            db.write(before.clone());
+        }
+        let live = db.live.unwrap();
+        let ledger = live.ledger(Side::Local, &db.htlcs);
+        let told = live.local_next.prev().map(|n| (n, point, ledger));
+        assert_eq!(told, self.signer.newest());
+        self.points += 1;
     }
 
     /// Money rule 1: what binds us is durable before it leaves.
@@ -288,13 +327,7 @@ impl Node {
                     );
                 }
                 Some(Write::Channel(persist)) => {
-                    self.db.live = Some(persist.live);
-                    for (key, record) in persist.htlcs {
-                        match record {
-                            Some(record) => self.db.htlcs.insert(key, record),
-                            None => self.db.htlcs.remove(&key),
-                        };
-                    }
+                    self.db.write(*persist);
                 }
             }
         }

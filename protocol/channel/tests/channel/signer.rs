@@ -104,6 +104,12 @@ impl TestSigner {
         self.local.as_ref().map(|known| known.n)
     }
 
+    /// Our newest commitment that was validated: its number, point and contents.
+    pub fn newest(&self) -> Option<(CommitmentNumber, PublicKey, Ledger)> {
+        let known = self.local.as_ref()?;
+        Some((known.n, self.point(known.n.0), known.ledger.clone()))
+    }
+
     pub fn remote_ledger(&self) -> &Ledger {
         &self.remote.as_ref().unwrap().ledger
     }
@@ -300,6 +306,7 @@ impl TestSigner {
         }
         let reply = Reply::ValidatedLocal {
             revoked_secret: n.prev().map(|n| self.secret(n.0)),
+            point: self.point(n.0),
             next_point: self.point(n.0 + 1),
         };
         self.local = Some(Known {

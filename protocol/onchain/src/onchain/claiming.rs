@@ -4,8 +4,10 @@ use super::{
     Action, BTreeSet, Broadcast, Broadcasted, ClaimId, Coins, Encoded, FeeratePerKw, Job, Onchain,
     OutPoint, Reply, Request, Satoshi, Transaction, Tree,
 };
+use crate::action::Held;
 use crate::claims::{Builder, CHANGE_WEIGHT, DUST, Group, coin_weight, htlc_list};
-use crate::feerates::{fee, share};
+use crate::feerates::{fee, rate_of, share};
+use crate::plan::Plan;
 use crate::tree::Output;
 use tx::claim::FeeCoin;
 use tx::setup::CommitmentFormat;
@@ -286,8 +288,11 @@ impl Onchain {
         };
         // The wallet may have some in the next block.
         let Some(Coins { coins, fee }) = coins else {
-            return;
+            return self.lacking.extend(draft.takes);
         };
+        for outpoint in &draft.takes {
+            self.lacking.remove(outpoint);
+        }
         let request = match &draft.what {
             // So many coins that the fee is none that is relayed: there may be better ones later.
             What::Htlcs(_) if fee < self.feerates.least().fee(funded_weight(&draft, &coins)) => {
@@ -339,11 +344,37 @@ impl Onchain {
         }));
     }
 
-    /// Whether some claim of ours, broadcast or drafted, takes this output.
-    pub(super) fn claim_of(&self, outpoint: &OutPoint) -> Option<bitcoin::Txid> {
+    /// The claim of ours that was broadcast and takes this output.
+    pub(super) fn claim_of(&self, outpoint: &OutPoint) -> Option<(&Broadcasted, Transaction)> {
         let mut claims = self.state.claims.values();
         let claim = claims.find(|claim| claim.takes.contains(outpoint))?;
-        claim.tx.decode().map(|tx| tx.compute_txid())
+        Some((claim, claim.tx.decode()?))
+    }
+
+    /// Whether this claim would pay more, if it might.
+    pub(super) fn held(&self, tree: &Tree, claim: &Broadcasted, tx: &Transaction) -> Option<Held> {
+        let taken = |output: &&Output| claim.takes.contains(&output.outpoint);
+        let taken = || tree.outputs.iter().filter(taken);
+        let values = taken().map(|output| output.value);
+        let value = values.fold(Satoshi::ZERO, Satoshi::saturating_add);
+        // Without anchors the fee of an HTLC transaction was fixed when the peer signed it.
+        let fixed = self.facts.setup.format == CommitmentFormat::StaticRemotekey
+            && taken().any(|output| matches!(output.plan, Plan::HtlcTx { .. }));
+        let (fee, most) = match fixed {
+            true => {
+                let out = tx.output.iter().map(|output| output.value.to_sat());
+                let fee = value.saturating_sub(Satoshi(out.sum()));
+                (fee, fee)
+            }
+            false => (claim.fee, share(value, self.facts.terms.fee_part)),
+        };
+        let deadline = taken().filter_map(|output| output.plan.deadline()).min();
+        let wanted = self.feerates.before(deadline, self.state.height);
+        let weight = tx.weight().to_wu();
+        let pays = rate_of(fee, weight);
+        // An anchor is worth nothing by itself: its claim is the commitment's fee.
+        let is_ours = taken().any(|output| output.plan.from().is_some());
+        (is_ours && pays < wanted && wanted.fee(weight) > most).then_some(Held { pays, wanted })
     }
 
     pub(super) fn broadcast_claims(&self, actions: &mut Vec<Action>) {

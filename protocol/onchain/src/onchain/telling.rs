@@ -101,18 +101,34 @@ impl Onchain {
                 height: spent.height,
             };
         }
-        if let Some(txid) = self.claim_of(&output.outpoint) {
-            return Fate::Claimed { txid };
+        if let Some((claim, tx)) = self.claim_of(&output.outpoint) {
+            return Fate::Claimed {
+                txid: tx.compute_txid(),
+                held: self.held(tree, claim, &tx),
+            };
         }
         match &output.plan {
             Plan::Leave => Fate::Left,
             Plan::NeedsPreimage { until } => Fate::NeedsPreimage { until: *until },
             Plan::Sweep { from, .. } | Plan::HtlcTx { from, .. } => {
-                match self.builder(tree).is_ever_economic(output) {
-                    true => Fate::Waits { until: *from },
-                    false => Fate::Uneconomic,
-                }
+                self.open_fate(tree, output, *from)
             }
+        }
+    }
+
+    /// Of what is ours, or will be, and has no claim yet.
+    fn open_fate(&self, tree: &Tree, output: &Output, from: BlockHeight) -> Fate {
+        let builder = self.builder(tree);
+        if !builder.is_ever_economic(output) {
+            Fate::Uneconomic
+        } else if !builder.is_economic(output, &self.feerates) {
+            Fate::NeedsLowerFees
+        } else if self.lacking.contains(&output.outpoint) {
+            Fate::NeedsCoins {
+                deadline: output.plan.deadline(),
+            }
+        } else {
+            Fate::Waits { until: from }
         }
     }
 
@@ -133,7 +149,11 @@ impl Onchain {
             // A preimage may be learned, and the peer may be late.
             Fate::NeedsPreimage { until } => Some(self.buried_at(until.max(output.height))),
             Fate::Left | Fate::Uneconomic => Some(self.buried_at(output.height)),
-            Fate::Waits { .. } | Fate::Claimed { .. } | Fate::Spent { .. } => None,
+            Fate::Waits { .. }
+            | Fate::NeedsCoins { .. }
+            | Fate::NeedsLowerFees
+            | Fate::Claimed { .. }
+            | Fate::Spent { .. } => None,
         }
     }
 

@@ -93,6 +93,18 @@ impl Node {
         Ok(state)
     }
 
+    /// Waits for its peer's channel_update for its one channel, without which no invoice names it.
+    ///
+    /// # Errors
+    /// None comes.
+    pub fn wait_for_update_of_its_channel(&self) -> Result<()> {
+        self.wait_for("its peer's channel_update", |node| {
+            let all = node.rpc("listpeerchannels", json!({}))?;
+            let update = &all["channels"][0]["updates"]["remote"];
+            Ok(update.is_object().then_some(()))
+        })
+    }
+
     /// Waits until its one channel with this peer is normal, connected and reestablished.
     ///
     /// # Errors

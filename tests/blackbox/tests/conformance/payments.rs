@@ -1,9 +1,13 @@
 //! Payments under way, and payments through another node.
 
 use super::interface::{Interface, bolt11, refused, waiting};
-use blackbox::{Network, Node, Process};
+use blackbox::{Network, Node, Process, RpcError};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long attempts may begin, in seconds.
+const RETRY_FOR: u64 = 1;
 
 fn channels(tables: &Interface, node: &Node) -> Vec<Value> {
     let all = tables.ask(node, "listpeerchannels", json!({}));
@@ -61,29 +65,61 @@ fn a_payment_under_way_is_shown_as_pending_until_it_arrives() {
     }
 }
 
+/// Waits until no attempt may begin any more, and one is under way.
+fn under_way_for_long(node: &Node, text: &str, begun: Instant) {
+    node.wait_for("it takes longer than attempts may begin", |node| {
+        let pays = node.rpc("listpays", json!([text]))?;
+        let pending = pays["pays"][0]["status"] == "pending";
+        Ok((pending && begun.elapsed() > Duration::from_secs(RETRY_FOR)).then_some(()))
+    })
+    .unwrap();
+}
+
 #[test]
-fn a_payment_that_takes_too_long_is_given_up_but_not_forgotten() {
+fn an_attempt_that_fails_when_no_other_may_begin_is_the_last() {
+    let mut network = Network::start(&["alice", "bob", "carol"]).unwrap();
+    network.open(0, 1, 1_000_000, 0).unwrap();
+    network.open(1, 2, 1_000_000, 0).unwrap();
+    network.nodes[2].wait_for_update_of_its_channel().unwrap();
+    let text = bolt11(&network.nodes[2], json!(1_000_000), "late");
+    let carol_id = network.nodes[2].id().unwrap();
+    network.nodes[2].kill_all().unwrap();
+    let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
+    bob.wait_for("carol is gone", |bob| {
+        Ok((!bob.channels_with(&carol_id)?[0].usable).then_some(()))
+    })
+    .unwrap();
+    bob.freeze();
+    let params = json!({"bolt11": text, "retry_for": RETRY_FOR});
+    let (begun, paying) = (Instant::now(), waiting(alice.client(), "pay", params));
+    under_way_for_long(alice, &text, begun);
+    bob.thaw();
+    let Err(RpcError::Refused { code, data, .. }) = paying.join().unwrap() else {
+        panic!("bob cannot reach carol")
+    };
+    assert_eq!(code, 210, "{data}");
+    assert_eq!(data["status"], "failed");
+    let parts = alice.rpc("listsendpays", json!([text])).unwrap();
+    let parts = parts["payments"].as_array().unwrap();
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    assert_eq!(parts[0]["status"], "failed");
+}
+
+#[test]
+fn a_payment_whose_htlc_is_out_is_waited_for_however_long_it_takes() {
     let (network, _) = Network::pair(1_000_000).unwrap();
     let (alice, bob) = (&network.nodes[0], &network.nodes[1]);
     let tables = Interface::load();
     let text = bolt11(bob, json!(1000), "late");
     let frozen = Process::get(bob.pid().unwrap()).unwrap();
     frozen.signal(Signal::SIGSTOP);
-    refused(
-        alice,
-        "pay",
-        json!({"invstring": text, "retry_for": 1}),
-        210,
-    );
-    let pending = tables.ask(alice, "listpays", json!([text]));
-    assert_eq!(pending["pays"][0]["status"], "pending");
+    let params = json!({"invstring": text, "retry_for": RETRY_FOR});
+    let (begun, paying) = (Instant::now(), waiting(alice.client(), "pay", params));
+    under_way_for_long(alice, &text, begun);
     frozen.signal(Signal::SIGCONT);
-    alice
-        .wait_for("it arrives after all", |node| {
-            let pays = node.rpc("listpays", json!([text]))?;
-            Ok((pays["pays"][0]["status"] == "complete").then_some(()))
-        })
-        .unwrap();
+    let paid = paying.join().unwrap().unwrap();
+    tables.check("pay", &paid);
+    assert_eq!(paid["status"], "complete");
     let again = tables.ask(alice, "pay", json!([text]));
     assert_eq!(again["status"], "complete");
     assert_eq!(bob.invoice_status("late").unwrap().as_deref(), Some("paid"));
@@ -97,13 +133,7 @@ fn a_payment_through_another_node_keeps_to_the_fees_allowed() {
     };
     network.open(0, 1, 1_000_000, 0).unwrap();
     network.open(1, 2, 1_000_000, 0).unwrap();
-    carol
-        .wait_for("bob's channel_update", |node| {
-            let all = node.rpc("listpeerchannels", json!({}))?;
-            let update = &all["channels"][0]["updates"]["remote"];
-            Ok(update.is_object().then_some(()))
-        })
-        .unwrap();
+    carol.wait_for_update_of_its_channel().unwrap();
     let tables = Interface::load();
     let text = bolt11(carol, json!(100_000_000), "through bob");
     let hops = tables.ask(alice, "decode", json!([text]))["routes"][0].clone();
@@ -160,10 +190,12 @@ fn a_channel_counts_what_failed_among_what_was_offered_across_a_kill_9() {
     assert_eq!(counted(alice, "out"), wanted);
     assert_eq!(counted(bob, "in"), wanted);
     alice.wait_for_normal(bob).unwrap();
-    // The transaction that ends it is shown as soon as it is there.
-    assert!(channels(&tables, alice)[0]["scratch_txid"].is_null());
+    // Our commitment, until there is a mutual close.
+    let commitment = channels(&tables, alice)[0]["scratch_txid"].clone();
+    assert!(commitment.is_string());
     let closed = tables.ask(alice, "close", json!([channel.channel_id]));
     let shown = &channels(&tables, alice)[0];
     assert_eq!(shown["scratch_txid"], closed["txids"][0]);
+    assert_ne!(shown["scratch_txid"], commitment);
     assert!(shown["last_tx_fee_msat"].as_u64() > Some(0), "{shown:#}");
 }

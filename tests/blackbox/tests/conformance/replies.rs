@@ -26,6 +26,7 @@ fn a_fresh_nodes_replies_are_as_in_the_table() {
         ("listpeers", "peers"),
         ("listpeerchannels", "channels"),
         ("listclosedchannels", "closedchannels"),
+        ("listforwards", "forwards"),
         ("listinvoices", "invoices"),
         ("listpays", "pays"),
         ("listsendpays", "payments"),

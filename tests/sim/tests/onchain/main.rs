@@ -14,6 +14,7 @@ mod peer;
 mod proof;
 mod run;
 mod signer;
+mod standing;
 
 /// In CI, always the same ones.
 const RUNS: u64 = 10_000;
