@@ -62,6 +62,7 @@ fn is_resolved(standing: &Standing) -> bool {
         Fate::Waits { .. }
         | Fate::NeedsPreimage { .. }
         | Fate::NeedsCoins { .. }
+        | Fate::NeedsLowerFees
         | Fate::Claimed { .. }
         | Fate::Uneconomic => false,
     };
