@@ -290,11 +290,14 @@ impl Wallet {
             Ask::NewAddress(reply) => drop(reply.send(self.new_address().await)),
             Ask::Adopt(address, reply) => drop(reply.send(self.adopt(&address).await)),
             Ask::Build(spend, reply) => drop(reply.send(self.build(spend).await)),
-            Ask::Release(coins) => self.release(&coins, RESERVATION_BLOCKS),
+            Ask::Release(coins) => self.release(&coins),
             Ask::ClaimCoins { need, given, reply } => {
                 let _ = reply.send(Ok(self.claim_coins(&need, &given)));
             }
-            Ask::FreeClaim(coins) => self.release(&coins, u32::MAX),
+            Ask::FreeClaim(coins) => {
+                let changes = self.set.free(&coins);
+                self.write(self.batch(&changes));
+            }
             Ask::Sign(unsigned, reply) => drop(reply.send(self.sign(*unsigned).await)),
             Ask::Sent(tx, reply) => drop(reply.send(self.sent(tx).await)),
             Ask::Abandon(txid) => {
@@ -381,9 +384,9 @@ impl Wallet {
     }
 
     /// Each by itself: one that is spent by now keeps no other.
-    fn release(&mut self, coins: &[OutPoint], blocks: u32) {
+    fn release(&mut self, coins: &[OutPoint]) {
         for coin in coins {
-            if let Ok((_, changes)) = self.set.unreserve(&[*coin], blocks) {
+            if let Ok((_, changes)) = self.set.unreserve(&[*coin], RESERVATION_BLOCKS) {
                 self.write(self.batch(&changes));
             }
         }
@@ -407,7 +410,8 @@ impl Wallet {
             });
         }
         let tip = self.set.tip();
-        let unreserved = picked.coins.iter().filter(|c| c.reservation(tip).is_none());
+        let is_free = |coin: &&Utxo| !coin.is_spent() && coin.reservation(tip).is_none();
+        let unreserved = picked.coins.iter().filter(is_free);
         let unreserved: Vec<OutPoint> = unreserved.map(|coin| coin.outpoint).collect();
         if let Ok((_, changes)) = self.set.reserve(&unreserved, CLAIM_BLOCKS, false) {
             self.write(self.batch(&changes));

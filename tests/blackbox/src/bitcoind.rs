@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
+mod reorg;
+
 /// A user for those who cannot read the cookie. The line is what bitcoind's own rpcauth script makes of
 /// this user, a fixed salt and this password; the chain is worthless.
 pub const USER: &str = "bulkhead";
@@ -185,6 +187,25 @@ impl Bitcoind {
     pub fn unspent(&self, txid: &str, output: u64) -> Result<Option<Value>> {
         let found = self.rpc("gettxout", json!([txid, output, true]))?;
         Ok(Some(found).filter(|found| !found.is_null()))
+    }
+
+    /// The unconfirmed transaction that spends this output.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn spender(&self, txid: &str, output: u64) -> Result<Option<String>> {
+        let outputs = json!([[{"txid": txid, "vout": output}]]);
+        let found = self.rpc("gettxspendingprevout", outputs)?;
+        Ok(found[0]["spendingtxid"].as_str().map(str::to_string))
+    }
+
+    /// An unconfirmed transaction that spends an output of this one, which is unconfirmed itself.
+    ///
+    /// # Errors
+    /// Those of the call, or the mempool has it not.
+    pub fn child(&self, txid: &str) -> Result<Option<String>> {
+        let entry = self.rpc("getmempoolentry", json!([txid]))?;
+        Ok(entry["spentby"][0].as_str().map(str::to_string))
     }
 
     /// A transaction with its outputs, confirmed or not.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use blackbox::node::settled;
-use blackbox::{Bitcoind, Network, Node, Options, until};
+use blackbox::{Network, Node, Options, until};
 use serde_json::{Value, json};
 
 const CHANNEL: u64 = 1_000_000;
@@ -388,17 +388,6 @@ fn the_books_balance_when_a_revoked_commitment_is_punished() {
     audit(bob);
 }
 
-/// Takes so many blocks out and mines others, one more, in which the mempool's transactions are not.
-fn reorganize(bitcoind: &Bitcoind, blocks: u64) {
-    let height = bitcoind.height().unwrap() - blocks + 1;
-    let first = bitcoind.rpc("getblockhash", json!([height])).unwrap();
-    bitcoind.rpc("invalidateblock", json!([first])).unwrap();
-    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
-    for _ in 0..=blocks {
-        bitcoind.rpc("generateblock", json!([address, []])).unwrap();
-    }
-}
-
 #[test]
 fn a_reorganization_takes_the_events_of_its_blocks_back_and_they_come_again_once() {
     let network = Network::start_with(&["alice", "bob"], &Options::default()).unwrap();
@@ -420,7 +409,7 @@ fn a_reorganization_takes_the_events_of_its_blocks_back_and_they_come_again_once
     assert!(mined(alice) > 0);
     let with = count(alice);
     assert!(with > before);
-    reorganize(&network.bitcoind, 1);
+    network.bitcoind.reorganize(1).unwrap();
     network.sync().unwrap();
     assert_eq!(
         count(alice),

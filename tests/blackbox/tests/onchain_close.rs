@@ -168,18 +168,6 @@ fn a_mutual_close_is_listed_until_it_is_buried() {
     hsmd_forgets(alice);
 }
 
-/// The chain goes on from before these blocks, with nothing in the blocks that replace them.
-fn reorganize(network: &Network, first: &str, blocks: u32) {
-    let bitcoind = &network.bitcoind;
-    bitcoind.rpc("invalidateblock", json!([first])).unwrap();
-    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
-    for _ in 0..blocks {
-        let empty = json!([address, []]);
-        bitcoind.rpc("generateblock", empty).unwrap();
-    }
-    network.sync().unwrap();
-}
-
 #[test]
 fn a_mutual_close_that_a_reorganization_takes_out_stays_mutual() {
     let (network, _) = Network::pair(CHANNEL).unwrap();
@@ -190,10 +178,10 @@ fn a_mutual_close_that_a_reorganization_takes_out_stays_mutual() {
     let closed = alice.close(bob).unwrap();
     assert_eq!(closed["type"], "mutual");
     network.bitcoind.wait_for_mempool(1).unwrap();
-    let mined = network.bitcoind.mine(1).unwrap();
-    network.sync().unwrap();
+    network.mine(1).unwrap();
     alice.wait_for_state(&peer, "ONCHAIN").unwrap();
-    reorganize(&network, &mined[0], 2);
+    network.bitcoind.reorganize(1).unwrap();
+    network.sync().unwrap();
     alice
         .wait_for("the close is gone", |alice| {
             let state = alice.state_with(&peer)?;
@@ -241,12 +229,11 @@ fn a_reorganization_takes_the_close_out_and_it_comes_back() {
     let [alice, bob] = &closed.network.nodes[..] else {
         panic!("two nodes")
     };
-    let bitcoind = &closed.network.bitcoind;
-    let mined = bitcoind.mine(1).unwrap();
-    closed.network.sync().unwrap();
+    closed.network.mine(1).unwrap();
     alice.wait_for_state(&closed.ids[1], "ONCHAIN").unwrap();
     bob.wait_for_state(&closed.ids[0], "ONCHAIN").unwrap();
-    reorganize(&closed.network, &mined[0], 2);
+    closed.network.bitcoind.reorganize(1).unwrap();
+    closed.network.sync().unwrap();
     for (node, peer) in [(alice, &closed.ids[1]), (bob, &closed.ids[0])] {
         node.wait_for_state(peer, "AWAITING_UNILATERAL").unwrap();
     }

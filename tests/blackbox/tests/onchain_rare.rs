@@ -5,28 +5,12 @@
 use blackbox::folder::copy;
 use blackbox::line::{CHANNEL, Line};
 use blackbox::node::Format::{self, Anchors, StaticRemotekey};
-use blackbox::{Network, until};
-use serde_json::{Value, json};
+use blackbox::until;
+use serde_json::Value;
 
 const PAYMENT: u64 = 100_000;
 /// Less than any commitment has an output for.
 const DUST: u64 = 200;
-
-/// A block with these transactions and no other.
-fn mine_these(network: &Network, txs: &[String]) {
-    let bitcoind = &network.bitcoind;
-    let address = bitcoind.rpc("getnewaddress", json!([])).unwrap();
-    let block = json!([address, txs]);
-    bitcoind.rpc("generateblock", block).unwrap();
-}
-
-/// bitcoind comes back without any unconfirmed transaction.
-fn empty_mempool(network: &mut Network) {
-    network.bitcoind.stop().unwrap();
-    let file = network.bitcoind.data().join("regtest/mempool.dat");
-    std::fs::remove_file(file).unwrap();
-    network.bitcoind.restart().unwrap();
-}
 
 fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
     let mut line = Line::start(&["alice", "bob", "carol"], format);
@@ -40,23 +24,19 @@ fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
     alice.freeze();
     bob.close_unilaterally(&line.ids[0]).unwrap();
     line.network.bitcoind.wait_for_mempool(1).unwrap();
-    let mined = line.network.bitcoind.mine(1).unwrap();
+    line.network.bitcoind.mine(1).unwrap();
     alice.thaw();
     alice.wait_for_state(&line.ids[1], "ONCHAIN").unwrap();
     let status = alice.status_with(&line.ids[1]).unwrap().join("\n");
     assert!(status.contains("the peer's commitment"), "{status}");
     // Two blocks without it, nobody who has it; then one with hers.
     line.network.nodes[1].kill_all().unwrap();
-    let invalid = json!([mined[0]]);
-    let bitcoind = &line.network.bitcoind;
-    bitcoind.rpc("invalidateblock", invalid).unwrap();
-    mine_these(&line.network, &[]);
-    mine_these(&line.network, &[]);
+    line.network.bitcoind.reorganize(1).unwrap();
     let alice = line.node(0);
     alice
         .wait_for_state(&line.ids[1], "AWAITING_UNILATERAL")
         .unwrap();
-    empty_mempool(&mut line.network);
+    line.network.bitcoind.forget_mempool().unwrap();
     line.network.bitcoind.wait_for_mempool(1).unwrap();
     line.network.bitcoind.mine(1).unwrap();
     let alice = line.node(0);
@@ -138,7 +118,7 @@ fn a_peers_commitment_that_no_block_takes_gets_a_child_before_our_htlcs_are_late
     };
     let mut child = None;
     for _ in 0..200 {
-        mine_these(&line.network, &[]);
+        line.network.bitcoind.mine_empty(1).unwrap();
         line.network.sync_of(&[alice, bob]).unwrap();
         child = anchor_spender().unwrap();
         let height = line.network.bitcoind.height().unwrap();

@@ -16,6 +16,7 @@ use ldk_node::lightning::ln::msgs::SocketAddress;
 use ldk_node::lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Description};
 use ldk_node::{Builder, Event, UserChannelId};
 
+pub mod both_ways;
 mod held;
 mod world;
 

@@ -1,6 +1,6 @@
 //! Alice, who is ours, between two LDK nodes, and how their channels end on chain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,6 +10,8 @@ use ldk_node::lightning_invoice::Bolt11Invoice;
 use serde_json::{Value, json};
 
 use crate::{Format, Held, Ldk};
+
+mod reorg;
 
 /// What the channels with Alice have.
 pub const CHANNEL: u64 = 2_000_000;
@@ -37,6 +39,7 @@ pub struct World {
     pub ldk: Ldk,
     pub merchant: Ldk,
     pub network: Network,
+    pub alice_id: String,
     pub ldk_id: String,
     pub opener: Opener,
     format: Format,
@@ -114,6 +117,7 @@ impl World {
         }
         network.sync().unwrap();
         World {
+            alice_id: alice.id().unwrap(),
             ldk_id: ldk.id().to_string(),
             ldk,
             merchant,
@@ -270,8 +274,16 @@ impl World {
     /// # Panics
     /// One stays.
     pub fn wait_quiet(&self) {
+        self.wait_quiet_with(&self.ldk);
+    }
+
+    /// No HTLC is left in the channel with this node.
+    ///
+    /// # Panics
+    /// One stays.
+    pub fn wait_quiet_with(&self, ldk: &Ldk) {
         until("no HTLC is left", || {
-            let htlcs = self.channel_with(&self.ldk)["htlcs"].clone();
+            let htlcs = self.channel_with(ldk)["htlcs"].clone();
             Ok(htlcs.as_array().is_some_and(Vec::is_empty).then_some(()))
         })
         .unwrap();
@@ -319,9 +331,8 @@ impl World {
     }
 
     fn closes(&self, ldk: &Ldk) {
-        let alice = self.alice().id().unwrap();
         self.alice().freeze();
-        ldk.force_close(&alice).unwrap();
+        ldk.force_close(&self.alice_id).unwrap();
         self.network.bitcoind.wait_for_mempool(1).unwrap();
         self.network.bitcoind.mine(1).unwrap();
         self.alice().thaw();
@@ -381,14 +392,47 @@ impl World {
     ///
     /// # Panics
     /// LDK does not come so far.
-    pub fn ldk_cheats(&mut self, old: &std::path::Path, claims: &Held) {
-        let alice = self.alice().id().unwrap();
+    pub fn ldk_cheats(&mut self, old: &Path, claims: &Held) {
         self.ldk.stop().unwrap();
         self.alice().freeze();
+        self.ldk_publishes(old, claims);
+        self.alice().thaw();
+        self.network.sync().unwrap();
+    }
+
+    /// As [`World::ldk_cheats`], while Alice is dead; what comes back, as its owner confirms, is this backup.
+    ///
+    /// # Panics
+    /// LDK does not come so far, or she does not start.
+    pub fn ldk_cheats_who_is_put_back(&mut self, backup: &Path, old: &Path, claims: &Held) {
+        self.ldk.stop().unwrap();
+        let alice = &mut self.network.nodes[0];
+        alice.kill_all().unwrap();
+        alice.put_back_folder(backup).unwrap();
+        self.ldk_publishes(old, claims);
+        let alice = &mut self.network.nodes[0];
+        alice.launch_and_confirm_recovery().unwrap();
+        self.network.sync().unwrap();
+    }
+
+    /// A copy of Alice's folder, made while she runs.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn backup(&self) -> PathBuf {
+        let to = self.alice().lightning_dir().join("backup");
+        let destination = json!({ "destination": to });
+        self.alice().rpc("backup", destination).unwrap();
+        let network = self.alice().network_dir();
+        to.join(network.file_name().unwrap())
+    }
+
+    fn ldk_publishes(&mut self, old: &Path, claims: &Held) {
         self.ldk.put_back_folder(old).unwrap();
         self.ldk.launch().unwrap();
         self.ldk.claim(claims).unwrap();
-        self.ldk.force_close(&alice).unwrap();
+        self.ldk.force_close(&self.alice_id).unwrap();
         let bitcoind = &self.network.bitcoind;
         let commitment = bitcoind.wait_for_mempool(1).unwrap();
         bitcoind.mine(1).unwrap();
@@ -420,8 +464,6 @@ impl World {
             .unwrap();
         bitcoind.mine(1).unwrap();
         self.ldk.stop().unwrap();
-        self.alice().thaw();
-        self.network.sync().unwrap();
     }
 
     /// Alice's database as it is now.
@@ -447,7 +489,7 @@ impl World {
     ///
     /// # Panics
     /// She does not start.
-    pub fn put_database_back(&mut self, old: &std::path::Path) {
+    pub fn put_database_back(&mut self, old: &Path) {
         let alice = &mut self.network.nodes[0];
         alice.stop().unwrap();
         let database = alice.network_dir().join("db");

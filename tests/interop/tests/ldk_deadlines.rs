@@ -113,11 +113,7 @@ fn gone_before_it_is_claimed(world: &mut World) -> (Held, u64) {
     let expiry = expiry(&world.channel_with(&world.ldk));
     world.ldk.stop().unwrap();
     world.merchant.claim(&held).unwrap();
-    until("alice has paid the merchant", || {
-        let htlcs = world.channel_with(&world.merchant)["htlcs"].clone();
-        Ok(htlcs.as_array().is_some_and(Vec::is_empty).then_some(()))
-    })
-    .unwrap();
+    world.wait_quiet_with(&world.merchant);
     (held, expiry - FULFILLED)
 }
 

@@ -4,95 +4,25 @@
 
 use blackbox::{Tally, until};
 use interop::Format::{self, Anchors, StaticRemotekey};
+use interop::both_ways::{BothWays, OURS_CLAIMED, OURS_NEVER, THEIRS_CLAIMED};
 use interop::{CHANNEL, Held, Opener, World};
 use serde_json::json;
-
-/// HTLCs of each end, both ways.
-struct Both {
-    ours_claimed: Held,
-    ours_never: Held,
-    ours_dust: Held,
-    theirs_claimed: Held,
-    theirs_never: Held,
-    theirs_dust: Held,
-    /// The last block before all have expired.
-    expiry: u64,
-}
-
-const OURS_CLAIMED: u64 = 30_000;
-const OURS_NEVER: u64 = 20_000;
-const OURS_DUST: u64 = 201;
-const THEIRS_CLAIMED: u64 = 25_000;
-const THEIRS_NEVER: u64 = 15_000;
-const THEIRS_DUST: u64 = 303;
-
-/// Three payments from Alice to LDK, three from LDK through Alice to the merchant, all of them held.
-fn both_ways(world: &World) -> Both {
-    let mut both = Both {
-        ours_claimed: world.alice_pays_ldk(OURS_CLAIMED),
-        ours_never: world.alice_pays_ldk(OURS_NEVER),
-        ours_dust: world.alice_pays_ldk(OURS_DUST),
-        theirs_claimed: world.ldk_pays_merchant(THEIRS_CLAIMED),
-        theirs_never: world.ldk_pays_merchant(THEIRS_NEVER),
-        theirs_dust: world.ldk_pays_merchant(THEIRS_DUST),
-        expiry: 0,
-    };
-    both.expiry = world.last_expiry();
-    both
-}
+use std::path::PathBuf;
 
 /// From the moment when the commitment is in a block: each HTLC ends, and everybody has what is theirs.
-fn all_htlcs_end(world: &World, both: &Both, ours: bool) {
-    let peer = world.ldk.id().to_string();
-    world.alice().wait_for_state(&peer, "ONCHAIN").unwrap();
-    // LDK shows its preimage on chain, and there alone.
-    world.ldk.claim(&both.ours_claimed).unwrap();
-    world.mine_until("alice sees LDK's preimage", 20, || {
-        world.attempt_is(&both.ours_claimed, "complete")
-    });
-    // Alice learns hers late, and LDK learns it from the chain.
-    world.merchant.claim(&both.theirs_claimed).unwrap();
-    world.mine_until("LDK sees alice's preimage", 20, || {
-        Ok((world.ldk.end_of(both.theirs_claimed.hash) == Some(true)).then_some(()))
-    });
-    for held in [&both.theirs_never, &both.theirs_dust] {
-        world.merchant.fail(held).unwrap();
-    }
-    until("the merchant's channel is quiet", || {
-        let htlcs = world.channel_with(&world.merchant)["htlcs"].clone();
-        Ok(htlcs.as_array().is_some_and(Vec::is_empty).then_some(()))
-    })
-    .unwrap();
-    world.mine_to(both.expiry);
-    for held in [&both.ours_never, &both.ours_dust] {
-        world.mine_until("alice's payment failed", 20, || {
-            world.attempt_is(held, "failed")
-        });
-    }
-    for held in [&both.theirs_never, &both.theirs_dust] {
-        world.mine_until("LDK's payment failed", 20, || {
-            Ok((world.ldk.end_of(held.hash) == Some(false)).then_some(()))
-        });
-    }
-    world.is_shared_out(ours, |commitment_fee| {
-        let fee = match world.opener {
-            Opener::Alice => commitment_fee - OURS_DUST - THEIRS_DUST + world.anchors(),
-            Opener::Ldk => 0,
-        };
-        world.balance + THEIRS_CLAIMED - OURS_CLAIMED - OURS_DUST - fee
-    });
-    // The merchant's channel had nothing to do with it but the payment.
-    let merchant = world.channel_with(&world.merchant);
-    assert_eq!(merchant["state"], "CHANNELD_NORMAL");
-    assert_eq!(
-        merchant["to_us_msat"],
-        (world.with_merchant - THEIRS_CLAIMED) * 1000
-    );
+fn all_htlcs_end(world: &World, both: &BothWays, ours: bool) {
+    let alice = world.alice();
+    alice.wait_for_state(&world.ldk_id, "ONCHAIN").unwrap();
+    both.ldk_claims(world);
+    both.alice_claims(world);
+    both.merchant_fails(world);
+    both.others_fail(world);
+    both.is_shared_out(world, ours);
 }
 
 fn ldk_closes_with_htlcs_both_ways(format: Format) {
     let world = World::start(format, Opener::Alice);
-    let both = both_ways(&world);
+    let both = BothWays::start(&world);
     world.ldk_force_closes();
     all_htlcs_end(&world, &both, false);
 }
@@ -109,7 +39,7 @@ fn ldk_closes_with_htlcs_both_ways_and_each_ends_as_it_should_without_anchors() 
 
 fn we_close_with_htlcs_both_ways(format: Format) {
     let mut world = World::start(format, Opener::Ldk);
-    let both = both_ways(&world);
+    let both = BothWays::start(&world);
     world.alice_closes();
     all_htlcs_end(&world, &both, true);
 }
@@ -124,8 +54,9 @@ fn we_close_with_htlcs_both_ways_and_each_ends_as_it_should_without_anchors() {
     we_close_with_htlcs_both_ways(StaticRemotekey);
 }
 
-/// LDK cheats with a commitment that has HTLCs both ways, and gets one of them into the second stage.
-fn a_revoked_commitment_of_ldks_is_ours(format: Format) {
+/// LDK had a commitment with HTLCs both ways, of which there is a copy, and has revoked it; the one is ours that
+/// it can get into the second stage.
+fn with_a_revoked_commitment(format: Format) -> (World, PathBuf, Held) {
     let mut world = World::start(format, Opener::Alice);
     let ours = world.alice_pays_ldk(OURS_CLAIMED);
     let never = world.alice_pays_ldk(OURS_NEVER);
@@ -139,7 +70,11 @@ fn a_revoked_commitment_of_ldks_is_ours(format: Format) {
     let later = world.ldk.invoice(1_000_000, "later").unwrap();
     world.alice().pay(&later).unwrap();
     world.wait_quiet();
-    world.ldk_cheats(&old, &ours);
+    (world, old, ours)
+}
+
+/// LDK has cheated with it, and Alice takes it all.
+fn all_of_it_is_ours(world: &World) {
     let peer = world.ldk_id.clone();
     world.alice().wait_for_state(&peer, "ONCHAIN").unwrap();
     let status = world.alice().status_with(&peer).unwrap().join("\n");
@@ -156,6 +91,12 @@ fn taken_by_fees(tally: &Tally) -> u64 {
     tally.commitment().fee + htlc_txs.map(|tx| tx.fee).sum::<u64>()
 }
 
+fn a_revoked_commitment_of_ldks_is_ours(format: Format) {
+    let (mut world, old, ours) = with_a_revoked_commitment(format);
+    world.ldk_cheats(&old, &ours);
+    all_of_it_is_ours(&world);
+}
+
 #[test]
 fn a_revoked_commitment_of_ldks_is_ours_with_its_second_stage() {
     a_revoked_commitment_of_ldks_is_ours(Anchors);
@@ -164,6 +105,24 @@ fn a_revoked_commitment_of_ldks_is_ours_with_its_second_stage() {
 #[test]
 fn a_revoked_commitment_of_ldks_is_ours_with_its_second_stage_without_anchors() {
     a_revoked_commitment_of_ldks_is_ours(StaticRemotekey);
+}
+
+fn a_revoked_commitment_of_ldks_is_ours_by_a_backup(format: Format) {
+    let (mut world, old, ours) = with_a_revoked_commitment(format);
+    let backup = world.backup();
+    world.alice_pays_at_once(10_000, "not in the backup");
+    world.ldk_cheats_who_is_put_back(&backup, &old, &ours);
+    all_of_it_is_ours(&world);
+}
+
+#[test]
+fn a_revoked_commitment_of_ldks_is_ours_after_our_backup_is_put_back() {
+    a_revoked_commitment_of_ldks_is_ours_by_a_backup(Anchors);
+}
+
+#[test]
+fn a_revoked_commitment_of_ldks_is_ours_after_our_backup_is_put_back_without_anchors() {
+    a_revoked_commitment_of_ldks_is_ours_by_a_backup(StaticRemotekey);
 }
 
 /// The merchant takes two HTLCs of the same hash on chain, from the commitment of `closer`.

@@ -57,7 +57,8 @@ impl ClaimNeed {
 }
 
 /// Confirmed coins that pay for the claim. Those that were `given` to it before are taken first, so that
-/// one transaction replaces the other; the emergency reserve is there for this and does not count.
+/// one transaction replaces the other, even if a reorganization took the one before out of a block; the
+/// emergency reserve is there for this and does not count.
 #[must_use]
 pub fn coins_for_claim(set: &UtxoSet, need: &ClaimNeed, given: &[OutPoint]) -> Option<ClaimCoins> {
     let coin = |utxo| Coin {
@@ -67,7 +68,7 @@ pub fn coins_for_claim(set: &UtxoSet, need: &ClaimNeed, given: &[OutPoint]) -> O
     };
     let is_usable = |utxo: &&Utxo| {
         utxo.confirmed().is_some()
-            && !utxo.is_spent()
+            && !utxo.is_spent_in_block()
             && !utxo.is_immature(set.tip())
             && matches!(utxo.key, KeyRef::Wallet { .. })
     };
@@ -194,6 +195,18 @@ mod tests {
         assert_eq!(coins.fee, Satoshi(2_000));
     }
 
+    fn spent(n: u8, at: Option<BlockHeight>) -> Utxo {
+        let status = Status::Spent {
+            by: Txid::from_byte_array([9; 32]),
+            confirmed: Some(BlockHeight(100)),
+            at,
+        };
+        Utxo {
+            status,
+            ..coin(n, 50_000)
+        }
+    }
+
     #[test]
     fn unconfirmed_and_spent_coins_do_not_pay() {
         let unconfirmed = Utxo {
@@ -201,16 +214,15 @@ mod tests {
             ours: true,
             ..coin(1, 50_000)
         };
-        let spent = Utxo {
-            status: Status::Spent {
-                by: Txid::from_byte_array([9; 32]),
-                confirmed: Some(BlockHeight(100)),
-                at: None,
-            },
-            ..coin(2, 50_000)
-        };
-        let set = UtxoSet::restore(TIP, [unconfirmed, spent]);
+        let set = UtxoSet::restore(TIP, [unconfirmed, spent(2, Some(TIP)), spent(3, None)]);
         let given = [outpoint(1), outpoint(2)];
         assert_eq!(coins_for_claim(&set, &need(1000, 100_000), &given), None);
+    }
+
+    #[test]
+    fn a_claim_that_a_reorganization_took_out_keeps_its_coins() {
+        let set = UtxoSet::restore(TIP, [spent(1, None), coin(2, 50_000)]);
+        let again = coins_for_claim(&set, &need(1000, 100_000), &[outpoint(1)]).unwrap();
+        assert_eq!(ids(&again), [outpoint(1)]);
     }
 }

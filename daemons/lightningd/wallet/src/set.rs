@@ -268,6 +268,24 @@ impl UtxoSet {
         }))
     }
 
+    /// The claim that these coins were reserved for needs them no more: they are free, but for those that a
+    /// block shows as spent. A claim that a reorganization took out may never come back.
+    #[must_use]
+    pub fn free(&mut self, outpoints: &[OutPoint]) -> Vec<Change> {
+        let mut touched = BTreeSet::new();
+        for outpoint in outpoints {
+            let status = self.coins.get(outpoint).map(|coin| coin.status);
+            if let Some(Status::Spent { by, at: None, .. }) = status {
+                self.undo(by, &mut touched);
+            }
+            if let Some(coin) = self.coins.get_mut(outpoint) {
+                coin.reserved_until = None;
+                touched.insert(*outpoint);
+            }
+        }
+        self.changes(touched)
+    }
+
     /// The outputs of `listfunds`; spent ones only if asked for.
     pub fn funds(&self, spent: bool) -> impl Iterator<Item = Fund> + '_ {
         self.coins

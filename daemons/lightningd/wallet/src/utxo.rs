@@ -86,6 +86,11 @@ impl Utxo {
         matches!(self.status, Status::Spent { .. })
     }
 
+    #[must_use]
+    pub fn is_spent_in_block(&self) -> bool {
+        matches!(self.status, Status::Spent { at: Some(_), .. })
+    }
+
     /// The height at which a standing reservation ends.
     #[must_use]
     pub fn reservation(&self, tip: BlockHeight) -> Option<BlockHeight> {

@@ -180,6 +180,26 @@ fn an_abandoned_transaction_frees_its_coins() {
 }
 
 #[test]
+fn a_claim_that_is_over_frees_its_coins_unless_a_block_has_their_spend() {
+    let (mut set, pay) = funded();
+    let coin = coin_of(&pay, 0);
+    let before = set.clone();
+    let _ = set.reserve(&[coin], RESERVATION_BLOCKS, true).unwrap();
+    let _ = set.free(&[coin]);
+    assert_eq!(set, before);
+    // Its other input is a channel's, where something else may take the claim's place.
+    let claim = tx(&[outpoint(200), coin], &[(2, 900)]);
+    let _ = set.apply_block(height(11), [&claim], owner);
+    let mined = set.clone();
+    let _ = set.free(&[coin]);
+    assert_eq!(set, mined);
+    set.disconnect_block(height(11)).unwrap();
+    let changes = set.free(&[coin]);
+    assert!(changes.contains(&Change::Remove(coin_of(&claim, 0))));
+    assert_eq!(set, before);
+}
+
+#[test]
 fn a_coinbase_ripens_for_a_hundred_blocks_and_dies_with_its_block() {
     let mut set = UtxoSet::default();
     let coinbase = tx(&[OutPoint::null()], &[(1, 5_000_000_000)]);
