@@ -20,7 +20,7 @@ use ipc_messages::hsm::{Role, ctl};
 use ipc_transport::log::LogSink;
 use lightningd_db::{Batch, Db, Found, Identity, SCHEMA};
 use lightningd_options::{Host, Options, Rescan};
-use subd::{LogSubscriber, Mode};
+use subd::{LogSubscriber, Mode, Waiter};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
@@ -44,42 +44,49 @@ const GAP: u32 = 200;
 
 /// Runs the node until it is to stop.
 pub fn run(ready: Ready) -> ExitCode {
+    let Ready {
+        options,
+        log,
+        lock,
+        sandbox,
+        mut waiter,
+    } = ready;
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("lightningd: cannot start the runtime: {error}");
-            return ExitCode::FAILURE;
+            return failed(&mut waiter, &format!("cannot start the runtime: {error}"));
         }
     };
-    let Ready {
-        options,
-        log,
-        lock,
-        sandbox,
-    } = ready;
-    let outcome = runtime.block_on(live(options, log, sandbox));
+    let outcome = runtime.block_on(live(options, log, sandbox, &mut waiter));
     // A name may still be being resolved on a thread of its own.
     runtime.shutdown_background();
     drop(lock);
     match outcome {
         Ok(Stop::Asked) => ExitCode::SUCCESS,
-        Ok(Stop::Fatal(why)) => {
-            eprintln!("lightningd: {why}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("lightningd: {error:#}");
-            ExitCode::FAILURE
-        }
+        Ok(Stop::Fatal(why)) => failed(&mut waiter, &why),
+        Err(error) => failed(&mut waiter, &format!("{error:#}")),
     }
 }
 
-async fn live(options: Options, log: LogBook, sandbox: Mode) -> anyhow::Result<Stop> {
+/// Says why to whoever has started us.
+fn failed(waiter: &mut Waiter, why: &str) -> ExitCode {
+    let line = format!("lightningd: {why}");
+    eprintln!("{line}");
+    waiter.say(&line);
+    ExitCode::FAILURE
+}
+
+async fn live(
+    options: Options,
+    log: LogBook,
+    sandbox: Mode,
+    waiter: &mut Waiter,
+) -> anyhow::Result<Stop> {
     let sink = start_log(&log)?;
-    let outcome = up_and_down(options, log, sandbox).await;
+    let outcome = up_and_down(options, log, sandbox, waiter).await;
     if let Err(error) = &outcome {
         tracing::error!("{error:#}");
     }
@@ -110,7 +117,12 @@ struct Signer {
     process: Process,
 }
 
-async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::Result<Stop> {
+async fn up_and_down(
+    options: Options,
+    log: LogBook,
+    sandbox: Mode,
+    waiter: &mut Waiter,
+) -> anyhow::Result<Stop> {
     for warning in &options.warnings {
         tracing::warn!("{warning}");
     }
@@ -132,7 +144,8 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
         );
     }
     let first = FirstStart::of(&options.network_dir, found.is_none())?;
-    let mut signer = start_hsmd(&options, &launcher, found.as_ref(), stop.clone()).await?;
+    let found_db = found.as_ref();
+    let mut signer = start_hsmd(&options, &launcher, found_db, stop.clone(), waiter).await?;
     let listening = listen(&options)?;
     let link = launcher.connectd(&signer.ctl, &options, &listening).await?;
     let door = Door { link, listening };
@@ -152,6 +165,7 @@ async fn up_and_down(options: Options, log: LogBook, sandbox: Mode) -> anyhow::R
         "server started with public key {}, version {VERSION}",
         node.id
     );
+    waiter.let_go();
     let why = wait_for_end(&node).await;
     drop(stopping);
     server.shutdown(GRACE).await;
@@ -182,6 +196,7 @@ async fn start_hsmd(
     launcher: &Launcher,
     found: Option<&Found>,
     stop: watch::Sender<Option<Stop>>,
+    waiter: &mut Waiter,
 ) -> anyhow::Result<Signer> {
     let folder: OwnedFd = File::open(&options.network_dir)?.into();
     let (socket, mut process) = launcher.hsmd(folder)?;
@@ -214,19 +229,25 @@ async fn start_hsmd(
     };
     let mut reply = ctl.ask_with_fds(request, Vec::new()).await;
     if let Ok((ctl::Reply::Locked, _)) = reply {
-        tracing::warn!(
-            "the seed is locked: to unlock it, run `lightning-hsmtool unlock {}`; nothing else \
-             starts before",
-            options.network_dir.display()
+        wait_for_owner(
+            waiter,
+            &format!(
+                "the seed is locked: to unlock it, run `lightning-hsmtool unlock {}`; nothing else \
+                 starts before",
+                options.network_dir.display()
+            ),
         );
         reply = ctl.ask_with_fds(ctl::Request::Unlocked, Vec::new()).await;
     }
     if let Ok((ctl::Reply::Unconfirmed, _)) = reply {
-        tracing::warn!(
-            "waiting for the owner to confirm that the database was put back from an older copy: run \
-             `lightning-hsmtool confirm-recovery {}`; nothing else starts before. Without \
-             --await-recovery nothing waits",
-            options.network_dir.display()
+        wait_for_owner(
+            waiter,
+            &format!(
+                "waiting for the owner to confirm that the database was put back from an older copy: run \
+                 `lightning-hsmtool confirm-recovery {}`; nothing else starts before. Without \
+                 --await-recovery nothing waits",
+                options.network_dir.display()
+            ),
         );
         reply = ctl.ask_with_fds(ctl::Request::Unlocked, Vec::new()).await;
     }
@@ -245,6 +266,13 @@ async fn start_hsmd(
         recovery,
         process,
     })
+}
+
+/// Whoever has put us into the background may need the terminal for it.
+fn wait_for_owner(waiter: &mut Waiter, what: &str) {
+    tracing::warn!("{what}");
+    waiter.say(&format!("lightningd: {what}"));
+    waiter.let_go();
 }
 
 /// Tells a node's first start, which a crash may interrupt, from a node that has lost its database:

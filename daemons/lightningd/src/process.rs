@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use lightningd_options::{CheckOutput, Environment, Options, Start};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use subd::Mode;
+use subd::{Mode, Waiter};
 
 use crate::logbook::LogBook;
 
@@ -24,6 +24,8 @@ pub struct Ready {
     pub lock: Flock<File>,
     /// How much of the subdaemons' sandbox must be there.
     pub sandbox: Mode,
+    /// With `--daemon`: the process that was started, until we can be asked.
+    pub waiter: Waiter,
 }
 
 /// What the command line asks for.
@@ -54,10 +56,13 @@ pub fn prepare() -> anyhow::Result<Option<Asked>> {
     folder(&options.network_dir)?;
     let lock = lock(&options.pid_file)?;
     let log = LogBook::open(options.log.clone())?;
-    if options.daemon {
-        nix::unistd::daemon(true, false).context("cannot go into the background")?;
-    }
-    let lock = write_pid(lock).context("cannot write the pid file")?;
+    let mut waiter = match options.daemon {
+        true => subd::go_into_background().context("cannot go into the background")?,
+        false => Waiter::nobody(),
+    };
+    let lock = write_pid(lock)
+        .context("cannot write the pid file")
+        .inspect_err(|error| waiter.say(&format!("lightningd: {error:#}")))?;
     // Tried by a child, so while there is one thread.
     let (sandbox, warnings) = crate::sandbox::choose(options.sandbox);
     options.warnings.extend(warnings);
@@ -66,6 +71,7 @@ pub fn prepare() -> anyhow::Result<Option<Asked>> {
         log,
         lock,
         sandbox,
+        waiter,
     }))))
 }
 

@@ -19,6 +19,7 @@
 //!
 //! Not here: the hello (each end of an edge does it itself, ipc-transport), and any message.
 
+mod background;
 mod child;
 mod fds;
 mod grant;
@@ -35,6 +36,7 @@ mod spawn;
 mod steps;
 mod subscriber;
 
+pub use background::{Waiter, go_into_background};
 pub use child::{Child, Exit};
 pub use fds::{Fds, MissingFd};
 pub use grant::{Connect, Grant, Mode};

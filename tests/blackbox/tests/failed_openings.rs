@@ -1,8 +1,16 @@
 //! Openings that come to nothing, at each point until the peer's signature is there: the opener knows
-//! of no channel afterwards, its coins are free, and it starts again as if nothing had been.
+//! of no channel afterwards, its coins are free, and it starts again as if nothing had been. And what an accepter
+//! makes of a channel that its opener has given up.
 
+#[path = "failed_openings/opener.rs"]
+mod opener;
+
+use bitcoin::hashes::Hash;
+use bitcoin::{Address, Network as Chain, OutPoint, ScriptBuf, Txid};
+use blackbox::node::Options;
 use blackbox::raw_peer::RawPeer;
 use blackbox::{Bitcoind, Client, Network, Node, RpcError};
+use opener::Opener;
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use serde_json::{Value, json};
 use std::thread::JoinHandle;
@@ -47,12 +55,16 @@ fn fundchannel(client: Client, id: PublicKey) -> JoinHandle<Result<Value, RpcErr
     std::thread::spawn(move || client.call("fundchannel", params))
 }
 
+fn secret(number: u8) -> SecretKey {
+    SecretKey::from_slice(&[number; 32]).unwrap()
+}
+
+fn key(number: u8) -> PublicKey {
+    secret(number).public_key(SECP256K1)
+}
+
 /// What an accepter would say.
 fn accept(open: &OpenChannel) -> Message {
-    let key = |number: u8| {
-        let secret = SecretKey::from_slice(&[number; 32]).unwrap();
-        PublicKey::from_secret_key(SECP256K1, &secret)
-    };
     Message::AcceptChannel(AcceptChannel {
         temporary_channel_id: open.temporary_channel_id,
         dust_limit_satoshis: Satoshi(546),
@@ -229,4 +241,128 @@ fn an_accepter_forgets_a_channel_that_is_never_funded() {
     bob.restart().unwrap();
     assert_eq!(known(bob), 0);
     assert!(!bob.log().contains("hsm-journal keeps channel"));
+}
+
+/// An accepter, whose channels need three confirmations, and a peer that opens.
+fn accepting() -> (Bitcoind, Node, Opener) {
+    let bitcoind = Bitcoind::start().unwrap();
+    let options = Options {
+        arguments: vec!["--funding-confirms=3".to_owned()],
+        ..Options::default()
+    };
+    let bob = Node::start_with(&bitcoind, "bob", options).unwrap();
+    let opener = Opener::of(&bob);
+    (bitcoind, bob, opener)
+}
+
+/// An output that never will be.
+fn unfunded(_: &ScriptBuf) -> OutPoint {
+    OutPoint {
+        txid: Txid::from_byte_array(rand::random()),
+        vout: 0,
+    }
+}
+
+/// An output of a transaction in the mempool.
+fn funded(bitcoind: &Bitcoind, script: &ScriptBuf) -> OutPoint {
+    let address = Address::from_script(script, Chain::Regtest).unwrap();
+    let txid = bitcoind.fund(&address.to_string(), CHANNEL).unwrap();
+    let tx = bitcoind.transaction(&txid).unwrap();
+    let outputs = tx["vout"].as_array().unwrap();
+    let ours = |output: &Value| output["scriptPubKey"]["hex"] == script.to_hex_string();
+    let txid = txid.parse().unwrap();
+    let vout = outputs.iter().position(ours).unwrap().try_into().unwrap();
+    OutPoint { txid, vout }
+}
+
+fn states(node: &Node) -> Vec<String> {
+    let channels = node.rpc("listpeerchannels", json!({})).unwrap();
+    let all = channels["channels"].as_array().unwrap().iter();
+    all.map(|channel| channel["state"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn forgotten(node: &Node) {
+    node.wait_for("the channel is forgotten", |node| {
+        Ok(states(node).is_empty().then_some(()))
+    })
+    .unwrap();
+}
+
+fn closed_unilaterally(node: &Node) {
+    node.wait_for("the channel is closed", |node| {
+        Ok((states(node) == ["AWAITING_UNILATERAL"]).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_accepter_forgets_what_its_opener_gives_up() {
+    let (_bitcoind, mut bob, mut opener) = accepting();
+    // More often than a peer may have channels that are pending.
+    for round in 0..12 {
+        let channel = opener.open(MilliSatoshi(0), unfunded);
+        assert_eq!(states(&bob), ["CHANNELD_AWAITING_LOCKIN"]);
+        let named = if round % 2 == 0 {
+            channel
+        } else {
+            ChannelId::ALL
+        };
+        opener.peer.send(&error(named)).unwrap();
+        forgotten(&bob);
+    }
+    bob.restart().unwrap();
+    assert!(states(&bob).is_empty());
+    let closed = bob.rpc("listclosedchannels", json!({})).unwrap();
+    assert_eq!(closed["closedchannels"], json!([]));
+    let log = bob.log();
+    assert_eq!(log.matches("never funded and").count(), 12);
+    assert!(!log.contains("hsm-journal keeps channel"));
+}
+
+#[test]
+fn an_accepter_closes_what_it_was_given_something_in() {
+    let (_bitcoind, bob, mut opener) = accepting();
+    let channel = opener.open(MilliSatoshi(1_000), unfunded);
+    opener.peer.send(&error(channel)).unwrap();
+    closed_unilaterally(&bob);
+}
+
+#[test]
+fn an_accepter_closes_what_was_in_a_block() {
+    let (bitcoind, bob, mut opener) = accepting();
+    let channel = opener.open(MilliSatoshi(0), |script| funded(&bitcoind, script));
+    let txid = bitcoind.wait_for_mempool(1).unwrap().remove(0);
+    let block = bitcoind.mine(1).unwrap().remove(0);
+    bob.wait_for("the channel is confirmed", |bob| {
+        let channels = bob.rpc("listpeerchannels", json!({}))?;
+        let scid = &channels["channels"][0]["short_channel_id"];
+        Ok(scid.is_string().then_some(()))
+    })
+    .unwrap();
+    // Now it is in no block, and no miner takes it.
+    bitcoind.rpc("invalidateblock", json!([block])).unwrap();
+    let unwanted = json!([txid, 0, -100_000_000]);
+    bitcoind.rpc("prioritisetransaction", unwanted).unwrap();
+    bitcoind.mine(2).unwrap();
+    bob.wait_for_height(bitcoind.height().unwrap()).unwrap();
+    opener.peer.send(&error(channel)).unwrap();
+    closed_unilaterally(&bob);
+    bitcoind.wait_for_mempool(2).unwrap();
+}
+
+#[test]
+fn an_accepter_that_does_not_know_the_newest_block_waits_for_it() {
+    let (mut bitcoind, bob, mut opener) = accepting();
+    let channel = opener.open(MilliSatoshi(0), unfunded);
+    bitcoind.stop().unwrap();
+    bob.wait_for("it misses bitcoind", |bob| {
+        let info = bob.rpc("getinfo", json!({}))?;
+        Ok(info["warning_bitcoind_sync"].is_string().then_some(()))
+    })
+    .unwrap();
+    opener.peer.send(&error(channel)).unwrap();
+    closed_unilaterally(&bob);
+    bitcoind.restart().unwrap();
+    forgotten(&bob);
 }

@@ -1,8 +1,10 @@
 //! Starting, answering, ending.
 
-use blackbox::{Bitcoind, Network, Node, Process, RpcError};
+use blackbox::{Bitcoind, Network, Node, Options, Pid, Process, RpcError, until};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use std::fs;
+use std::process::Output;
 
 #[test]
 fn a_node_starts_keeps_its_identity_and_stops_in_order() {
@@ -40,6 +42,58 @@ fn sigterm_ends_the_node_and_everything_below_it() {
     let status = node.terminate().unwrap();
     assert!(status.success(), "{status}; {}", node.last_words());
     node.launch().unwrap();
+}
+
+/// A node with `--daemon`, which nobody else would end.
+struct Background(Node);
+
+impl Background {
+    fn lightningd(&self) -> Option<Process> {
+        let file = self.0.lightning_dir().join("lightningd-regtest.pid");
+        let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+        Process::get(Pid(pid))
+            .ok()
+            .filter(|process| process.role == "lightningd")
+    }
+
+    /// What the command wrote that started it.
+    fn start(&self) -> (Output, String) {
+        let output = self.0.run_in_background().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output, words)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(lightningd) = self.lightningd() {
+            lightningd.kill9();
+        }
+    }
+}
+
+#[test]
+fn with_daemon_the_command_ends_once_the_node_can_be_asked_or_has_failed() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let alice = Node::prepare(&bitcoind, "alice", Options::default()).unwrap();
+    let alice = Background(alice);
+    let (output, words) = alice.start();
+    assert!(output.status.success(), "{words}");
+    assert_eq!(words, "");
+    // At once.
+    alice.0.rpc("getinfo", json!({})).unwrap();
+    let (refused, words) = alice.start();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words.contains("another lightningd"), "{words}");
+    let lightningd = alice.lightningd().unwrap();
+    alice.0.rpc("stop", json!({})).unwrap();
+    until("it ends", || Ok((!lightningd.is_alive()).then_some(()))).unwrap();
+    // What it finds in the background fails the command too.
+    fs::remove_dir_all(alice.0.network_dir().join("db")).unwrap();
+    let (refused, words) = alice.start();
+    assert_eq!(refused.status.code(), Some(1), "{words}");
+    assert!(words.contains("there is no database"), "{words}");
+    assert!(alice.lightningd().is_none());
 }
 
 /// systemd's stop reaches all processes, and a shell's interrupt: the others leave it to lightningd.

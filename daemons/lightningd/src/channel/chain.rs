@@ -6,9 +6,9 @@ use channel::state::Phase;
 use ipc_messages::lightningd_onchaind::ToOnchaind;
 use lightningd_db::Batch;
 use tx::ledger::HtlcKey;
-use wire::{BlockHeight, ShortChannelId, Side};
+use wire::{BlockHeight, MilliSatoshi, ShortChannelId, Side};
 
-use super::{Channel, Stage, contract, onchaind};
+use super::{Channel, Closed, Stage, contract, onchaind};
 use crate::chain::ChannelNews;
 use crate::feerates;
 use crate::store::channels::{self as records, ChannelRecord};
@@ -32,7 +32,7 @@ impl Channel {
                 self.onchain.searched(search);
                 self.onchain.tell_block(self.tip).await;
             }
-            ChannelNews::Synced => self.broadcast_again(),
+            ChannelNews::Synced => self.synced().await,
             ChannelNews::Proved => self.settle_failed(),
             ChannelNews::Disconnected { from } => self.disconnected(from).await,
         }
@@ -72,6 +72,34 @@ impl Channel {
                 self.command(Command::FundingDepth { depth, scid }).await;
             }
         }
+    }
+
+    async fn synced(&mut self) {
+        // It gave the channel up before we knew the newest blocks.
+        let given_up = |record: &ChannelRecord| {
+            record.facts.unilateral && record.facts.close_cause.as_deref() == Some("remote")
+        };
+        if self.record().is_some_and(given_up) && self.never_was() {
+            return self.forget_what_never_was().await;
+        }
+        self.broadcast_again();
+    }
+
+    /// Whether we lose nothing if this channel, which the peer gives up, is forgotten: it was never funded, as far as
+    /// all blocks say (the mempool is not asked). BOLT 2, The funding_signed and channel_ready messages: an accepter
+    /// may forget such a channel. If its funding transaction comes after all, the loss is the peer's alone, and it
+    /// has our signature on a commitment that gives it everything.
+    pub(super) fn never_was(&self) -> bool {
+        self.node.chain.view().synced && self.record().is_some_and(is_void)
+    }
+
+    /// As after [`FUNDING_PATIENCE`], but at once: a peer that loses its openings is free to open another.
+    pub(super) async fn forget_what_never_was(&mut self) {
+        tracing::info!(
+            "the peer gave up a channel that it never funded and in which nothing is ours; it is forgotten"
+        );
+        self.answer_closers(&Closed::Unopened);
+        self.forget_opening().await;
     }
 
     /// The funding output is spent: by the mutual close, or by a commitment of one side. May come again.
@@ -177,15 +205,28 @@ impl Channel {
     }
 }
 
-/// Whether we waited long enough for a funding transaction that only the peer can broadcast.
-fn is_given_up(record: &ChannelRecord, tip: BlockHeight) -> bool {
+/// Whether we wait for a funding transaction that only the peer can broadcast.
+fn is_unfunded(record: &ChannelRecord) -> bool {
     matches!(record.live.phase, Phase::AwaitingLockin { .. })
         && !record.live.is_opener()
         && record.facts.funding_height.is_none()
-        && tip.0
-            >= record
-                .facts
-                .opened_height
-                .0
-                .saturating_add(FUNDING_PATIENCE)
+}
+
+/// Whether we waited long enough for it.
+fn is_given_up(record: &ChannelRecord, tip: BlockHeight) -> bool {
+    let since = record.facts.opened_height.0;
+    is_unfunded(record) && tip.0 >= since.saturating_add(FUNDING_PATIENCE)
+}
+
+/// Whether neither side has seen that transaction and nothing in the channel is ours. A state that may be older
+/// than the peer's shows neither. A peer that has lost its data needs our commitment, if there is a channel.
+fn is_void(record: &ChannelRecord) -> bool {
+    let (live, facts) = (&record.live, &record.facts);
+    let unready = Phase::AwaitingLockin {
+        sent_ready: false,
+        received_ready: false,
+    };
+    // After a reorganization it still has the short_channel_id of the block that is gone.
+    let unseen = live.phase == unready && live.scid.is_none();
+    is_unfunded(record) && unseen && !facts.stale && live.our_balance() == MilliSatoshi::ZERO
 }

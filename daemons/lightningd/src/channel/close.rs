@@ -110,13 +110,15 @@ impl Channel {
         self.answer_closers(&Closed::Mutual(tx));
     }
 
-    /// The peer broke the protocol, or says that we did: the chain decides.
+    /// The peer broke the protocol, or says that we did: the chain decides, unless there never was a channel.
     pub(super) async fn failed(&mut self, who: Side, reason: &str) {
         if self.is_opening() {
             return self.opening_failed(reason.to_owned()).await;
         }
         let cause = match who {
             Side::Local => "protocol",
+            // An opener that dies before it broadcasts does not know the channel afterwards.
+            Side::Remote if self.never_was() => return self.forget_what_never_was().await,
             Side::Remote => "remote",
         };
         self.unilateral(cause).await;
@@ -191,7 +193,7 @@ impl Channel {
         self.answer_closers(&closed);
     }
 
-    fn answer_closers(&mut self, closed: &Closed) {
+    pub(super) fn answer_closers(&mut self, closed: &Closed) {
         for ask in self.closers.drain(..) {
             let _ = ask.done.send(Ok(closed.clone()));
         }

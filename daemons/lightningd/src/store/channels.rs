@@ -361,8 +361,9 @@ pub fn is_closed(db: &Db, dbid: ChannelDbid) -> Result<bool, DbError> {
     Ok(db.get::<ClosedChannel>(&dbid.0)?.is_some())
 }
 
-/// Drops a channel whose opening ended before anything bound us.
+/// Drops a channel whose opening ended before anything bound us. It may have been closed before that.
 pub fn drop_opening(batch: &mut Batch, dbid: ChannelDbid) {
+    batch.delete::<OnchainRecord>(&dbid.0);
     batch.delete::<ChannelRecord>(&dbid.0);
 }
 

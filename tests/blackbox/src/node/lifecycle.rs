@@ -198,9 +198,22 @@ impl Node {
     /// # Errors
     /// It cannot be run.
     pub fn check_with(&self, arguments: &[&str]) -> Result<Output> {
+        self.run(&[&["--check"], arguments].concat())
+    }
+
+    /// Starts it with `--daemon`: all that the command wrote until it ended. The node is the caller's to end.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn run_in_background(&self) -> Result<Output> {
+        self.run(&["--daemon"])
+    }
+
+    /// Waits until nobody has its terminal any more.
+    fn run(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(program("lightningd")?);
         self.add_arguments(&mut command);
-        command.arg("--check").args(arguments);
+        command.args(arguments);
         Ok(command.stdin(Stdio::null()).output()?)
     }
 
