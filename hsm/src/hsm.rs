@@ -302,21 +302,18 @@ impl Hsm {
     #[must_use]
     pub fn init(&mut self) -> ctl::Init {
         let channels = self.channels();
+        // None before our commitment 0, and where no key can be derived, which nobody can sign for either.
+        let points = channels.iter().filter_map(|known| {
+            let (channel, n) = (known.channel, known.local?);
+            let point = self.keys(channel).ok()?.point(n).ok()?;
+            Some(ctl::LocalPoint { channel, n, point })
+        });
         ctl::Init {
+            points: points.collect(),
             node_id: self.node_id(),
-            points: (channels.iter())
-                .filter_map(|known| self.newest_point(known))
-                .collect(),
             channels,
             next_address: self.state.next_address,
         }
-    }
-
-    /// `None` before our commitment 0, and where no key can be derived, which nobody can sign for either.
-    fn newest_point(&mut self, known: &Known) -> Option<ctl::LocalPoint> {
-        let (channel, n) = (known.channel, known.local?);
-        let point = self.keys(channel).ok()?.point(n).ok()?;
-        Some(ctl::LocalPoint { channel, n, point })
     }
 
     /// All channels with a funding output.

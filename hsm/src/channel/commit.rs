@@ -46,14 +46,14 @@ impl Channel {
             got: n,
             newest: None,
         })?;
-        let change = match verified.step() {
+        let change = match verified.step {
             Step::Next => Some(Change::Local(next)),
             Step::Again => None,
         };
         Ok(Decision {
             reply: Reply::ValidatedLocal {
                 revoked_secret,
-                point: verified.point(),
+                point: verified.point,
                 next_point: keys.point(after)?,
             },
             change,

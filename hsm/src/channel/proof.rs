@@ -32,8 +32,9 @@ pub(crate) struct Admitted<'a> {
 /// A commitment of ours that the peer's signatures are valid for, and which keeps to C1-C3, C7 and H2.
 pub(super) struct Verified {
     n: CommitmentNumber,
-    point: PublicKey,
-    step: Step,
+    /// Our per-commitment point of it.
+    pub(super) point: PublicKey,
+    pub(super) step: Step,
 }
 
 /// A commitment of ours that a verified one has come after (C5).
@@ -121,15 +122,6 @@ impl Verified {
             .verify(setup, funding, &next.signature, &next.htlc_signatures)
             .map_err(Refused::Signature)?;
         Ok(Verified { n, point, step })
-    }
-
-    /// Our per-commitment point of it.
-    pub(super) fn point(&self) -> PublicKey {
-        self.point
-    }
-
-    pub(super) fn step(&self) -> Step {
-        self.step
     }
 
     /// The one before it: with this one durable, which it is before a reply leaves, that is never
