@@ -49,10 +49,12 @@ fn dies(victim: usize) {
     });
 }
 
-/// But about an opening that one of the two does not know of, as the death came between. The opener has another channel
-/// then, whose end is looked at; the accepter closes what there never was.
+/// But about an opening that one of the two does not know of, as the death came between: the opener has another channel
+/// then, whose end is looked at. And about a closed channel whose last blocks hsmd had not stored when it died: it is
+/// asked again at each start.
 fn no_disagreements(network: &Network) -> Result<()> {
-    const CUT_SHORT: [&str; 3] = [
+    const CUT_SHORT: [&str; 4] = [
+        "keeps closed channel",
         "unknown channel",
         "channel closed unilaterally",
         "whose opening was not finished",
