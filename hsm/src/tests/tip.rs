@@ -116,6 +116,14 @@ fn goes_back(line: &mut Line) {
     line.commit(IN, RIGHT, &[fail(0)], &[]);
 }
 
+/// What ended it is in the newest block, and counts from its third confirmation on.
+fn goes_back_once_deep(line: &mut Line, blocks: &mut Blocks) {
+    blocks.mine_empty(1, &mut line.nodes[M]);
+    cannot_go_back(line, "two blocks deep");
+    blocks.mine_empty(1, &mut line.nodes[M]);
+    goes_back(line);
+}
+
 fn signed(line: &mut Line, end: usize, request: Request) -> Transaction {
     let out = line.dbid(OUT, end);
     match line.nodes[OUT + end].hsm().onchain(out, request) {
@@ -218,10 +226,7 @@ fn h2_an_htlc_that_we_took_back_from_their_commitment_lets_the_incoming_one_go_b
     blocks.confirm(&mut line, &commitment);
     let back = timeout(&mut line, &commitment);
     blocks.confirm(&mut line, &back);
-    blocks.mine_empty(1, &mut line.nodes[M]);
-    cannot_go_back(&mut line, "two blocks deep");
-    blocks.mine_empty(1, &mut line.nodes[M]);
-    goes_back(&mut line);
+    goes_back_once_deep(&mut line, &mut blocks);
 }
 
 #[test]
@@ -260,10 +265,7 @@ fn h2_an_htlc_without_an_output_in_what_is_on_chain_lets_the_incoming_one_go_bac
     let commitment = close(&mut line, RIGHT);
     let mut blocks = Blocks::new(&mut line);
     blocks.confirm(&mut line, &commitment);
-    blocks.mine_empty(1, &mut line.nodes[M]);
-    cannot_go_back(&mut line, "two blocks deep");
-    blocks.mine_empty(1, &mut line.nodes[M]);
-    goes_back(&mut line);
+    goes_back_once_deep(&mut line, &mut blocks);
 }
 
 #[test]
@@ -273,10 +275,7 @@ fn h2_an_htlc_whose_output_nobody_will_take_lets_the_incoming_one_go_back() {
         let commitment = close(&mut line, end);
         let mut blocks = Blocks::new(&mut line);
         blocks.confirm(&mut line, &commitment);
-        blocks.mine_empty(1, &mut line.nodes[M]);
-        cannot_go_back(&mut line, "two blocks deep");
-        blocks.mine_empty(1, &mut line.nodes[M]);
-        goes_back(&mut line);
+        goes_back_once_deep(&mut line, &mut blocks);
 
         let mut line = forwarded_of(600_000);
         let commitment = close(&mut line, end);
@@ -311,10 +310,7 @@ fn h2_a_revoked_commitment_has_nothing_for_the_peer() {
     line.commit(OUT, RIGHT, &[], &[]);
     let mut blocks = Blocks::new(&mut line);
     blocks.confirm(&mut line, &theirs.tx);
-    blocks.mine_empty(1, &mut line.nodes[M]);
-    cannot_go_back(&mut line, "two blocks deep");
-    blocks.mine_empty(1, &mut line.nodes[M]);
-    goes_back(&mut line);
+    goes_back_once_deep(&mut line, &mut blocks);
 }
 
 #[test]
