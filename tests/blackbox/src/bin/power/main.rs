@@ -16,6 +16,7 @@ mod fault;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_fault.rs"]
 mod fault;
+mod held;
 mod step;
 
 use fault::Fault;
@@ -24,12 +25,14 @@ use step::Step;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -41,6 +44,13 @@ use std::time::SystemTime;
 /// What a file keeps when it is renamed: its inode, and when that was made, as inodes are used again.
 type Identity = (u64, Option<SystemTime>);
 
+/// What a file held when a sync began, and the number of that: a later one may end first.
+#[derive(Default)]
+struct Contents {
+    since: u64,
+    bytes: Vec<u8>,
+}
+
 /// What goes wrong.
 enum Trouble {
     Fault(Fault),
@@ -50,9 +60,11 @@ enum Trouble {
 struct Supply {
     folder: PathBuf,
     /// What is on the disk.
-    durable: HashMap<Identity, Vec<u8>>,
+    durable: HashMap<Identity, Contents>,
     /// What threads are syncing now.
-    syncing: HashMap<Pid, (Identity, Vec<u8>)>,
+    syncing: HashMap<Pid, (Identity, Contents)>,
+    /// Syncs that have begun.
+    syncs: u64,
     threads: HashSet<Pid>,
     trouble: Option<Trouble>,
     /// Files whose syncs are worth nothing any more.
@@ -61,6 +73,9 @@ struct Supply {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == held::MARK).is_some() {
+        return held::become_program(arguments);
+    }
     let given = arguments.peek().and_then(|first| first.to_str());
     let trouble = match given.and_then(trouble).transpose() {
         Ok(trouble) => trouble,
@@ -76,8 +91,9 @@ fn main() -> ExitCode {
         eprintln!("power [--fault=CALL:FILE:N:HOW | --step=N:WHEN] FOLDER PROGRAM [ARGUMENT...]");
         return ExitCode::FAILURE;
     };
-    let mut command = Command::new(program);
-    match run(PathBuf::from(folder), trouble, command.args(arguments)) {
+    let mut command = vec![program];
+    command.extend(arguments);
+    match run(PathBuf::from(folder), trouble, &command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("power: {error:#}");
@@ -95,27 +111,19 @@ fn trouble(argument: &str) -> Option<Result<Trouble>> {
     Some(Step::parse(step).map(Trouble::Step))
 }
 
-fn run(folder: PathBuf, trouble: Option<Trouble>, command: &mut Command) -> Result<ExitCode> {
+fn run(folder: PathBuf, trouble: Option<Trouble>, command: &[OsString]) -> Result<ExitCode> {
     let cut = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, cut.clone())?;
     let mut supply = Supply {
         durable: files(&folder)?,
         folder,
         syncing: HashMap::new(),
+        syncs: 0,
         threads: HashSet::new(),
         trouble,
         spoilt: HashSet::new(),
     };
-    let child = command.spawn().context("cannot start the program")?;
-    let main = Pid::from_raw(i32::try_from(child.id())?);
-    let options = Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_EXITKILL;
-    ptrace::seize(main, options).context("ptrace is not allowed here")?;
-    ptrace::interrupt(main)?;
+    let main = held::start(command).context("cannot start the program")?;
     let code = supply.watch(main, &cut)?;
     let Some(Trouble::Step(step)) = &supply.trouble else {
         return Ok(code);
@@ -126,7 +134,8 @@ fn run(folder: PathBuf, trouble: Option<Trouble>, command: &mut Command) -> Resu
     if step.loses_power() {
         supply.lose_what_is_not_durable()?;
     }
-    Err(command.exec()).context("cannot start the program again")
+    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    Err(error).context("cannot start the program again")
 }
 
 impl Supply {
@@ -161,7 +170,11 @@ impl Supply {
             WaitStatus::PtraceSyscall(pid) => {
                 let operation = ptrace::syscall_info(pid).map(|info| info.op);
                 if operation == Ok(libc::PTRACE_SYSCALL_INFO_ENTRY) {
-                    let synced = self.syncs(pid);
+                    let synced = match self.syncs(pid) {
+                        // It was killed meanwhile, and makes no call any more.
+                        Err(_) if ptrace::syscall_info(pid).is_err() => None,
+                        other => other.with_context(|| format!("what does {pid} sync?"))?,
+                    };
                     if !self.goes_wrong(pid)? {
                         let whole = synced.filter(|(file, _)| !self.spoilt.contains(file));
                         self.syncing.extend(whole.map(|synced| (pid, synced)));
@@ -174,7 +187,7 @@ impl Supply {
                         Some(Trouble::Step(step)) => step.ends(pid),
                         None => {}
                     }
-                    self.durable.extend(self.syncing.remove(&pid));
+                    self.is_synced(pid);
                 }
                 (pid, None)
             }
@@ -197,20 +210,37 @@ impl Supply {
     }
 
     /// A file of the folder that this thread begins to sync, as it is now.
-    fn syncs(&mut self, pid: Pid) -> Option<(Identity, Vec<u8>)> {
-        let file = synced_by(pid)?;
-        let name = fs::read_link(&file).ok()?;
+    fn syncs(&mut self, pid: Pid) -> io::Result<Option<(Identity, Contents)>> {
+        let Some(file) = synced_by(pid)? else {
+            return Ok(None);
+        };
+        let name = fs::read_link(&file)?;
         if !name.starts_with(&self.folder) {
-            return None;
+            return Ok(None);
         }
         if let Some(Trouble::Step(step)) = &mut self.trouble {
             step.begins(pid, &name);
         }
-        let metadata = fs::metadata(&file).ok()?;
+        let metadata = fs::metadata(&file)?;
         if !metadata.is_file() {
-            return None;
+            return Ok(None);
         }
-        Some((identity(&metadata), fs::read(&file).ok()?))
+        self.syncs += 1;
+        let contents = Contents {
+            since: self.syncs,
+            bytes: fs::read(&file)?,
+        };
+        Ok(Some((identity(&metadata), contents)))
+    }
+
+    /// If this thread was in a sync, that is over.
+    fn is_synced(&mut self, pid: Pid) {
+        if let Some((file, contents)) = self.syncing.remove(&pid) {
+            let known = self.durable.entry(file).or_default();
+            if known.since <= contents.since {
+                *known = contents;
+            }
+        }
     }
 
     fn goes_wrong(&mut self, pid: Pid) -> Result<bool> {
@@ -233,8 +263,11 @@ impl Supply {
             return Ok(());
         };
         if torn && let Ok(metadata) = fs::metadata(file) {
-            let holds = (identity(&metadata), fs::read(file)?);
-            self.durable.extend([holds]);
+            let holds = Contents {
+                since: self.syncs,
+                bytes: fs::read(file)?,
+            };
+            self.durable.insert(identity(&metadata), holds);
         }
         self.lose_what_is_not_durable()
     }
@@ -262,32 +295,48 @@ impl Supply {
 
     fn lose_what_is_not_durable(&self) -> Result<()> {
         for path in paths(&self.folder)? {
-            let kept = self.durable.get(&identity(&fs::metadata(&path)?));
-            fs::write(&path, kept.map_or(&[][..], Vec::as_slice))?;
+            let metadata = fs::metadata(&path)?;
+            let kept = self.durable.get(&identity(&metadata));
+            let bytes = kept.map_or(&[][..], |kept| &kept.bytes);
+            if metadata.len() != bytes.len() as u64 {
+                let (is, was) = (metadata.len(), bytes.len());
+                eprintln!("power: {} of {is} bytes has {was}", path.display());
+            }
+            fs::write(&path, bytes)?;
         }
         Ok(())
     }
 }
 
-/// The open file that this thread begins to sync, if that is what it does.
-fn synced_by(pid: Pid) -> Option<PathBuf> {
-    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+/// The open file that this thread, which is about to make a system call, begins to sync, if that is what it does.
+fn synced_by(pid: Pid) -> io::Result<Option<PathBuf>> {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall"))?;
     let mut words = call.split_whitespace();
-    let number: i64 = words.next()?.parse().ok()?;
-    if number != libc::SYS_fdatasync && number != libc::SYS_fsync {
-        return None;
+    let number: Option<i64> = words.next().and_then(|word| word.parse().ok());
+    match number {
+        Some(libc::SYS_fdatasync | libc::SYS_fsync) => {}
+        Some(_) => return Ok(None),
+        // "running": it was killed.
+        None => return Err(io::ErrorKind::NotFound.into()),
     }
-    let descriptor = words.next()?.strip_prefix("0x")?;
-    let descriptor = u32::from_str_radix(descriptor, 16).ok()?;
-    Some(PathBuf::from(format!("/proc/{pid}/fd/{descriptor}")))
+    let descriptor = words.next().and_then(|word| word.strip_prefix("0x"));
+    let descriptor = descriptor.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let descriptor = descriptor.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Some(PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"))))
 }
 
 fn identity(metadata: &fs::Metadata) -> Identity {
     (metadata.ino(), metadata.created().ok())
 }
 
-fn files(folder: &Path) -> Result<HashMap<Identity, Vec<u8>>> {
-    let read = |path: PathBuf| Ok((identity(&fs::metadata(&path)?), fs::read(&path)?));
+fn files(folder: &Path) -> Result<HashMap<Identity, Contents>> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(&path)?;
+        Ok((
+            identity(&fs::metadata(&path)?),
+            Contents { since: 0, bytes },
+        ))
+    };
     paths(folder)?.into_iter().map(read).collect()
 }
 
