@@ -253,6 +253,7 @@ impl Channel {
         };
         match funded.setup.opener {
             Side::Local => funded.local.is_some(),
+            Side::Remote if funded.stage == Stage::Stale => true,
             Side::Remote => funded.remote.as_ref().is_some_and(|remote| {
                 remote.newest.n != CommitmentNumber::ZERO
                     || remote.newest.ledger.to_local != MilliSatoshi::ZERO

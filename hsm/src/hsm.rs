@@ -300,20 +300,24 @@ impl Hsm {
 
     /// Who we are.
     #[must_use]
-    pub fn init(&mut self) -> ctl::Init {
-        let channels = self.channels();
-        // None before our commitment 0, and where no key can be derived, which nobody can sign for either.
-        let points = channels.iter().filter_map(|known| {
-            let (channel, n) = (known.channel, known.local?);
-            let point = self.keys(channel).ok()?.point(n).ok()?;
-            Some(ctl::LocalPoint { channel, n, point })
-        });
+    pub fn init(&self) -> ctl::Init {
         ctl::Init {
-            points: points.collect(),
             node_id: self.node_id(),
-            channels,
+            channels: self.channels(),
             next_address: self.state.next_address,
         }
+    }
+
+    /// Our newest commitment of a channel that was verified. `None` before the first.
+    ///
+    /// # Errors
+    /// D3: there is no such channel.
+    pub fn newest_point(&mut self, dbid: ChannelDbid) -> Result<Option<ctl::LocalPoint>, Refused> {
+        let Some(n) = self.channel(dbid)?.newest_local() else {
+            return Ok(None);
+        };
+        let point = self.keys(dbid)?.point(n)?;
+        Ok(Some(ctl::LocalPoint { n, point }))
     }
 
     /// All channels with a funding output.

@@ -150,7 +150,7 @@ macro_rules! msgs {
 
 msgs! {
     Ctl ctl {
-        Init "Init" -> "node id, channels, our points of their newest, the block for marks; or what an inspection found", BeforeInit,
+        Init "Init" -> "node id, channels, the block for marks; or what an inspection found", BeforeInit,
             key "", rules [B2], journal "the start (its header, on a first one)";
         Unlocked "Unlocked" -> "as Init, once the owner has unlocked the seed or confirmed a recovery", Always,
             key "", rules [D4], journal "";
@@ -158,7 +158,7 @@ msgs! {
             key "channel, wallet", rules [D3], journal "the channel's number, peer and address";
         RecoverChannel "RecoverChannel" -> "as NewChannel", Open,
             key "channel, wallet", rules [B3, S1], journal "the channel's number, peer, address and what the backup has of its terms; phase Stale";
-        Mint "Mint" of channel -> "done", Open,
+        Mint "Mint" of channel -> "number and point of our newest commitment of the channel", Open,
             key "", rules [D3, D4], journal "";
         ForceClose "ForceClose" of channel -> "our newest commitment, signed by both", Phases(&[Opening, Active, Closing, Onchain]),
             key "funding", rules [B3, C1, C6], journal "phase Onchain";

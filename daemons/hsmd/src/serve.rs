@@ -320,7 +320,7 @@ impl Server {
             .check(ctl::Request::ROLE, hsm.as_deref(), channel)?;
         Ok(Some(match request {
             ctl::Request::Stop => return Ok(None),
-            ctl::Request::Unlocked => init_reply(&mut self.custody.signer),
+            ctl::Request::Unlocked => init_reply(&self.custody.signer),
             ctl::Request::Init {
                 chain_hash,
                 database,
@@ -338,7 +338,7 @@ impl Server {
                     Ok(()) => self.custody.open(chain_hash, database),
                     Err(error) => self.custody.signer = Signer::Failed(error.to_string()),
                 }
-                init_reply(&mut self.custody.signer)
+                init_reply(&self.custody.signer)
             }
             ctl::Request::NewChannel { peer } => {
                 ctl::Reply::NewChannel(self.custody.open_hsm()?.new_channel(peer)?)
@@ -369,8 +369,7 @@ impl Server {
         let Some((asked, _)) = self.asked_unlocked.take_if(|(_, then)| *then != now) else {
             return Ok(false);
         };
-        let reply = init_reply(&mut self.custody.signer);
-        self.reply_ctl(asked, &reply)?;
+        self.reply_ctl(asked, &init_reply(&self.custody.signer))?;
         Ok(true)
     }
 
@@ -391,16 +390,16 @@ impl Server {
     fn mint(&mut self, role: Role, channel: Option<ChannelDbid>) -> Answer<ctl::Reply> {
         let unusable = |error: &dyn ToString| hsm::Refused::NoSocket(error.to_string());
         let seat = Seat::new(role, channel).ok_or(hsm::Refused::NoSeat)?;
-        if let Some(dbid) = channel {
-            self.custody.open_hsm()?.phase(dbid)?;
-        }
+        let hsm = self.custody.open_hsm()?;
+        let newest = channel.map(|dbid| hsm.newest_point(dbid));
+        let newest = newest.transpose()?.flatten();
         let fd = self.ctl.take_fd().map_err(|error| unusable(&error))?;
         // The older socket first: there is never more than one.
         if let Some(old) = self.by_seat.get(&seat).copied() {
             self.remove(old);
         }
         let seated = self.seat(seat, fd).map_err(|error| unusable(&error));
-        seated.map(|()| ctl::Reply::Minted)
+        seated.map(|()| ctl::Reply::Minted { newest })
     }
 
     fn seat(&mut self, seat: Seat, fd: OwnedFd) -> Result<(), ServeError> {
@@ -421,7 +420,7 @@ impl Server {
     }
 }
 
-fn init_reply(signer: &mut Signer) -> ctl::Reply {
+fn init_reply(signer: &Signer) -> ctl::Reply {
     let refused = |rule, why: &str| answer::refused_by("CTL", rule, why.to_owned());
     match signer {
         Signer::NotStarted => ctl::Reply::Refused(refused(Rule::D4, "no Init")),

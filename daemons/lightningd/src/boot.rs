@@ -432,13 +432,13 @@ async fn start_node(
     let ctl = &signer.ctl;
     let hsm = Hsm {
         ctl: ctl.clone(),
-        wallet: Asker::start(mint(ctl, Role::Wallet, None).await?, gone())?,
-        gossip: Asker::start(mint(ctl, Role::Gossip, None).await?, gone())?,
-        invoice: Asker::start(mint(ctl, Role::Invoice, None).await?, gone())?,
-        pay: Asker::start(mint(ctl, Role::Pay, None).await?, gone())?,
-        rpc: Asker::start(mint(ctl, Role::Rpc, None).await?, gone())?,
-        tip: Asker::start(mint(ctl, Role::Tip, None).await?, gone())?,
-        backup: Asker::start(mint(ctl, Role::Backup, None).await?, gone())?,
+        wallet: Asker::start(mint(ctl, Role::Wallet).await?, gone())?,
+        gossip: Asker::start(mint(ctl, Role::Gossip).await?, gone())?,
+        invoice: Asker::start(mint(ctl, Role::Invoice).await?, gone())?,
+        pay: Asker::start(mint(ctl, Role::Pay).await?, gone())?,
+        rpc: Asker::start(mint(ctl, Role::Rpc).await?, gone())?,
+        tip: Asker::start(mint(ctl, Role::Tip).await?, gone())?,
+        backup: Asker::start(mint(ctl, Role::Backup).await?, gone())?,
     };
     let known = store::chain::known(&db)?;
     let height = known
@@ -489,7 +489,7 @@ async fn start_node(
     payments::approve_pending(&node).await?;
     let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.
-    channels::resume(&node, stored, &signer.init.points);
+    channels::resume(&node, stored);
     // After them: connectd has their sockets when the first peer comes.
     tasks.spawn(peers::run(node.clone(), peers_mail, door, addresses));
     tasks.spawn(backup::run(node.clone(), backup_mail, loaded));

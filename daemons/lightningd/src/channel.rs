@@ -33,7 +33,8 @@ use tx::ledger::{Htlc, HtlcKey};
 use wire::{BlockHeight, ChannelDbid, ChannelId, HtlcId, Message, NodeId};
 
 pub use close::{CloseAsk, Closed};
-pub use commitment::{LastTx, Newest};
+pub use commitment::LastTx;
+use commitment::Newest;
 pub use open::{OpenFailure, OpenJob, Opened};
 pub use view::{ChannelView, OpenView, is_spent, state_name};
 
@@ -146,7 +147,6 @@ impl Channel {
         begin: Begin,
         stage: Stage,
         claims: Vec<ChannelId>,
-        newest: Option<Newest>,
     ) {
         let (mailbox, mail) = mpsc::unbounded_channel();
         node.channels.add(dbid, peer, mailbox);
@@ -164,7 +164,7 @@ impl Channel {
             link: None,
             begin: Some(begin),
             claims,
-            newest,
+            newest: None,
             onchain: OnChain::default(),
             tip,
             commits: FuturesOrdered::new(),

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use channel::action::{Identity, OpenRequest};
-use ipc_messages::hsm::ctl::{LocalPoint, NewChannel};
+use ipc_messages::hsm::ctl::NewChannel;
 use ipc_messages::lightningd_channeld::Begin;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use wire::{ChannelDbid, ChannelId, Message, MilliSatoshi, NodeId, ShortChannelId};
 
-use crate::channel::{Channel, Mail, Newest, OpenJob, Stage};
+use crate::channel::{Channel, Mail, OpenJob, Stage};
 use crate::node::Node;
 use crate::store::channels::Stored;
 use crate::wallet::{NewAddress, WalletError};
@@ -230,7 +230,6 @@ pub fn accept(node: Arc<Node>, peer: NodeId, open_channel: Message) {
             begin,
             Stage::Opening(None),
             vec![temporary],
-            None,
         );
     });
 }
@@ -265,7 +264,6 @@ pub async fn open(
         begin,
         Stage::Opening(Some(job)),
         vec![temporary],
-        None,
     );
     Ok(dbid)
 }
@@ -307,9 +305,8 @@ fn random_alias() -> ShortChannelId {
     ShortChannelId(0xff_0000_u64 << 40 | random & 0x00ff_ffff_ffff_ffff)
 }
 
-/// At the start of the node: every stored channel goes on. `points`: as hsmd has told them.
-pub fn resume(node: &Arc<Node>, stored: Vec<Stored>, points: &[LocalPoint]) {
-    let points: HashMap<_, _> = points.iter().map(|told| (told.channel, told)).collect();
+/// At the start of the node: every stored channel goes on.
+pub fn resume(node: &Arc<Node>, stored: Vec<Stored>) {
     for (record, htlcs) in stored {
         let (dbid, peer) = (record.live.dbid, record.live.peer);
         let ids = vec![record.live.channel_id];
@@ -319,8 +316,6 @@ pub fn resume(node: &Arc<Node>, stored: Vec<Stored>, points: &[LocalPoint]) {
             htlcs: htlcs.clone(),
         };
         let stage = Stage::Open(Box::new(record), htlcs.into_iter().collect());
-        let newest = points.get(&dbid);
-        let newest = newest.map(|told| Newest::new(told.n, told.point));
-        Channel::start(node.clone(), dbid, peer, begin, stage, ids, newest);
+        Channel::start(node.clone(), dbid, peer, begin, stage, ids);
     }
 }

@@ -9,6 +9,7 @@ use ipc_messages::edges::{
     HsmBackup, HsmCtl, HsmGossip, HsmInvoice, HsmPay, HsmRpc, HsmTip, HsmWallet,
 };
 use ipc_messages::hello;
+use ipc_messages::hsm::ctl::LocalPoint;
 use ipc_messages::hsm::{Refused, Role, backup, ctl, gossip, invoice, pay, rpc, wallet};
 use ipc_transport::Edge;
 use ipc_transport::aio::AsyncConn;
@@ -136,15 +137,31 @@ pub struct Hsm {
 ///
 /// # Errors
 /// Refused, gone, or no descriptors left.
-pub async fn mint(
+pub async fn mint(ctl: &Asker<HsmCtl>, role: Role) -> Result<OwnedFd, HsmError> {
+    Ok(mint_any(ctl, role, None).await?.0)
+}
+
+/// As [`mint`], for a process of this channel. With the socket comes the channel's newest commitment of ours.
+///
+/// # Errors
+/// Those of [`mint`].
+pub async fn mint_for(
+    ctl: &Asker<HsmCtl>,
+    role: Role,
+    channel: ChannelDbid,
+) -> Result<(OwnedFd, Option<LocalPoint>), HsmError> {
+    mint_any(ctl, role, Some(channel)).await
+}
+
+async fn mint_any(
     ctl: &Asker<HsmCtl>,
     role: Role,
     channel: Option<ChannelDbid>,
-) -> Result<OwnedFd, HsmError> {
+) -> Result<(OwnedFd, Option<LocalPoint>), HsmError> {
     let (ours, theirs) = ipc_transport::pair().map_err(|_| HsmError::Gone)?;
     let request = ctl::Request::Mint { role, channel };
     match ctl.ask_with_fds(request, vec![theirs]).await?.0 {
-        ctl::Reply::Minted => Ok(ours),
+        ctl::Reply::Minted { newest } => Ok((ours, newest)),
         ctl::Reply::Refused(refused) => Err(refused.into()),
         ctl::Reply::Init(_)
         | ctl::Reply::Locked
@@ -169,7 +186,7 @@ impl Hsm {
             | ctl::Reply::Locked
             | ctl::Reply::Unconfirmed
             | ctl::Reply::Inspected(_)
-            | ctl::Reply::Minted
+            | ctl::Reply::Minted { .. }
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
         }
@@ -196,7 +213,7 @@ impl Hsm {
             ctl::Reply::Init(_)
             | ctl::Reply::Locked
             | ctl::Reply::Unconfirmed
-            | ctl::Reply::Minted
+            | ctl::Reply::Minted { .. }
             | ctl::Reply::ForceClose { .. }
             | ctl::Reply::Inspected(_)
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
@@ -242,7 +259,7 @@ impl Hsm {
             | ctl::Reply::Unconfirmed
             | ctl::Reply::Inspected(_)
             | ctl::Reply::NewChannel(_)
-            | ctl::Reply::Minted
+            | ctl::Reply::Minted { .. }
             | ctl::Reply::Forgotten => Err(HsmError::Confused),
         }
     }

@@ -283,7 +283,7 @@ impl Launcher {
         options: &Options,
         listen: &[SocketAddr],
     ) -> anyhow::Result<connectd::Link> {
-        let noise = crate::hsm::mint(hsmd, HsmRole::Noise, None).await?;
+        let noise = crate::hsm::mint(hsmd, HsmRole::Noise).await?;
         let ports = Ports {
             connect: Connect::AllBut(options.bitcoind.port),
             bind: (listen.iter().map(SocketAddr::port).collect::<BTreeSet<_>>())

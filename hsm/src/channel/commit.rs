@@ -151,7 +151,7 @@ impl Channel {
         }))
     }
 
-    fn newest_local(&self) -> Option<CommitmentNumber> {
+    pub(crate) fn newest_local(&self) -> Option<CommitmentNumber> {
         let funded = self.funded().ok()?;
         funded.local.as_ref().map(|local| local.newest.n)
     }

@@ -504,6 +504,14 @@ fn an_accepter_may_forget_a_channel_in_which_nothing_is_its_own() {
     pair.commit(Side::Local, &[]);
     let b = pair.b.new.channel;
     assert_eq!(pair.b.node.hsm().forget(b).unwrap_err().rule(), Rule::D4);
+
+    // And so may those that this signer has lost.
+    let mut pair = funded(0);
+    let b = pair.b.new.channel;
+    let n = CommitmentNumber(5);
+    let secret = pair.b.node.hsm().channel_keys[&b].any_secret(n);
+    pair.b.ask(Request::ReestablishProof { n, secret });
+    assert_eq!(pair.b.node.hsm().forget(b).unwrap_err().rule(), Rule::D4);
 }
 
 #[test]

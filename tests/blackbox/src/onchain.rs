@@ -90,16 +90,22 @@ impl Node {
         serde_json::from_value(status).context("a channel has a status")
     }
 
-    /// Id and fee, in msat, of the transaction that would end its one channel with this peer now.
+    /// Id and fee, in msat, of the transaction that would end its one channel with this peer now. After a start
+    /// it is shown as soon as the channel's process is there, with the peer or without.
     ///
     /// # Errors
-    /// Those of the call, or none is shown.
+    /// Those of the call, or none is ever shown.
     pub fn last_tx_with(&self, peer_id: &str) -> Result<(String, u64)> {
-        let reply = self.rpc("listpeerchannels", json!({"id": peer_id}))?;
-        let channel = &reply["channels"][0];
-        let txid = super::node::text(&channel["scratch_txid"], "scratch_txid")?;
-        let fee = super::node::number(&channel["last_tx_fee_msat"], "last_tx_fee_msat")?;
-        Ok((txid, fee))
+        self.wait_for("its last transaction is shown", |node| {
+            let reply = node.rpc("listpeerchannels", json!({"id": peer_id}))?;
+            let channel = &reply["channels"][0];
+            if channel["scratch_txid"].is_null() {
+                return Ok(None);
+            }
+            let txid = super::node::text(&channel["scratch_txid"], "scratch_txid")?;
+            let fee = super::node::number(&channel["last_tx_fee_msat"], "last_tx_fee_msat")?;
+            Ok(Some((txid, fee)))
+        })
     }
 
     /// Waits until its one channel with this peer is in this state.

@@ -197,6 +197,31 @@ fn kill_9_after_every_request_changes_no_answer() {
 }
 
 #[test]
+fn a_new_socket_of_a_channel_comes_with_its_newest_point() {
+    let mut node = Node::new();
+    let peer = node.kill_and_restart().node_id;
+    let stub = Some(node.new_channel(peer).channel);
+    assert_eq!(node.mint_newest::<HsmChan>(Role::Chan, stub).1, None);
+
+    let [mut a, mut b] = open(false);
+    for n in [0, 1].map(CommitmentNumber) {
+        let Reply::Point { point } = a.ask(Request::Point { n }) else {
+            panic!("no point");
+        };
+        let newest = Some(ctl::LocalPoint { n, point });
+        let channel = Some(a.new.channel);
+        let (chan, told) = a.node.mint_newest::<HsmChan>(Role::Chan, channel);
+        assert_eq!(told, newest);
+        a.chan = chan;
+        a.node.kill_and_restart();
+        let (chan, told) = a.node.mint_newest::<HsmChan>(Role::Chan, channel);
+        assert_eq!(told, newest, "another one after a crash");
+        a.chan = chan;
+        commit(&mut a, &mut b, [&[], &[]]);
+    }
+}
+
+#[test]
 fn force_close_gives_a_whole_transaction_and_ends_signing() {
     let [mut a, mut b] = open(false);
     let channel = a.new.channel;

@@ -120,7 +120,7 @@ fn use_up(ctl: &mut UpperConn<HsmCtl>, child: &mut Child) -> u32 {
         channel: None,
     };
     ctl.send_with_fd(&request, theirs).unwrap();
-    assert_eq!(ctl.recv().unwrap(), ctl::Reply::Minted);
+    assert_eq!(ctl.recv().unwrap(), ctl::Reply::Minted { newest: None });
     let mut conn: UpperConn<HsmWallet> = Conn::new(ours, hello::<HsmWallet>()).unwrap();
     let mut given = 0;
     while let Ok(reply) = conn.call(&wallet::Request::GetAddress) {

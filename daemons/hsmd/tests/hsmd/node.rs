@@ -132,11 +132,22 @@ impl Node {
     }
 
     pub fn mint<E: Edge>(&mut self, role: Role, channel: Option<ChannelDbid>) -> UpperConn<E> {
+        self.mint_newest::<E>(role, channel).0
+    }
+
+    /// With it, what it says of the channel.
+    pub fn mint_newest<E: Edge>(
+        &mut self,
+        role: Role,
+        channel: Option<ChannelDbid>,
+    ) -> (UpperConn<E>, Option<ctl::LocalPoint>) {
         let (ours, theirs) = pair().unwrap();
         let request = ctl::Request::Mint { role, channel };
         self.ctl.send_with_fd(&request, theirs).unwrap();
-        assert_eq!(self.ctl.recv().unwrap(), ctl::Reply::Minted);
-        Conn::new(ours, hello::<E>()).unwrap()
+        match self.ctl.recv().unwrap() {
+            ctl::Reply::Minted { newest } => (Conn::new(ours, hello::<E>()).unwrap(), newest),
+            other => panic!("no socket: {other:?}"),
+        }
     }
 
     pub fn chan(&mut self, channel: ChannelDbid) -> UpperConn<HsmChan> {

@@ -124,7 +124,10 @@ fn a_bad_frame_costs_that_socket_alone() {
             channel: None,
         };
         node.ctl.send_with_fd(&request, theirs).unwrap();
-        assert_eq!(node.ctl.recv().unwrap(), ctl::Reply::Minted);
+        assert_eq!(
+            node.ctl.recv().unwrap(),
+            ctl::Reply::Minted { newest: None }
+        );
         nix::unistd::write(&ours, rubbish).unwrap();
         // Its own hello, and then the end.
         let mut buf = [0; 4096];
@@ -142,7 +145,10 @@ fn an_end_of_another_role_is_no_end() {
         channel: None,
     };
     node.ctl.send_with_fd(&request, theirs).unwrap();
-    assert_eq!(node.ctl.recv().unwrap(), ctl::Reply::Minted);
+    assert_eq!(
+        node.ctl.recv().unwrap(),
+        ctl::Reply::Minted { newest: None }
+    );
     let mut wallet =
         Conn::<wallet::Request, wallet::Reply>::new(ours, hello::<HsmWallet>()).unwrap();
     assert!(wallet.call(&wallet::Request::GetAddress).is_err());

@@ -70,7 +70,7 @@ impl Backup {
             "channel {} is recovered as number {dbid}: its peer is asked to close it",
             channel.channel_id
         );
-        channels::resume(node, vec![(record, Vec::new())], &[]);
+        channels::resume(node, vec![(record, Vec::new())]);
         // It may be spent already.
         let since = crate::chain::rescanned_from(node);
         node.chain.search(dbid, 0, vec![funding], since);

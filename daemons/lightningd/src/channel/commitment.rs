@@ -14,8 +14,8 @@ use wire::{CommitmentNumber, Satoshi, Side};
 use super::{Channel, Stage};
 use crate::store::channels::ChannelRecord;
 
-/// The number and point of our newest commitment, which are in no record: hsmd tells them at a start, and
-/// channeld with each new one.
+/// The number and point of our newest commitment, which are in no record: hsmd tells them with a
+/// socket for one of the channel's processes, and channeld with each new one.
 pub struct Newest {
     n: CommitmentNumber,
     point: PublicKey,

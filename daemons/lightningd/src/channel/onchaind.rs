@@ -318,9 +318,10 @@ impl Channel {
         let preimages = contract::preimages(db, self.dbid, htlcs)?;
         let heard = stored.state.as_ref().map(|state| state.height);
         let heard = heard.filter(|height| height.0 > 0);
+        let funding = record.live.funding.outpoint;
         let spent = record.facts.spent_by.map(|(_, height)| height);
         let turn = self.node.subdaemons.turn().await;
-        let hsm = crate::hsm::mint(&self.node.hsm.ctl, HsmRole::Onchain, Some(self.dbid)).await?;
+        let hsm = self.mint(HsmRole::Onchain).await?;
         let crate::subdaemons::Link { process, to, from } =
             (self.node.subdaemons)
                 .launch::<LightningdOnchaind>(Role::Onchaind, vec![("hsmd", hsm)])?;
@@ -341,7 +342,6 @@ impl Channel {
             Some(height) => height.before(REWIND),
             None => spent.unwrap_or(self.tip).before(1),
         };
-        let funding = record.live.funding.outpoint;
         self.onchain.running = Some(Box::new(Onchaind {
             to,
             from,

@@ -1,5 +1,6 @@
 //! This channel's channeld: started, fed with sockets, started again when it dies.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use channel::action::{AddRefusal, CloseFees, Policy};
@@ -11,8 +12,10 @@ use ipc_transport::aio::{Receiver, Sender};
 use subd::Role;
 use wire::{BlockDelta, FeeratePerKw, Satoshi};
 
+use super::commitment::Newest;
 use super::{Channel, Stage};
 use crate::feerates;
+use crate::hsm::{HsmError, mint_for};
 use crate::node::{Node, Stop};
 
 /// A channeld that dies so often without getting anywhere is left alone until the next start.
@@ -73,7 +76,7 @@ impl Channel {
         if self.node.is_stopping() {
             return Ok(());
         }
-        let hsm = crate::hsm::mint(&self.node.hsm.ctl, HsmRole::Chan, Some(self.dbid)).await?;
+        let hsm = self.mint(HsmRole::Chan).await?;
         let crate::subdaemons::Link { process, to, from } =
             self.node.subdaemons.launch::<LightningdChanneld>(
                 Role::Channeld,
@@ -95,6 +98,17 @@ impl Channel {
             self.send(ToChanneld::Fail { reason }).await;
         }
         Ok(())
+    }
+
+    /// A socket to hsmd for a process of this channel. hsmd says with it what our newest commitment is.
+    pub(super) async fn mint(&mut self, role: HsmRole) -> Result<OwnedFd, HsmError> {
+        let (socket, newest) = mint_for(&self.node.hsm.ctl, role, self.dbid).await?;
+        // What channeld has said since is of what is persisted; hsmd may be one ahead.
+        if self.newest.is_none() {
+            self.newest = newest.map(|told| Newest::new(told.n, told.point));
+            self.publish();
+        }
+        Ok(socket)
     }
 
     /// channeld is gone. What it had persisted is all that counts.

@@ -106,7 +106,10 @@ pub enum Reply {
     Init(Init),
     Locked,
     NewChannel(NewChannel),
-    Minted,
+    /// With a channel: its newest commitment of ours that was verified.
+    Minted {
+        newest: Option<LocalPoint>,
+    },
     ForceClose {
         #[serde(with = "serde_bytes")]
         tx: Vec<u8>,
@@ -123,8 +126,6 @@ pub struct Init {
     pub node_id: NodeId,
     /// Channels with a funding output that the journal knows, to be compared with the database.
     pub channels: Vec<Known>,
-    /// Our per-commitment points of their newest commitments of ours that were verified.
-    pub points: Vec<LocalPoint>,
     /// Highest wallet address index handed out, and its script kinds' watch list is derived by GetAddress alone.
     pub next_address: u32,
 }
@@ -152,7 +153,6 @@ pub struct Known {
 /// Our per-commitment point of one commitment of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalPoint {
-    pub channel: ChannelDbid,
     pub n: CommitmentNumber,
     pub point: PublicKey,
 }

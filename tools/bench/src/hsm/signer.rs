@@ -81,7 +81,7 @@ impl Signer {
         let request = ctl::Request::Mint { role, channel };
         self.ctl.send_with_fd(&request, theirs)?;
         match self.ctl.recv()? {
-            ctl::Reply::Minted => Ok(Conn::new(ours, hello::<E>())?),
+            ctl::Reply::Minted { .. } => Ok(Conn::new(ours, hello::<E>())?),
             other => bail!("no socket: {other:?}"),
         }
     }
