@@ -1,7 +1,7 @@
 //! The order in which a node comes up, and goes down.
 //!
-//! Up: log, hsmd (who are we?), connectd's process, database (is it ours?), what was under way, chaind and
-//! payd, connectd's work, the channels, and last the RPC socket. Down: the RPC socket first, then the channels and
+//! Up: log, connectd's process, hsmd (who are we?), database (is it ours?), what was under way, chaind and payd,
+//! connectd's work, the channels, and last the RPC socket. Down: the RPC socket first, then the channels and
 //! subdaemons, hsmd, and last the database.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
 
-use crate::hsm::{Asker, Hsm, mint};
+use crate::hsm::{Asker, Hsm, mint, mint_end};
 use crate::logbook::LogBook;
 use crate::node::{Node, Parts, Stop};
 use crate::peers::Door;
@@ -144,10 +144,11 @@ async fn up_and_down(
         );
     }
     let first = FirstStart::of(&options.network_dir, found.is_none())?;
+    let listening = listen(&options)?;
+    let (link, noise) = launcher.connectd(&options, &listening)?;
     let found_db = found.as_ref();
     let mut signer = start_hsmd(&options, &launcher, found_db, stop.clone(), waiter).await?;
-    let listening = listen(&options)?;
-    let link = launcher.connectd(&signer.ctl, &options, &listening).await?;
+    mint_end(&signer.ctl, Role::Noise, noise).await?;
     let door = Door { link, listening };
     let db = open_db(&db_path, &options, found, signer.init.node_id)?;
     first.done()?;
@@ -233,7 +234,7 @@ async fn start_hsmd(
             waiter,
             &format!(
                 "the seed is locked: to unlock it, run `lightning-hsmtool unlock {}`; nothing else \
-                 starts before",
+                 happens before",
                 options.network_dir.display()
             ),
         );
@@ -244,7 +245,7 @@ async fn start_hsmd(
             waiter,
             &format!(
                 "waiting for the owner to confirm that the database was put back from an older copy: run \
-                 `lightning-hsmtool confirm-recovery {}`; nothing else starts before. Without \
+                 `lightning-hsmtool confirm-recovery {}`; nothing else happens before. Without \
                  --await-recovery nothing waits",
                 options.network_dir.display()
             ),

@@ -159,9 +159,27 @@ async fn mint_any(
     channel: Option<ChannelDbid>,
 ) -> Result<(OwnedFd, Option<LocalPoint>), HsmError> {
     let (ours, theirs) = ipc_transport::pair().map_err(|_| HsmError::Gone)?;
+    let newest = seat(ctl, role, channel, theirs).await?;
+    Ok((ours, newest))
+}
+
+/// As [`mint`], for a socketpair whose other end somebody has already.
+///
+/// # Errors
+/// Refused or gone.
+pub async fn mint_end(ctl: &Asker<HsmCtl>, role: Role, theirs: OwnedFd) -> Result<(), HsmError> {
+    seat(ctl, role, None, theirs).await.map(drop)
+}
+
+async fn seat(
+    ctl: &Asker<HsmCtl>,
+    role: Role,
+    channel: Option<ChannelDbid>,
+    theirs: OwnedFd,
+) -> Result<Option<LocalPoint>, HsmError> {
     let request = ctl::Request::Mint { role, channel };
     match ctl.ask_with_fds(request, vec![theirs]).await?.0 {
-        ctl::Reply::Minted { newest } => Ok((ours, newest)),
+        ctl::Reply::Minted { newest } => Ok(newest),
         ctl::Reply::Refused(refused) => Err(refused.into()),
         ctl::Reply::Init(_)
         | ctl::Reply::Locked

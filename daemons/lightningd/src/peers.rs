@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use ipc_messages::hsm::Role;
 use ipc_messages::lightningd_connectd::{Resolved, ToConnectd, ToLightningd};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ChannelDbid, ChannelId, Feature, Features, Message, NodeId};
 
 use crate::channel::{Mail, is_spent};
+use crate::hsm::mint_end;
 use crate::locate::{self, Lookups};
 use crate::node::{Node, Stop};
 use crate::subdaemons::{Restarts, connectd, start_connectd};
@@ -296,10 +298,9 @@ impl Peers {
 
     async fn start(&mut self, listening: Vec<SocketAddr>) -> anyhow::Result<()> {
         let node = &self.node;
-        let launcher = &node.subdaemons;
-        self.link = launcher
-            .connectd(&node.hsm.ctl, &node.options, &listening)
-            .await?;
+        let (link, noise) = node.subdaemons.connectd(&node.options, &listening)?;
+        mint_end(&node.hsm.ctl, Role::Noise, noise).await?;
+        self.link = link;
         start_connectd(&self.link, node, listening).await
     }
 

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bitcoin::BlockHash;
-use ipc_messages::edges::{HsmCtl, LightningdChaind, LightningdConnectd, LightningdPayd};
+use ipc_messages::edges::{LightningdChaind, LightningdConnectd, LightningdPayd};
 use ipc_messages::hello;
-use ipc_messages::hsm::Role as HsmRole;
 use ipc_messages::lightningd_chaind::{Begin, Login, Start as ChaindStart, ToChaind};
 use ipc_messages::lightningd_connectd::{Start as ConnectdStart, ToConnectd};
 use ipc_transport::Edge;
@@ -22,7 +21,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wire::BlockHeight;
 
-use crate::hsm::Asker;
 use crate::logbook::LogBook;
 use crate::node::Node;
 use crate::sandbox::{Line, Roll, Running};
@@ -273,17 +271,17 @@ impl Launcher {
         self.launch::<LightningdPayd>(Role::Payd, Vec::new())
     }
 
-    /// connectd, not yet told to start ([`start_connectd`]): locking itself in takes it longer than all else.
+    /// connectd, not yet told to start ([`start_connectd`]): locking itself in takes it longer than all else, so it
+    /// can be made before hsmd, which is to get the end of its socket that comes along (role NOISE).
     ///
     /// # Errors
-    /// As [`Launcher::launch`]; hsmd refuses its socket.
-    pub async fn connectd(
+    /// As [`Launcher::launch`].
+    pub fn connectd(
         &self,
-        hsmd: &Asker<HsmCtl>,
         options: &Options,
         listen: &[SocketAddr],
-    ) -> anyhow::Result<connectd::Link> {
-        let noise = crate::hsm::mint(hsmd, HsmRole::Noise).await?;
+    ) -> anyhow::Result<(connectd::Link, OwnedFd)> {
+        let (noise, of_hsmd) = ipc_transport::pair()?;
         let ports = Ports {
             connect: Connect::AllBut(options.bitcoind.port),
             bind: (listen.iter().map(SocketAddr::port).collect::<BTreeSet<_>>())
@@ -291,7 +289,8 @@ impl Launcher {
                 .collect(),
         };
         let fds = vec![("hsmd", noise)];
-        self.launch_with_ports::<LightningdConnectd>(Role::Connectd, fds, ports)
+        let link = self.launch_with_ports::<LightningdConnectd>(Role::Connectd, fds, ports)?;
+        Ok((link, of_hsmd))
     }
 }
 
