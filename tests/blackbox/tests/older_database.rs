@@ -70,13 +70,39 @@ fn rows(db: &rocksdb::DB, cf: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
+/// The key of what `meta` has under this name.
+fn meta(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[0, 0]].concat()
+}
+
+/// Opens a node's database by RocksDB itself.
+fn open(path: &Path) -> rocksdb::DB {
+    let options = rocksdb::Options::default();
+    let names = rocksdb::DB::list_cf(&options, path).unwrap();
+    rocksdb::DB::open_cf(&options, path, names).unwrap()
+}
+
+fn open_to_read(path: &Path) -> (Vec<String>, rocksdb::DB) {
+    let options = rocksdb::Options::default();
+    let names = rocksdb::DB::list_cf(&options, path).unwrap();
+    let db = rocksdb::DB::open_cf_for_read_only(&options, path, &names, false).unwrap();
+    (names, db)
+}
+
+/// The schema is the last byte of the identity. Returns what it was.
+fn rewrite_schema(db: &rocksdb::DB, to: impl Fn(u8) -> u8) -> u8 {
+    let (handle, key) = (db.cf_handle("meta").unwrap(), meta("db/identity"));
+    let mut identity = db.get_cf(handle, &key).unwrap().unwrap();
+    let was = identity.pop().unwrap();
+    identity.push(to(was));
+    db.put_cf(handle, &key, &identity).unwrap();
+    was
+}
+
 /// Makes the database what the version with schema 3 would have left: no index of pending parts nor of
 /// payments' indexes, the wallet's transactions together with their heights, channels without what failed.
 fn as_of_schema_3(path: &Path) {
-    let options = rocksdb::Options::default();
-    let names = rocksdb::DB::list_cf(&options, path).unwrap();
-    let mut db = rocksdb::DB::open_cf(&options, path, names).unwrap();
-    let meta = |name: &str| [name.as_bytes(), &[0, 0]].concat();
+    let mut db = open(path);
     let put = |cf: &str, key: &[u8], value: &[u8]| {
         db.put_cf(db.cf_handle(cf).unwrap(), key, value).unwrap();
     };
@@ -89,13 +115,7 @@ fn as_of_schema_3(path: &Path) {
         let handle = db.cf_handle("meta").unwrap();
         db.delete_cf(handle, meta(name)).unwrap();
     }
-    for (key, mut value) in rows(&db, "meta") {
-        if key == meta("db/identity") {
-            assert_eq!(value.pop(), Some(4));
-            value.push(3);
-            put("meta", &key, &value);
-        }
-    }
+    rewrite_schema(&db, |_| 3);
     // A first byte says the record's version; nothing has failed, and numbers below 251 are a byte.
     for (key, mut value) in rows(&db, "channels") {
         assert_eq!((value[0], value.pop(), value.pop()), (3, Some(0), Some(0)));
@@ -182,11 +202,36 @@ fn a_database_of_the_schema_before_is_brought_up_in_the_middle_of_a_payment() {
     // The withdrawal is in no block yet, and was broadcast again.
     assert_eq!(network.bitcoind.mempool().unwrap().len(), 1);
     network.nodes[0].stop().unwrap();
-    let options = rocksdb::Options::default();
-    let names = rocksdb::DB::list_cf(&options, &database).unwrap();
-    let db = rocksdb::DB::open_cf_for_read_only(&options, &database, names, false).unwrap();
+    let (_, db) = open_to_read(&database);
     assert_eq!(rows(&db, "pending_parts"), []);
     assert_eq!(rows(&db, "wallet_txs").len(), 1);
     // What paid for the channel.
     assert_eq!(rows(&db, "mined_wallet_txs").len(), 1);
+}
+
+#[test]
+fn a_database_that_a_newer_version_wrote_is_refused_and_left_as_it_is() {
+    let (mut network, _) = Network::pair(1_000_000).unwrap();
+    pay(&network, "before");
+    let database = network.nodes[0].network_dir().join("db");
+    network.nodes[0].stop().unwrap();
+    let ours = rewrite_schema(&open(&database), |ours| ours + 1);
+    let newer = database.with_file_name("db.newer");
+    copy(&database, &newer).unwrap();
+    let words = network.nodes[0].launch_refused().unwrap().words;
+    let says = format!(
+        "has schema {}, this version knows schemas up to {ours}",
+        ours + 1
+    );
+    assert!(words.contains(&says), "{words}");
+    let [left, whole] = [&database, &newer].map(|path| -> Vec<_> {
+        let (names, db) = open_to_read(path);
+        names.iter().map(|name| rows(&db, name)).collect()
+    });
+    assert!(left == whole, "it changed something");
+
+    rewrite_schema(&open(&database), |_| ours);
+    network.nodes[0].launch().unwrap();
+    network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    pay(&network, "after");
 }

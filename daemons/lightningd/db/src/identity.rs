@@ -6,8 +6,9 @@ use crate::cf::Cf;
 use crate::record::Record;
 
 /// The schema that this version writes: the column families and what is in them as a whole. One
-/// record's fields have a version of their own.
-pub const SCHEMA: u32 = 4;
+/// record's fields have a version of their own; where records of a new one are written at the first start, that
+/// is a new schema too, so that an older version does not begin with what it cannot read.
+pub const SCHEMA: u32 = 5;
 
 /// Written when the database is created and compared whenever it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

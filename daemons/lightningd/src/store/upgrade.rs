@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lightningd_db::{Batch, Cf, Db, DbError, Record};
+use lightningd_db::{Batch, Cf, Db, DbError, Record, SCHEMA};
 use serde::{Deserialize, Serialize};
 
 use super::forwards::{Forward, Totals};
@@ -21,10 +21,8 @@ impl Record for BroughtUp {
     type Key = String;
 }
 
-/// The schema that brought the first such records.
+/// The schema that brought the first such records. Since the one after it, forwards have places.
 const FIRST: u32 = 4;
-/// Forwards have places since then.
-const NEWEST: u32 = 5;
 
 fn key() -> String {
     "records/schema".to_owned()
@@ -36,7 +34,7 @@ fn key() -> String {
 /// A record cannot be read, or the database fails.
 pub async fn bring_up(db: &Db) -> Result<(), DbError> {
     let found = db.get::<BroughtUp>(&key())?.map_or(0, |BroughtUp(to)| to);
-    if found >= NEWEST {
+    if found >= SCHEMA {
         return Ok(());
     }
     let mut batch = Batch::new();
@@ -46,7 +44,7 @@ pub async fn bring_up(db: &Db) -> Result<(), DbError> {
         wallet_txs(db, &mut batch)?;
     }
     forwards(db, &mut batch)?;
-    batch.put(&key(), &BroughtUp(NEWEST));
+    batch.put(&key(), &BroughtUp(SCHEMA));
     db.commit(batch).await
 }
 
@@ -117,7 +115,7 @@ fn wallet_txs(db: &Db, batch: &mut Batch) -> Result<(), DbError> {
 mod tests {
     use bitcoin::hashes::Hash;
     use bitcoin::{Transaction, absolute, transaction};
-    use lightningd_db::{Identity, SCHEMA};
+    use lightningd_db::Identity;
     use wire::ShortChannelId;
     use wire::{BlockHeight, ChannelDbid, MilliSatoshi, NodeId, PaymentHash, Preimage};
 
