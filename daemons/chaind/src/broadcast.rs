@@ -93,7 +93,7 @@ pub async fn run(common: Rc<Common>, queue: Rc<Queue>) -> EdgeError {
 }
 
 async fn broadcast(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<NotTaken> {
-    let why = try_until_answered(common, rpc, item).await?;
+    let (why, refused) = try_until_answered(common, rpc, item).await?;
     let first = first_input(item.parent.as_ref().unwrap_or(&item.tx));
     let rival = match first {
         Some(outpoint) => rpc.mempool_spender(outpoint).await.unwrap_or_else(|error| {
@@ -102,7 +102,11 @@ async fn broadcast(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<NotTak
         }),
         None => None,
     };
-    Some(NotTaken { why, rival })
+    Some(NotTaken {
+        why,
+        refused,
+        rival,
+    })
 }
 
 /// The output that the transaction's first input spends.
@@ -111,17 +115,18 @@ fn first_input(tx: &[u8]) -> Option<OutPoint> {
     tx.input.first().map(|input| input.previous_output)
 }
 
-async fn try_until_answered(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<String> {
+/// Why it is not taken, and whether that is a refusal.
+async fn try_until_answered(common: &Common, rpc: &mut Rpc, item: &Item) -> Option<(String, bool)> {
     let mut tries = 0;
     loop {
         common.ready().await;
         match judge(send(rpc, item).await) {
-            Verdict::Done(error) => return error,
+            Verdict::Done(error) => return error.map(|why| (why, true)),
             Verdict::Wait(why) => tracing::debug!("a broadcast waits: {why}"),
             Verdict::Nonsense(why) => {
                 tries += 1;
                 if tries >= MAX_TRIES {
-                    return Some(why);
+                    return Some((why, false));
                 }
             }
         }

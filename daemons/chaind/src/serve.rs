@@ -198,6 +198,7 @@ async fn say_refused(
     while let Some(request) = refused.recv().await {
         let error = Some(NotTaken {
             why: "too many transactions wait for bitcoind".to_owned(),
+            refused: true,
             rival: None,
         });
         if let Err(error) = up.send(&ToLightningd::Broadcast { request, error }).await {

@@ -184,10 +184,9 @@ impl Handle {
     }
 
     /// # Errors
-    /// The backend's words, or that it cannot be reached.
-    pub async fn broadcast(&self, tx: Transaction, allow_high_fees: bool) -> Result<(), String> {
-        let sent = self.broadcast_with(tx, None, allow_high_fees).await;
-        sent.map_err(|not_taken| not_taken.why)
+    /// The backend does not take it, or the node is stopping.
+    pub async fn broadcast(&self, tx: Transaction, allow_high_fees: bool) -> Result<(), NotTaken> {
+        self.broadcast_with(tx, None, allow_high_fees).await
     }
 
     /// As [`Handle::broadcast`], with a parent that is in no block and that the transaction pays for.
@@ -210,6 +209,7 @@ impl Handle {
         let away = |_| {
             Err(NotTaken {
                 why: "the chain backend is not reachable".to_owned(),
+                refused: false,
                 rival: None,
             })
         };

@@ -29,6 +29,7 @@ use ipc_messages::hsm::gossip::ChannelUpdateFacts;
 use ipc_messages::lightningd_channeld::{Begin, RemoveHow, ToChanneld, ToLightningd};
 use lightningd_db::{Batch, DbError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tx::ledger::{Htlc, HtlcKey};
 use wire::{BlockHeight, ChannelDbid, ChannelId, HtlcId, Message, NodeId};
 
@@ -36,6 +37,7 @@ pub use close::{CloseAsk, Closed};
 pub use commitment::LastTx;
 use commitment::Newest;
 pub use open::{OpenFailure, OpenJob, Opened};
+pub use process::policy;
 pub use view::{ChannelView, OpenView, is_spent, state_name};
 
 use crate::backup::is_backed_up;
@@ -117,6 +119,10 @@ pub struct Channel {
     active: bool,
     /// How often channeld died without having done anything since.
     deaths: u32,
+    /// When channeld was started last.
+    launched: Option<Instant>,
+    /// When it is started again after too many deaths.
+    relaunch: Option<Instant>,
     closers: Vec<CloseAsk>,
     /// What hsmd last refused to channeld: why an opening fails.
     refusal: Option<Refused>,
@@ -136,6 +142,14 @@ struct Taken {
     stood: Vec<(HtlcKey, StoodHtlc)>,
     /// HTLCs that are over.
     gone: Vec<(HtlcKey, HtlcRecord)>,
+}
+
+/// At that time; never, if there is none.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Channel {
@@ -170,6 +184,8 @@ impl Channel {
             commits: FuturesOrdered::new(),
             active: false,
             deaths: 0,
+            launched: None,
+            relaunch: None,
             closers: Vec::new(),
             refusal: None,
             offered: HashSet::new(),
@@ -199,6 +215,7 @@ impl Channel {
                     Err(error) => self.died(&error.to_string()).await,
                 },
                 word = self.onchain.hear() => self.onchain_word(word).await,
+                () = due(self.relaunch) => self.relaunch().await,
                 letter = mail.recv() => match letter {
                     Some(letter) => self.read(letter).await,
                     None => break,

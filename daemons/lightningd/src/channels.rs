@@ -7,19 +7,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use channel::action::{Identity, OpenRequest};
+use channel::opening::Accepter;
 use ipc_messages::hsm::ctl::NewChannel;
 use ipc_messages::lightningd_channeld::Begin;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use wire::{ChannelDbid, ChannelId, Message, MilliSatoshi, NodeId, ShortChannelId};
 
-use crate::channel::{Channel, Mail, OpenJob, Stage};
+use crate::channel::{Channel, Mail, OpenJob, Stage, policy};
 use crate::node::Node;
 use crate::store::channels::Stored;
 use crate::wallet::{NewAddress, WalletError};
 
-/// Channels that peers opened and that have no confirmed funding, at most so many a peer.
+/// Channels that have no confirmed funding, at most so many a peer.
 const MAX_PENDING_PER_PEER: usize = 10;
+/// And so many of all peers: another name costs nothing.
+const MAX_PENDING: usize = 200;
 
 /// What a channel publishes about itself for those who choose among channels.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,14 +190,18 @@ impl Directory {
         })
     }
 
-    fn pending_of(&self, peer: NodeId) -> usize {
+    /// Why no further channel may be pending.
+    fn too_many_pending(&self, peer: NodeId) -> Option<&'static str> {
         self.read(|names| {
-            let pending = |s: &Option<Summary>| s.as_ref().is_none_or(|s| s.pending);
-            names
-                .channels
-                .values()
-                .filter(|(_, p, s)| *p == peer && pending(s))
-                .count()
+            let all = names.channels.values();
+            let pending = all.filter(|(_, _, s)| s.as_ref().is_none_or(|s| s.pending));
+            let peers: Vec<NodeId> = pending.map(|(_, peer, _)| *peer).collect();
+            let of_it = peers.iter().filter(|other| **other == peer).count();
+            match (of_it < MAX_PENDING_PER_PEER, peers.len() < MAX_PENDING) {
+                (false, _) => Some("too many channels of yours are pending"),
+                (true, false) => Some("too many channels are pending here"),
+                (true, true) => None,
+            }
         })
     }
 }
@@ -209,8 +216,14 @@ pub fn accept(node: Arc<Node>, peer: NodeId, open_channel: Message) {
         if !node.chain.view().synced {
             return refuse("we are not synced with the chain yet");
         }
-        if node.channels.pending_of(peer) >= MAX_PENDING_PER_PEER {
-            return refuse("too many channels of yours are pending");
+        if let Some(why) = node.channels.too_many_pending(peer) {
+            return refuse(why);
+        }
+        if let Message::OpenChannel(open) = &open_channel
+            && let Err(fault) = Accepter::judge(peer, node.chain_hash, policy(&node), open)
+        {
+            tracing::info!(%peer, "its open_channel is refused: {fault}");
+            return refuse(&fault.to_string());
         }
         let (identity, dbid) = match identity(&node, peer).await {
             Ok(made) => made,
@@ -219,6 +232,11 @@ pub fn accept(node: Arc<Node>, peer: NodeId, open_channel: Message) {
                 return refuse("internal error");
             }
         };
+        // Others may have come while hsmd was asked.
+        if let Some(why) = node.channels.too_many_pending(peer) {
+            node.hsm.forget(dbid).await;
+            return refuse(why);
+        }
         let begin = Begin::Accept {
             identity,
             open_channel: Box::new(open_channel),

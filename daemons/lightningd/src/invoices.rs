@@ -277,6 +277,9 @@ impl Invoices {
     }
 
     fn wait(&mut self, what: Wait, reply: Reply<Invoice>) {
+        // Whoever has hung up or was not willing to wait longer.
+        self.by_label.retain(|(_, reply)| !reply.is_closed());
+        self.any.retain(|(_, reply)| !reply.is_closed());
         match what {
             Wait::Label(label) => match records::by_label(&self.node.db, &label) {
                 Ok(Some(invoice)) if invoice.paid.is_some() => drop(reply.send(Ok(invoice))),

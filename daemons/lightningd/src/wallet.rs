@@ -1,8 +1,8 @@
 //! The wallet: one task that owns the coins, hands out addresses, builds transactions and has
-//! hsmd sign them. What it broadcast is broadcast again at each start until it is in a block.
+//! hsmd sign them. What it broadcast is broadcast again with each block until it is in one.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Txid, Witness};
@@ -16,6 +16,7 @@ use lightningd_wallet::{
 };
 use onchain::action::Coins;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tx::claim::{CoinKind, FeeCoin};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
 
@@ -95,6 +96,7 @@ enum Ask {
     },
     Block(BlockHeight, Vec<(u32, Transaction)>, mailbox::Reply<()>),
     Disconnect(BlockHeight, mailbox::Reply<()>),
+    BroadcastAgain,
 }
 
 #[derive(Clone)]
@@ -185,6 +187,11 @@ impl Handle {
         self.ask(|reply| Ask::Funds { spent, reply }).await
     }
 
+    /// The backend has a new block, or is back.
+    pub async fn broadcast_again(&self) {
+        self.0.tell(Ask::BroadcastAgain).await;
+    }
+
     /// `txs` with their places in the block.
     pub async fn block(&self, height: BlockHeight, txs: Vec<(u32, Transaction)>) {
         let _ = self.0.ask(|done| Ask::Block(height, txs, done)).await;
@@ -257,6 +264,10 @@ struct Wallet {
     node: Arc<Node>,
     set: UtxoSet,
     scripts: HashMap<ScriptBuf, KeyRef>,
+    /// Broadcasts again what is in no block yet.
+    broadcaster: Option<JoinHandle<()>>,
+    /// What is refused, and was said to be.
+    refused: Arc<Mutex<HashSet<Txid>>>,
 }
 
 /// Runs until the node stops.
@@ -265,6 +276,8 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
         node: node.clone(),
         set: stored.set,
         scripts: stored.scripts,
+        broadcaster: None,
+        refused: Arc::default(),
     };
     node.chain
         .watch_scripts(wallet.scripts.keys().cloned().collect());
@@ -311,6 +324,7 @@ impl Wallet {
                 self.block(height, &txs).await;
                 let _ = done.send(());
             }
+            Ask::BroadcastAgain => self.broadcast_again(),
             Ask::Disconnect(height, done) => {
                 self.disconnect(height);
                 let _ = done.send(());
@@ -607,22 +621,50 @@ impl Wallet {
         self.write(batch);
     }
 
-    /// At the start: what is in no block yet may have been forgotten by everybody.
-    fn broadcast_again(&self) {
+    /// At the start, with each block and when the backend is back: what is in no block yet may have been
+    /// forgotten by everybody, and what was refused may be taken at other times.
+    fn broadcast_again(&mut self) {
+        let busy = self.broadcaster.as_ref();
+        if busy.is_some_and(|task| !task.is_finished()) {
+            return;
+        }
         let stored = match store::wallet::unconfirmed(&self.node.db) {
-            Ok(stored) => stored,
+            Ok(stored) if stored.is_empty() => return,
+            Ok(stored) => parents_first(stored),
             Err(error) => return self.node.database_failed(&error),
         };
-        for tx in stored {
-            let chain = self.node.chain.clone();
-            tokio::spawn(async move {
+        let (chain, refused) = (self.node.chain.clone(), self.refused.clone());
+        self.broadcaster = Some(tokio::spawn(async move {
+            for tx in stored {
                 let txid = tx.compute_txid();
-                if let Err(error) = chain.broadcast(tx, true).await {
-                    tracing::info!("our transaction {txid} is not taken again: {error}");
+                let Err(error) = chain.broadcast(tx, false).await else {
+                    continue;
+                };
+                if refused.lock().is_ok_and(|mut said| said.insert(txid)) {
+                    tracing::warn!(
+                        "our transaction {txid} is not taken: {}; tried again with each block",
+                        error.why
+                    );
                 }
-            });
-        }
+            }
+        }));
     }
+}
+
+/// Nobody takes a transaction before those whose outputs it spends.
+fn parents_first(mut left: Vec<Transaction>) -> Vec<Transaction> {
+    let mut sorted = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waiting: HashSet<Txid> = left.iter().map(Transaction::compute_txid).collect();
+        let waits = |tx: &Transaction| {
+            let mut inputs = tx.input.iter();
+            inputs.any(|input| waiting.contains(&input.previous_output.txid))
+        };
+        let (later, now) = left.into_iter().partition(waits);
+        left = later;
+        sorted.extend::<Vec<Transaction>>(now);
+    }
+    sorted
 }
 
 fn index(key: &KeyRef) -> Option<u32> {

@@ -175,6 +175,8 @@ pub enum ToLightningd {
 pub struct NotTaken {
     /// The backend's words about the transaction itself, not about its parent.
     pub why: String,
+    /// The backend has refused it, or never saw it. Else it may have it all the same.
+    pub refused: bool,
     /// The transaction in the backend's mempool that spends the first input of the parent, or without
     /// one of the transaction itself.
     #[serde(with = "serde_bytes")]

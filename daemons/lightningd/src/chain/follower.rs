@@ -319,6 +319,7 @@ impl Follower {
                 });
                 let news = ChannelNews::Synced;
                 self.node.channels.tell_all(Mail::Chain(news));
+                self.node.wallet.broadcast_again().await;
             }
             ToLightningd::Unusable { why } => self.node.stop(Stop::Fatal(why)),
             ToLightningd::Block(block) => self.connect(*block).await,
@@ -396,6 +397,9 @@ impl Follower {
         store::chain::connect(&mut batch, height, block.hash);
         if let Err(error) = self.node.db.write(batch) {
             self.node.database_failed(&error);
+        }
+        if self.view.borrow().synced {
+            self.node.wallet.broadcast_again().await;
         }
     }
 

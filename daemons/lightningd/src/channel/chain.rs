@@ -62,6 +62,8 @@ impl Channel {
         }
         if is_given_up(record, height) {
             tracing::info!("the peer never funded the channel; it is forgotten");
+            self.answer_closers(&Closed::Unopened);
+            self.free_all_coins().await;
             return self.forget_opening().await;
         }
         let (funded, scid) = (record.facts.funding_height, record.facts.funding_scid);
@@ -205,11 +207,13 @@ impl Channel {
     }
 }
 
-/// Whether we wait for a funding transaction that only the peer can broadcast.
-fn is_unfunded(record: &ChannelRecord) -> bool {
-    matches!(record.live.phase, Phase::AwaitingLockin { .. })
-        && !record.live.is_opener()
-        && record.facts.funding_height.is_none()
+/// Whether we wait for a funding transaction that only the peer can broadcast. It may have been shut down, or
+/// ended by one side, meanwhile.
+pub(super) fn is_unfunded(record: &ChannelRecord) -> bool {
+    let (live, facts) = (&record.live, &record.facts);
+    let seen = facts.funding_height.is_some() || live.scid.is_some() || facts.spent_by.is_some();
+    // One of a backup is looked for.
+    live.phase != Phase::Opening && !live.is_opener() && !seen && !facts.stale
 }
 
 /// Whether we waited long enough for it.
@@ -221,12 +225,12 @@ fn is_given_up(record: &ChannelRecord, tip: BlockHeight) -> bool {
 /// Whether neither side has seen that transaction and nothing in the channel is ours. A state that may be older
 /// than the peer's shows neither. A peer that has lost its data needs our commitment, if there is a channel.
 fn is_void(record: &ChannelRecord) -> bool {
-    let (live, facts) = (&record.live, &record.facts);
+    let live = &record.live;
     let unready = Phase::AwaitingLockin {
         sent_ready: false,
         received_ready: false,
     };
     // After a reorganization it still has the short_channel_id of the block that is gone.
     let unseen = live.phase == unready && live.scid.is_none();
-    is_unfunded(record) && unseen && !facts.stale && live.our_balance() == MilliSatoshi::ZERO
+    is_unfunded(record) && unseen && live.our_balance() == MilliSatoshi::ZERO
 }

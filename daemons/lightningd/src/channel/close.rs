@@ -179,7 +179,9 @@ impl Channel {
         let sent = self.node.chain.broadcast(tx, true);
         match tokio::time::timeout(BROADCAST, sent).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("the closing transaction is not taken (yet): {error}"),
+            Ok(Err(error)) => {
+                tracing::warn!("the closing transaction is not taken (yet): {}", error.why)
+            }
             Err(_) => tracing::warn!("the closing transaction waits for bitcoind"),
         }
     }

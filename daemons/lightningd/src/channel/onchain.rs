@@ -149,7 +149,7 @@ impl Channel {
             let txid = tx.compute_txid();
             match chain.broadcast_with(tx, parent, true).await {
                 Ok(()) => None,
-                Err(NotTaken { why, rival }) => {
+                Err(NotTaken { why, rival, .. }) => {
                     tracing::info!("{txid} is not taken: {why}");
                     let (reason, rival) = (why, rival.map(Encoded));
                     Some(Answer::Rejected {

@@ -4,6 +4,7 @@ use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use channel::action::Command;
 use channel::state::Phase;
 use ipc_messages::hsm::Refused;
+use ipc_messages::lightningd_chaind::NotTaken;
 use ipc_messages::lightningd_channeld::ToChanneld;
 use lightningd_db::Batch;
 use lightningd_wallet::UnsignedTx;
@@ -39,8 +40,10 @@ pub enum OpenFailure {
     Negotiation(String),
     /// hsmd does not sign this, and nothing was broadcast.
     Refused(Refused),
-    /// The backend does not take the funding transaction.
+    /// The backend refuses the funding transaction, and nobody has it.
     Broadcast(String),
+    /// Whether the backend has the funding transaction is not known: it is broadcast again.
+    Unknown(String),
 }
 
 impl Channel {
@@ -75,15 +78,20 @@ impl Channel {
             tracing::error!("the funding transaction failed: {failure:?}");
             self.node.wallet.release(job.unsigned.outpoints()).await;
         }
-        // It was not signed, so it will never be broadcast. A node that stops leaves that to its
-        // next start.
-        let unsigned = match &outcome {
+        // It was not signed or nobody took it, so it will never confirm. A node that stops leaves that to
+        // its next start.
+        let never = match &outcome {
             Err(OpenFailure::Negotiation(reason)) => Some(reason.clone()),
             // What the owner allows is none of the peer's business.
             Err(OpenFailure::Refused(_)) => Some("the funding is not signed".to_owned()),
-            Err(OpenFailure::Broadcast(_)) | Ok(_) => None,
+            Err(OpenFailure::Broadcast(_)) => Some("the funding is not broadcast".to_owned()),
+            Err(OpenFailure::Unknown(_)) | Ok(_) => None,
         };
-        if let (Some(reason), false) = (unsigned, self.node.is_stopping()) {
+        if let (Some(reason), false) = (never, self.node.is_stopping()) {
+            if let Err(OpenFailure::Broadcast(_)) = &outcome {
+                let txid = job.unsigned.tx.compute_txid();
+                self.node.wallet.abandon(txid).await;
+            }
             self.send(ToChanneld::Fail { reason }).await;
             self.forget_opening().await;
         }
@@ -120,7 +128,10 @@ impl Channel {
                 "the channel has no record".to_owned(),
             ));
         };
-        sent.map_err(OpenFailure::Broadcast)?;
+        sent.map_err(|NotTaken { why, refused, .. }| match refused {
+            true => OpenFailure::Broadcast(why),
+            false => OpenFailure::Unknown(why),
+        })?;
         Ok(Opened {
             outnum: record.live.funding.outpoint.vout,
             channel_id: record.live.channel_id,
@@ -203,7 +214,7 @@ impl Channel {
             let chain = self.node.chain.clone();
             tokio::spawn(async move {
                 if let Err(error) = chain.broadcast(tx, true).await {
-                    tracing::debug!("not broadcast again: {error}");
+                    tracing::debug!("not broadcast again: {}", error.why);
                 }
             });
         }

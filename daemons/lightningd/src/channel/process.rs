@@ -10,6 +10,7 @@ use ipc_messages::hsm::Role as HsmRole;
 use ipc_messages::lightningd_channeld::{Begin, Start, ToChanneld, ToLightningd};
 use ipc_transport::aio::{Receiver, Sender};
 use subd::Role;
+use tokio::time::Instant;
 use wire::{BlockDelta, FeeratePerKw, Satoshi};
 
 use super::commitment::Newest;
@@ -18,8 +19,12 @@ use crate::feerates;
 use crate::hsm::{HsmError, mint_for};
 use crate::node::{Node, Stop};
 
-/// A channeld that dies so often without getting anywhere is left alone until the next start.
+/// A channeld that dies so often without getting anywhere is started after [`LONG_PAUSE`] only.
 const MAX_DEATHS: u32 = 10;
+/// No longer: nobody but channeld watches the deadlines of HTLCs.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
+/// A channeld that lived for so long did not die of how it was started.
+const LIVED: Duration = Duration::from_secs(600);
 
 /// Smallest dust limit that both P2WSH and P2TR outputs allow (BOLT 3, Dust Limits: 354 for unknown segwit).
 const DUST_LIMIT: Satoshi = Satoshi(546);
@@ -90,6 +95,7 @@ impl Channel {
         };
         to.send(&ToChanneld::Start(Box::new(start))).await?;
         self.link = Some(Link { to, from, process });
+        self.launched = Some(Instant::now());
         if self.is_on_chain() {
             self.fail_channeld().await;
         } else if self.shows_nothing() {
@@ -98,6 +104,16 @@ impl Channel {
             self.send(ToChanneld::Fail { reason }).await;
         }
         Ok(())
+    }
+
+    /// It died too often to be started at once.
+    pub(super) async fn relaunch(&mut self) {
+        self.relaunch = None;
+        let spent = (self.record()).is_some_and(|record| record.facts.spent_by.is_some());
+        if self.link.is_none() && !spent {
+            self.launch().await;
+            self.resume_duties();
+        }
     }
 
     /// A socket to hsmd for a process of this channel. hsmd says with it what our newest commitment is.
@@ -126,11 +142,16 @@ impl Channel {
         if self.is_opening() {
             return self.opening_failed(format!("channeld died: {why}")).await;
         }
-        self.deaths += 1;
+        if self.launched.is_some_and(|at| at.elapsed() > LIVED) {
+            self.deaths = 0;
+        }
+        self.deaths = self.deaths.saturating_add(1);
         if self.deaths > MAX_DEATHS {
             tracing::error!(
-                "channeld dies again and again ({why}); left alone until the next start"
+                "channeld dies again and again ({why}); started again in {} seconds",
+                LONG_PAUSE.as_secs()
             );
+            self.relaunch = Some(Instant::now() + LONG_PAUSE);
             return;
         }
         tracing::warn!("channeld died ({why}); starting it again");
@@ -178,7 +199,8 @@ impl Channel {
 }
 
 /// What the options ask of every channel.
-pub(super) fn policy(node: &Node) -> Policy {
+#[must_use]
+pub fn policy(node: &Node) -> Policy {
     let options = &node.options;
     let rates = feerates::estimates(node);
     Policy {

@@ -10,6 +10,7 @@ use tx::ledger::{HtlcKey, Ledger};
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Side};
 
+use super::chain::is_unfunded;
 use super::{Channel, LastTx, Stage};
 use crate::channels::Summary;
 use crate::node::Node;
@@ -132,7 +133,7 @@ pub(super) fn summary(
         local_alias: live.local_alias,
         state: state_name(&live.phase, facts),
         usable: active && live.phase == Phase::Normal && !node.is_stopping(),
-        pending: matches!(live.phase, Phase::AwaitingLockin { .. }),
+        pending: matches!(live.phase, Phase::AwaitingLockin { .. }) || is_unfunded(record),
         anchors: live.setup.format == CommitmentFormat::AnchorsZeroFeeHtlc,
         capacity: live.funding.value.to_msat().unwrap_or_default(),
         spendable: spendable(record, htlcs, Side::Local),

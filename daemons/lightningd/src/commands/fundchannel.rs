@@ -122,6 +122,13 @@ async fn negotiate(
             code::FUNDING_BROADCAST_FAIL,
             format!("Error broadcasting funding transaction: {why}"),
         )),
+        Ok(Err(OpenFailure::Unknown(why))) => Err(error(
+            code::FUNDING_BROADCAST_FAIL,
+            format!(
+                "Whether the funding transaction is broadcast is not known: {why}. It is broadcast again with \
+                 each block"
+            ),
+        )),
         Err(_) => Err(failed("the node is stopping")),
     }
 }

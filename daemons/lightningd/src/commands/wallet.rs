@@ -15,6 +15,7 @@ use crate::channel::state_name;
 use crate::hsm::HsmError;
 use crate::node::Node;
 use crate::wallet::{Spend, WalletError};
+use ipc_messages::lightningd_chaind::NotTaken;
 
 pub async fn newaddr(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let kind: String = args.required("addresstype")?;
@@ -138,13 +139,22 @@ pub async fn build(node: &Node, spend: Spend) -> Result<UnsignedTx, RpcError> {
 pub async fn broadcast(node: &Node, tx: Transaction) -> Result<(), RpcError> {
     let txid = tx.compute_txid();
     node.wallet.sent(tx.clone()).await.map_err(wallet_error)?;
-    if let Err(why) = node.chain.broadcast(tx, false).await {
-        node.wallet.abandon(txid).await;
-        return Err(failed(format!(
-            "Error broadcasting transaction: {why}. The transaction is not sent"
-        )));
-    }
-    Ok(())
+    let Err(NotTaken { why, refused, .. }) = node.chain.broadcast(tx, false).await else {
+        return Ok(());
+    };
+    let what = match refused {
+        true => {
+            node.wallet.abandon(txid).await;
+            "The transaction is not sent"
+        }
+        // It may be on its way: its coins stay spent.
+        false => {
+            "Whether the transaction is sent is not known; it is broadcast again with each block"
+        }
+    };
+    Err(failed(format!(
+        "Error broadcasting transaction: {why}. {what}"
+    )))
 }
 
 /// The transaction as a PSBT with its final witnesses, as CLN returns it beside the transaction.

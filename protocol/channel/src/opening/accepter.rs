@@ -1,10 +1,13 @@
 //! The peer proposes the channel and funds it.
 
-use bitcoin::OutPoint;
+use bitcoin::{OutPoint, ScriptBuf};
 use secp256k1::PublicKey;
 use tx::setup::{Funding, Setup};
 use tx::signer::{NextLocal, NextRemote, Reply, Request};
-use wire::{CommitmentNumber, FundingCreated, FundingSigned, Message, OpenChannel, Side};
+use wire::{
+    ChainHash, ChannelDbid, CommitmentNumber, FundingCreated, FundingSigned, Message, NodeId,
+    OpenChannel, ShortChannelId, Side,
+};
 
 use super::{Heard, Step, cancelled, fault, hear, out_of_place, peer_left, require, terms};
 use super::{not_ours_to_tell, unexpected};
@@ -89,6 +92,30 @@ impl Accepter {
             state: State::Created,
         };
         Ok((accepter, vec![Action::Send(Message::AcceptChannel(accept))]))
+    }
+
+    /// What [`Accepter::start`] says of a proposal for which there are no keys of ours yet: the peer's stand in
+    /// for them. Whoever is refused has cost nothing that stays.
+    ///
+    /// # Errors
+    /// Those of [`Accepter::start`].
+    pub fn judge(
+        peer: NodeId,
+        chain_hash: ChainHash,
+        policy: Policy,
+        open: &OpenChannel,
+    ) -> Result<(), PeerFault> {
+        let identity = Identity {
+            dbid: ChannelDbid(0),
+            peer,
+            chain_hash,
+            funding_pubkey: open.funding_pubkey,
+            basepoints: terms::opener(open).basepoints,
+            first_points: [open.first_per_commitment_point; 2],
+            shutdown_script: ScriptBuf::new(),
+            alias: ShortChannelId(0),
+        };
+        Accepter::start(identity, policy, open.clone()).map(drop)
     }
 
     /// # Errors
