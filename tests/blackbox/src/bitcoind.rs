@@ -36,6 +36,8 @@ pub struct Bitcoind {
     rpc_port: u16,
     child: Option<Child>,
     own_group: bool,
+    /// The lowest fee, in satoshi for 1,000 virtual bytes, at which it takes a transaction; 1,000 if not set.
+    min_relay_fee: Option<u64>,
 }
 
 impl Bitcoind {
@@ -66,6 +68,7 @@ impl Bitcoind {
             rpc_port,
             child: None,
             own_group,
+            min_relay_fee: None,
         };
         bitcoind.launch()?;
         let wallet = json!({"wallet_name": WALLET, "load_on_startup": true});
@@ -249,6 +252,16 @@ impl Bitcoind {
         self.launch()
     }
 
+    /// Starts it again with another lowest fee, in satoshi for 1,000 virtual bytes.
+    ///
+    /// # Errors
+    /// Those of [`Bitcoind::stop`] and [`Bitcoind::restart`].
+    pub fn restart_for_fees_from(&mut self, min_relay_fee: u64) -> Result<()> {
+        self.min_relay_fee = Some(min_relay_fee);
+        self.stop()?;
+        self.restart()
+    }
+
     /// Leaves it running when this value goes; returns its folder.
     pub fn leave(mut self) -> PathBuf {
         self.child = None;
@@ -280,6 +293,9 @@ impl Bitcoind {
             "-par=1",
             "-dbcache=16",
         ]);
+        if let Some(satoshi) = self.min_relay_fee {
+            command.arg(format!("-minrelaytxfee=0.{satoshi:08}"));
+        }
         command
             .arg(format!("-rpcauth={RPCAUTH}"))
             .arg(format!("-rpcport={}", self.rpc_port));

@@ -210,6 +210,48 @@ fn a_node_that_dies_while_the_peer_hesitates() {
 
 #[test]
 fn an_accepter_forgets_a_channel_that_is_never_funded() {
+    never_funded(|_, _| {});
+}
+
+#[test]
+fn an_accepter_forgets_a_channel_that_is_shut_down_and_never_funded() {
+    never_funded(|alice, bob| {
+        alice.close(bob).unwrap();
+        bob.wait_for("both have closed it", |bob| {
+            Ok((states(bob) == ["CLOSINGD_COMPLETE"]).then_some(()))
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn an_open_channel_that_is_refused_leaves_nothing() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let options = Options {
+        arguments: vec!["--min-capacity-sat=5000000".to_owned()],
+        ..Options::default()
+    };
+    let bob = Node::start_with(&bitcoind, "bob", options).unwrap();
+    let alice = Node::start(&bitcoind, "alice").unwrap();
+    alice.fund(&bitcoind, FUNDED).unwrap();
+    let journal = bob.network_dir().join("hsm-journal");
+    bob.wait_for("it knows the newest block", |bob| {
+        let height = bob.rpc("getinfo", json!({}))?["blockheight"].as_u64();
+        Ok((height == Some(bitcoind.height()?)).then_some(()))
+    })
+    .unwrap();
+    let before = std::fs::read(&journal).unwrap();
+    for _ in 0..3 {
+        alice.connect(&bob).unwrap();
+        let params = json!({"id": bob.id().unwrap(), "amount": CHANNEL});
+        let refused = alice.rpc("fundchannel", params).unwrap_err();
+        assert!(refused.to_string().contains("5000000"), "{refused}");
+    }
+    assert!(std::fs::read(&journal).unwrap() == before, "keys were made");
+}
+
+/// `then`: what becomes of it before the blocks come.
+fn never_funded(then: impl Fn(&Node, &Node)) {
     let mut network = Network::start(&["alice", "bob"]).unwrap();
     let alice = &network.nodes[0];
     alice.fund(&network.bitcoind, FUNDED).unwrap();
@@ -223,6 +265,7 @@ fn an_accepter_forgets_a_channel_that_is_never_funded() {
     bitcoind.wait_for_mempool(1).unwrap();
     let unwanted = json!([opened["txid"], 0, -100_000_000]);
     bitcoind.rpc("prioritisetransaction", unwanted).unwrap();
+    then(alice, &network.nodes[1]);
     let known = |bob: &Node| -> usize {
         let channels = bob.rpc("listpeerchannels", json!({})).unwrap();
         channels["channels"].as_array().unwrap().len()

@@ -1,0 +1,50 @@
+//! A channeld that dies again and again, by the kernel's or the owner's hand: what it guards is guarded still.
+
+use blackbox::wait::until_within;
+use blackbox::{Network, until};
+use serde_json::json;
+use std::time::Duration;
+
+/// More than are taken for bad luck.
+const DEATHS: usize = 12;
+const LONG: Duration = Duration::from_secs(180);
+
+#[test]
+fn a_channel_whose_process_died_often_is_closed_in_time() {
+    let (network, _) = Network::pair(1_000_000).unwrap();
+    let [alice, bob] = &network.nodes[..] else {
+        panic!("two nodes")
+    };
+    let bob_id = bob.id().unwrap();
+    let slow = bob.invoice(40_000_000, "slow").unwrap();
+    bob.freeze();
+    let paying = alice.begin_to_pay(&slow.bolt11);
+    let expiry = until("the HTLC is in the database", || {
+        let channels = alice.rpc("listpeerchannels", json!({}))?;
+        Ok(channels["channels"][0]["htlcs"][0]["expiry"].as_u64())
+    })
+    .unwrap();
+    for death in 1..=DEATHS {
+        let channeld = until_within(LONG, "channeld is there", || {
+            Ok(alice.processes_in_role("channeld").into_iter().next())
+        })
+        .unwrap();
+        channeld.kill9();
+        until(&format!("death {death}"), || {
+            Ok((!channeld.is_alive()).then_some(()))
+        })
+        .unwrap();
+    }
+    assert!(alice.log().contains("dies again and again"));
+    let height = network.bitcoind.height().unwrap();
+    let left = u32::try_from(expiry - height).unwrap();
+    network.bitcoind.mine(left + 3).unwrap();
+    until_within(LONG, "the channel is closed", || {
+        let state = alice.state_with(&bob_id)?;
+        Ok((state.as_deref() == Some("AWAITING_UNILATERAL")).then_some(()))
+    })
+    .unwrap();
+    network.bitcoind.wait_for_mempool(1).unwrap();
+    bob.thaw();
+    drop(paying);
+}
