@@ -38,7 +38,7 @@ pub use commitment::LastTx;
 use commitment::Newest;
 pub use open::{OpenFailure, OpenJob, Opened};
 pub use process::policy;
-pub use view::{ChannelView, OpenView, is_spent, state_name};
+pub use view::{ChannelView, OpenView, is_spent, ours, state_name};
 
 use crate::backup::is_backed_up;
 use crate::chain::ChannelNews;
@@ -450,7 +450,7 @@ impl Channel {
         for (key, gone) in taken.gone.iter().filter(|(_, gone)| failed(gone)) {
             record.facts.count_failed(key.offerer, gone.htlc.amount);
         }
-        let ours = record.live.our_balance();
+        let ours = ours(&record.live, htlcs.iter());
         let facts = &mut record.facts;
         facts.least_ours = Some(facts.least_ours.map_or(ours, |least| least.min(ours)));
         facts.most_ours = Some(facts.most_ours.map_or(ours, |most| most.max(ours)));

@@ -161,3 +161,61 @@ fn a_payment_through_a_third_node_pays_it_a_fee() {
     assert_eq!(alices.to_us_msat, CHANNEL * 500 - 10_000_000 - fee);
     assert_eq!(bobs.to_us_msat, CHANNEL * 500 - 10_000_000);
 }
+
+#[test]
+fn a_second_close_may_change_the_fees_and_not_the_destination() {
+    let (mut network, _) = Network::pair(CHANNEL).unwrap();
+    network.nodes[1].stop().unwrap();
+    let (alice, bitcoind) = (&network.nodes[0], &network.bitcoind);
+    let id =
+        network.nodes[0].rpc("listpeerchannels", json!({})).unwrap()["channels"][0]["channel_id"]
+            .clone();
+    let address = || {
+        alice
+            .rpc("newaddr", json!({"addresstype": "bech32"}))
+            .unwrap()["bech32"]
+            .clone()
+    };
+    let [one, other] = [address(), address()];
+    let close = |params: Value| {
+        let client = alice.client();
+        std::thread::spawn(move || client.call("close", params))
+    };
+    let first =
+        close(json!({"id": id, "destination": one, "feerange": ["2500perkw", "3000perkw"]}));
+    alice
+        .wait_for("it is shutting down", |alice| {
+            let channels = alice.rpc("listpeerchannels", json!({}))?;
+            Ok((channels["channels"][0]["state"] == "CHANNELD_SHUTTING_DOWN").then_some(()))
+        })
+        .unwrap();
+    let refused = alice.rpc("close", json!({"id": id, "destination": other}));
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("does not match previous shutdown script"),
+        "{refused}"
+    );
+    // The same again is no other one. A close that says nothing of fees leaves them.
+    let second =
+        close(json!({"id": id, "destination": one, "feerange": ["4000perkw", "5000perkw"]}));
+    let third = close(json!({"id": id}));
+    network.nodes[1].launch().unwrap();
+    let closes = [first, second, third].map(|close| close.join().unwrap().unwrap());
+    for close in &closes {
+        assert_eq!(close, &closes[0]);
+        assert_eq!(close["type"], "mutual");
+    }
+    let txid = closes[0]["txids"][0].as_str().unwrap();
+    let tx = bitcoind.transaction(txid).unwrap();
+    let outputs = tx["vout"].as_array().unwrap();
+    assert!(
+        outputs
+            .iter()
+            .any(|output| output["scriptPubKey"]["address"] == one)
+    );
+    let (fee, weight) = (fee(bitcoind, txid), tx["weight"].as_u64().unwrap());
+    assert!(
+        (4_000 * weight / 1_000..=5_200 * weight / 1_000).contains(&fee),
+        "{fee}"
+    );
+}

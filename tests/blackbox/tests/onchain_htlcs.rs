@@ -164,6 +164,19 @@ fn shown_is_broadcast(format: Format) {
         Ok((state == "SENT_ADD_ACK_REVOCATION").then_some(()))
     })
     .unwrap();
+    // An HTLC that is out is its offerer's until its preimage is known.
+    let channel = |node: &Node, with: &str| {
+        let listed = node.rpc("listpeerchannels", json!({"id": with})).unwrap();
+        listed["channels"][0].clone()
+    };
+    let [alices, bobs] = [(0, 1), (1, 0)].map(|(node, with)| {
+        let shown = channel(pending.nodes()[node], &pending.ids[with]);
+        (
+            shown["to_us_msat"].as_u64().unwrap(),
+            shown["total_msat"].as_u64().unwrap(),
+        )
+    });
+    assert_eq!(alices.0 + bobs.0, alices.1);
     let (txid, fee) = shown(&pending);
     // Of another one, which bob holds.
     let bobs = pending.nodes()[1].last_tx_with(&pending.ids[0]).unwrap();

@@ -307,7 +307,7 @@ pub static ROWS: &[Row] = &[
         Chain,
         Is("60"),
         "SECONDS",
-        "How long bitcoind may keep failing before lightningd gives up.",
+        "How long bitcoind may keep failing before the log says so, each time; nobody gives up.",
     ),
     row(
         "rescan",

@@ -2,7 +2,7 @@
 
 use bitcoin::{ScriptBuf, Transaction};
 use channel::action::{CloseFees, Command};
-use channel::state::Phase;
+use channel::state::{Live, Phase};
 use ipc_messages::lightningd_channeld::ToChanneld;
 use tokio::sync::oneshot;
 use wire::Side;
@@ -41,6 +41,22 @@ const STALE: &str = "this node's state of the channel is older than the peer's: 
 pub(super) const ASK_TO_CLOSE: &str =
     "we have lost data: please close the channel with your newest commitment";
 
+/// The script that we close to, if that was fixed at opening or by an earlier close (BOLT 2, shutdown), and the fees
+/// of that.
+fn asked_before(live: &Live) -> (Option<&ScriptBuf>, Option<CloseFees>) {
+    let at_opening = live.setup.local.upfront_shutdown_script.as_ref();
+    let at_opening = at_opening.filter(|script| !script.is_empty());
+    match &live.phase {
+        Phase::ShuttingDown { local, fees, .. } => (local.as_ref().or(at_opening), Some(*fees)),
+        Phase::Closing { local, fees, .. } => (Some(local), Some(*fees)),
+        Phase::Opening
+        | Phase::AwaitingLockin { .. }
+        | Phase::Normal
+        | Phase::Closed { .. }
+        | Phase::Onchain => (at_opening, None),
+    }
+}
+
 impl Channel {
     /// Its state is of a backup from before anything was revoked.
     pub(super) fn shows_nothing(&self) -> bool {
@@ -74,11 +90,20 @@ impl Channel {
             let _ = ask.done.send(Ok(Closed::Mutual(tx.clone())));
             return;
         }
+        let (fixed, known_fees) = asked_before(&record.live);
+        if let (Some(wanted), Some(fixed)) = (&ask.destination, fixed)
+            && wanted != fixed
+        {
+            let why = "Destination address does not match previous shutdown script";
+            let _ = (ask.done).send(Err(format!("{why} {}", fixed.to_hex_string())));
+            return;
+        }
         let script = ask
             .destination
             .clone()
             .unwrap_or(record.live.shutdown_script.clone());
-        let fees = ask.fees.unwrap_or_else(|| close_fees(&self.node));
+        let fees = ask.fees.or(known_fees);
+        let fees = fees.unwrap_or_else(|| close_fees(&self.node));
         self.change_facts("close asked for", |facts| {
             facts.closer.get_or_insert(Side::Local);
             facts.close_cause.get_or_insert_with(|| "user".to_owned());

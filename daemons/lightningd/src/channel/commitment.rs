@@ -11,7 +11,7 @@ use tx::Commitment;
 use tx::ledger::HtlcKey;
 use wire::{CommitmentNumber, Satoshi, Side};
 
-use super::{Channel, Stage};
+use super::{Channel, Stage, ours};
 use crate::store::channels::ChannelRecord;
 
 /// The number and point of our newest commitment, which are in no record: hsmd tells them with a
@@ -105,6 +105,8 @@ impl Channel {
             let newest = self.newest.as_ref();
             record.facts.closing_tx = newest.and_then(|newest| newest.build(&record.live, htlcs));
         }
+        // Nothing goes on from it: what it shows is what is left.
+        record.live.local_view.to_local = ours(&record.live, htlcs);
         Some(record)
     }
 }

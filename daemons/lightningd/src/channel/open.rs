@@ -226,21 +226,25 @@ impl Channel {
     pub(super) async fn ready(&mut self) {
         // The connection of the opening needs no reestablishment.
         self.active = true;
-        self.publish();
+        self.note_stable();
         self.node.backup.ready(self.peer).await;
         self.send_channel_update().await;
     }
 
     pub(super) async fn now_active(&mut self) {
-        self.change_facts("reestablished", |facts| {
-            facts.last_stable = crate::store::now()
-        });
+        self.note_stable();
         if self.is_normal() {
             self.send_channel_update().await;
         }
         self.feerates().await;
         let height = self.node.chain.height();
         self.command(Command::Block { height }).await;
+    }
+
+    fn note_stable(&mut self) {
+        self.change_facts("the connection is good", |facts| {
+            facts.last_stable = crate::store::now();
+        });
     }
 
     /// BOLT 7: a channel_update may go straight to the peer of a channel that is not announced.

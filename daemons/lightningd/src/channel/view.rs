@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use channel::action::Removal;
-use channel::state::{HtlcRecord, Phase};
+use channel::state::{HtlcRecord, Live, Phase};
 use ipc_messages::lightningd_channeld::Begin;
 use onchain::action::Standing;
 use tx::ledger::{HtlcKey, Ledger};
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, ChannelId, Message, MilliSatoshi, NodeId, Side};
 
+use super::books::is_fulfilled;
 use super::chain::is_unfunded;
 use super::{Channel, LastTx, Stage};
 use crate::channels::Summary;
@@ -43,6 +44,17 @@ pub struct OpenView {
     pub standing: Option<Standing>,
     /// The tip, as the channel was told.
     pub tip: BlockHeight,
+}
+
+impl OpenView {
+    /// As [`ours`].
+    #[must_use]
+    pub fn ours(&self) -> MilliSatoshi {
+        ours(
+            &self.record.live,
+            self.htlcs.iter().map(|(key, htlc)| (key, htlc)),
+        )
+    }
 }
 
 impl Channel {
@@ -150,6 +162,20 @@ pub(super) fn summary(
         htlc_minimum: live.setup.remote.htlc_minimum,
         peer_update,
     }
+}
+
+/// What the channel has of ours as Core Lightning counts: an HTLC that we offered is ours until its preimage says
+/// that it is not, one that the peer offered never before that.
+pub fn ours<'a>(
+    live: &Live,
+    htlcs: impl IntoIterator<Item = (&'a HtlcKey, &'a HtlcRecord)>,
+) -> MilliSatoshi {
+    let out = htlcs.into_iter().filter(|(key, htlc)| {
+        key.offerer == Side::Local && htlc.state.in_local() && !is_fulfilled(htlc)
+    });
+    out.fold(live.our_balance(), |sum, (_, htlc)| {
+        sum.saturating_add(htlc.htlc.amount)
+    })
 }
 
 fn prospect(record: &ChannelRecord, htlcs: &BTreeMap<HtlcKey, HtlcRecord>) -> MilliSatoshi {

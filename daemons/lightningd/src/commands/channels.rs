@@ -63,13 +63,16 @@ fn closed(record: &ChannelRecord) -> Value {
         "min_to_us_msat": facts.least_ours.unwrap_or(live.our_balance()).0,
         "max_to_us_msat": facts.most_ours.unwrap_or(live.our_balance()).0,
         "close_cause": facts.close_cause.as_deref().unwrap_or("unknown"),
-        "last_stable_connection": facts.last_stable,
     });
     let Some(object) = entry.as_object_mut() else {
         return entry;
     };
     if let Some(scid) = live.scid {
         object.insert("short_channel_id".to_owned(), json!(scid.to_string()));
+    }
+    if facts.last_stable > 0 {
+        let at = json!(facts.last_stable);
+        object.insert("last_stable_connection".to_owned(), at);
     }
     if let (Some(alias), Some(Value::Object(aliases))) =
         (live.remote_alias, object.get_mut("alias"))

@@ -117,6 +117,10 @@ fn open_channel(entry: &mut Map<String, Value>, node: &Node, view: &ChannelView,
     if let Some(closer) = facts.closer {
         entry.insert("closer".to_owned(), json!(side(closer)));
     }
+    if facts.last_stable > 0 {
+        let at = json!(facts.last_stable);
+        entry.insert("last_stable_connection".to_owned(), at);
+    }
     if let Some(LastTx { txid, fee }) = open.last_tx {
         entry.insert("scratch_txid".to_owned(), json!(txid.to_string()));
         entry.insert("last_tx_fee_msat".to_owned(), json!(msat(fee).0));
@@ -127,7 +131,8 @@ fn open_channel(entry: &mut Map<String, Value>, node: &Node, view: &ChannelView,
 fn amounts(node: &Node, view: &ChannelView, open: &OpenView) -> Value {
     let (live, facts) = (&open.record.live, &open.record.facts);
     let setup = &live.setup;
-    let (total, ours) = (msat(live.funding.value), live.our_balance());
+    let total = msat(live.funding.value);
+    let ours = open.ours();
     let offered = |offerer| {
         let standing = open.htlcs.iter().map(|(key, record)| (key, record));
         open.record.offered(offerer, standing)
@@ -164,7 +169,6 @@ fn amounts(node: &Node, view: &ChannelView, open: &OpenView) -> Value {
         "out_offered_msat": offered(Side::Local).0,
         "out_payments_fulfilled": live.fulfilled_out.count,
         "out_fulfilled_msat": live.fulfilled_out.amount.0,
-        "last_stable_connection": facts.last_stable,
         "htlcs": open.htlcs.iter().map(|(key, record)| htlc(open, *key, record)).collect::<Vec<_>>(),
     })
 }

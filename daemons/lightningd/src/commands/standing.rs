@@ -137,7 +137,7 @@ fn name(output: &OutputStanding) -> String {
         OutputKind::Close => "our part".to_owned(),
         OutputKind::Theirs => "the peer's part".to_owned(),
     };
-    format!("{} ({what}, {}sat)", output.outpoint, output.value)
+    format!("{} ({what}, {})", output.outpoint, output.value)
 }
 
 /// `None` if nobody has to do anything.

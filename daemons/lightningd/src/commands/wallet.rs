@@ -51,7 +51,7 @@ pub async fn listfunds(node: Arc<Node>, _: Context, args: Args) -> Outcome {
             "connected": view.connected,
             "state": state_name(&live.phase, &open.record.facts),
             "channel_id": live.channel_id.to_string(),
-            "our_amount_msat": live.our_balance().0,
+            "our_amount_msat": open.ours().0,
             "amount_msat": live.funding.value.to_msat().unwrap_or_default().0,
             "funding_txid": live.funding.outpoint.txid.to_string(),
             "funding_output": live.funding.outpoint.vout,

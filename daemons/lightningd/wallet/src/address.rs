@@ -16,6 +16,14 @@ pub enum AddressError {
     UnknownWitness { address: String, version: u8 },
 }
 
+/// Whether it was meant to be a segwit address of some network.
+fn is_like_bech32(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    ["bc1", "tb1", "bcrt1"]
+        .iter()
+        .any(|hrp| lower.starts_with(hrp))
+}
+
 /// The script that an address of `network` stands for.
 ///
 /// # Errors
@@ -25,7 +33,10 @@ pub fn parse_address(text: &str, network: Network) -> Result<ScriptBuf, AddressE
     let address: Address<NetworkUnchecked> =
         text.parse().map_err(|e| AddressError::NotAnAddress {
             address: shown.clone(),
-            why: format!("{e}"),
+            why: match is_like_bech32(text) {
+                true => "it is mistyped, as its checksum or one of its characters shows".to_owned(),
+                false => format!("{e}"),
+            },
         })?;
     let address = address
         .require_network(network)

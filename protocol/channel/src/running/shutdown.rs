@@ -18,11 +18,16 @@ impl Running {
                 remote,
                 ..
             } => remote.take(),
-            Phase::Opening
-            | Phase::ShuttingDown { .. }
-            | Phase::Closing { .. }
-            | Phase::Closed { .. }
-            | Phase::Onchain => return vec![],
+            // The script stays as it was told. Fees are negotiated by the newest wish from the next
+            // connection on, if they are negotiated already.
+            Phase::ShuttingDown { fees: known, .. } | Phase::Closing { fees: known, .. } => {
+                if *known == fees {
+                    return vec![];
+                }
+                *known = fees;
+                return vec![Action::Persist(self.persist())];
+            }
+            Phase::Opening | Phase::Closed { .. } | Phase::Onchain => return vec![],
         };
         // BOLT 2, shutdown, sender: a script that was fixed at opening stays.
         let script = self.fixed_script().unwrap_or(script);
