@@ -100,6 +100,8 @@ pub enum Command {
     Shutdown {
         script: ScriptBuf,
         fees: CloseFees,
+        /// The fees were asked for: they replace those of an earlier shutdown.
+        wished: bool,
     },
     /// The closing or a commitment transaction is on chain: nothing more is to be negotiated.
     FundingSpent,

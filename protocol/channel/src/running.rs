@@ -228,7 +228,11 @@ impl Running {
             }
             Command::Block { height } => self.block(height),
             Command::FundingDepth { depth, scid } => Ok(self.funding_depth(depth, scid)),
-            Command::Shutdown { script, fees } => Ok(self.shut_down(script, fees)),
+            Command::Shutdown {
+                script,
+                fees,
+                wished,
+            } => Ok(self.shut_down(script, fees, wished)),
             Command::FundingSpent => Ok(self.funding_spent()),
             Command::Relay { message } => Ok(match self.link {
                 Link::Up => vec![Action::Send(message)],

@@ -199,6 +199,11 @@ fn a_second_close_may_change_the_fees_and_not_the_destination() {
     let second =
         close(json!({"id": id, "destination": one, "feerange": ["4000perkw", "5000perkw"]}));
     let third = close(json!({"id": id}));
+    until("all were heard", || {
+        let heard = alice.log().matches("method=close").count();
+        Ok((heard == 4).then_some(()))
+    })
+    .unwrap();
     network.nodes[1].launch().unwrap();
     let closes = [first, second, third].map(|close| close.join().unwrap().unwrap());
     for close in &closes {

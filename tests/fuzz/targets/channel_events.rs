@@ -440,6 +440,7 @@ impl World {
             3 => Command::Shutdown {
                 script: script(self.nodes[n].seed),
                 fees: CLOSE_FEES,
+                wished: false,
             },
             4 => Command::Shutdown {
                 script: script(choices.byte()),
@@ -447,6 +448,7 @@ impl World {
                     ideal: FeeratePerKw(choices.number() % 10_000),
                     ..CLOSE_FEES
                 },
+                wished: true,
             },
             5 => Command::FundingCreated {
                 outpoint: OutPoint {

@@ -41,20 +41,19 @@ const STALE: &str = "this node's state of the channel is older than the peer's: 
 pub(super) const ASK_TO_CLOSE: &str =
     "we have lost data: please close the channel with your newest commitment";
 
-/// The script that we close to, if that was fixed at opening or by an earlier close (BOLT 2, shutdown), and the fees
-/// of that.
-fn asked_before(live: &Live) -> (Option<&ScriptBuf>, Option<CloseFees>) {
-    let at_opening = live.setup.local.upfront_shutdown_script.as_ref();
-    let at_opening = at_opening.filter(|script| !script.is_empty());
-    match &live.phase {
-        Phase::ShuttingDown { local, fees, .. } => (local.as_ref().or(at_opening), Some(*fees)),
-        Phase::Closing { local, fees, .. } => (Some(local), Some(*fees)),
+/// The script that we close to, if that was fixed at opening or by an earlier close (BOLT 2, shutdown).
+fn fixed_script(live: &Live) -> Option<&ScriptBuf> {
+    let told = match &live.phase {
+        Phase::ShuttingDown { local, .. } => local.as_ref(),
+        Phase::Closing { local, .. } => Some(local),
         Phase::Opening
         | Phase::AwaitingLockin { .. }
         | Phase::Normal
         | Phase::Closed { .. }
-        | Phase::Onchain => (at_opening, None),
-    }
+        | Phase::Onchain => None,
+    };
+    let at_opening = live.setup.local.upfront_shutdown_script.as_ref();
+    told.or(at_opening.filter(|script| !script.is_empty()))
 }
 
 impl Channel {
@@ -90,7 +89,7 @@ impl Channel {
             let _ = ask.done.send(Ok(Closed::Mutual(tx.clone())));
             return;
         }
-        let (fixed, known_fees) = asked_before(&record.live);
+        let fixed = fixed_script(&record.live);
         if let (Some(wanted), Some(fixed)) = (&ask.destination, fixed)
             && wanted != fixed
         {
@@ -102,14 +101,19 @@ impl Channel {
             .destination
             .clone()
             .unwrap_or(record.live.shutdown_script.clone());
-        let fees = ask.fees.or(known_fees);
-        let fees = fees.unwrap_or_else(|| close_fees(&self.node));
+        let wished = ask.fees.is_some();
+        let fees = ask.fees.unwrap_or_else(|| close_fees(&self.node));
         self.change_facts("close asked for", |facts| {
             facts.closer.get_or_insert(Side::Local);
             facts.close_cause.get_or_insert_with(|| "user".to_owned());
         });
         self.closers.push(ask);
-        self.command(Command::Shutdown { script, fees }).await;
+        let command = Command::Shutdown {
+            script,
+            fees,
+            wished,
+        };
+        self.command(command).await;
     }
 
     pub(super) fn shutting_down(&mut self, by_us: bool) {

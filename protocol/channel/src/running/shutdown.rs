@@ -10,7 +10,12 @@ use crate::state::Phase;
 
 impl Running {
     /// We begin, or answer if the peer has begun already.
-    pub(super) fn shut_down(&mut self, script: ScriptBuf, fees: CloseFees) -> Vec<Action> {
+    pub(super) fn shut_down(
+        &mut self,
+        script: ScriptBuf,
+        fees: CloseFees,
+        wished: bool,
+    ) -> Vec<Action> {
         let remote = match &mut self.live.phase {
             Phase::AwaitingLockin { .. } | Phase::Normal => None,
             Phase::ShuttingDown {
@@ -21,7 +26,7 @@ impl Running {
             // The script stays as it was told. Fees are negotiated by the newest wish from the next
             // connection on, if they are negotiated already.
             Phase::ShuttingDown { fees: known, .. } | Phase::Closing { fees: known, .. } => {
-                if *known == fees {
+                if !wished || *known == fees {
                     return vec![];
                 }
                 *known = fees;

@@ -262,6 +262,7 @@ impl World {
             Command::Shutdown {
                 script: script(seed),
                 fees: CLOSE_FEES,
+                wished: true,
             },
         );
     }
