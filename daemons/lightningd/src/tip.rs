@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
+use bitcoin::opcodes::all::{OP_DUP, OP_HASH160};
+use bitcoin::{BlockHash, OutPoint, Transaction, TxIn, Txid};
 use headers::{BranchHash, RawHeader};
 use ipc_messages::edges::HsmTip;
 use ipc_messages::hsm::tip::{Reply, Request};
@@ -23,6 +24,13 @@ const BACK: u32 = 143;
 const HEADER: usize = 80;
 /// So many proofs wait for headers, at most; older ones are found again by the channel's next search.
 const MAX_PROOFS: usize = 10_000;
+
+/// BOLT 3, Offered and Received HTLC Outputs: their scripts, and no other of a commitment, begin with
+/// `OP_DUP OP_HASH160`. Whoever spends a P2WSH output shows its script last.
+fn spends_htlc(input: &TxIn) -> bool {
+    let script = input.witness.last();
+    script.is_some_and(|script| script.starts_with(&[OP_DUP.to_u8(), OP_HASH160.to_u8()]))
+}
 
 /// That a transaction is in a block.
 #[derive(Clone, Debug)]
@@ -86,11 +94,13 @@ impl Tip {
     pub fn spent(&mut self, proof: Proof, funding: bool) {
         if funding {
             self.spenders.insert(proof.channel, proof.tx.compute_txid());
-        } else if let Some(spender) = self.spenders.get(&proof.channel) {
-            // hsmd wants to know of the commitment's own outputs alone.
-            let of_commitment = |outpoint: &OutPoint| outpoint.txid == *spender;
-            let mut inputs = proof.tx.input.iter();
-            if !inputs.any(|input| of_commitment(&input.previous_output)) {
+        } else {
+            // hsmd wants to know of HTLC outputs alone, and of those of the commitment itself.
+            let spender = self.spenders.get(&proof.channel);
+            let of_commitment =
+                |outpoint: &OutPoint| spender.is_none_or(|txid| outpoint.txid == *txid);
+            let wanted = |input: &TxIn| of_commitment(&input.previous_output) && spends_htlc(input);
+            if !proof.tx.input.iter().any(wanted) {
                 return;
             }
         }

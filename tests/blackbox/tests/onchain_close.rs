@@ -117,6 +117,10 @@ fn paid_and_listed(format: Format) {
     assert!(status.contains("its owner's balance"), "{status}");
     // The delay of regtest is 6 blocks.
     both_are_paid(&closed);
+    // hsmd is told of what it wants to know and of nothing else.
+    for node in [alice, bob] {
+        assert!(!node.log().contains("refused TIP"), "{}", node.log());
+    }
     let spent = closed
         .network
         .bitcoind

@@ -212,8 +212,17 @@ impl Channel {
 pub(super) fn is_unfunded(record: &ChannelRecord) -> bool {
     let (live, facts) = (&record.live, &record.facts);
     let seen = facts.funding_height.is_some() || live.scid.is_some() || facts.spent_by.is_some();
-    // One of a backup is looked for.
-    live.phase != Phase::Opening && !live.is_opener() && !seen && !facts.stale
+    let waits = match live.phase {
+        Phase::Opening => false,
+        Phase::AwaitingLockin { .. } => true,
+        // One of a backup is looked for.
+        Phase::Normal
+        | Phase::ShuttingDown { .. }
+        | Phase::Closing { .. }
+        | Phase::Closed { .. }
+        | Phase::Onchain => !facts.stale,
+    };
+    waits && !live.is_opener() && !seen
 }
 
 /// Whether we waited long enough for it.
@@ -232,5 +241,5 @@ fn is_void(record: &ChannelRecord) -> bool {
     };
     // After a reorganization it still has the short_channel_id of the block that is gone.
     let unseen = live.phase == unready && live.scid.is_none();
-    is_unfunded(record) && unseen && live.our_balance() == MilliSatoshi::ZERO
+    is_unfunded(record) && unseen && !record.facts.stale && live.our_balance() == MilliSatoshi::ZERO
 }
