@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{OutPoint, Transaction, Txid, Witness};
 use secp256k1::PublicKey;
 use tx::claim::anchor_of;
 use tx::commitment::number_of;
@@ -126,7 +126,7 @@ impl Onchain {
         actions
     }
 
-    fn confirm(&mut self, tx: Transaction, height: BlockHeight, actions: &mut Vec<Action>) {
+    fn confirm(&mut self, mut tx: Transaction, height: BlockHeight, actions: &mut Vec<Action>) {
         let txid = tx.compute_txid();
         let place = self
             .confirmed
@@ -139,6 +139,7 @@ impl Onchain {
                 (known.1, stored.height) = (height, height);
             }
         } else if (first && self.confirmed.is_empty()) || (!first && self.spends_ours(&tx)) {
+            self.strip(&mut tx);
             let encoded = Encoded::of(&tx);
             self.confirmed.push((tx, height));
             let tx = encoded;
@@ -148,20 +149,34 @@ impl Onchain {
         }
         self.tree = None;
         self.ask_points(actions);
-        actions.push(Action::Record(Box::new(self.state.clone())));
-        // What it has may be spent in the same block.
+        // What it has may be spent in the same block. A preimage does not wait for the record of where it was seen.
         if let Some(tree) = self.tree() {
             self.watch(&tree, actions);
             self.tell_htlcs(&tree, actions);
         }
+        actions.push(Action::Record(Box::new(self.state.clone())));
     }
 
     fn spends_ours(&self, tx: &Transaction) -> bool {
-        let of_ours = |outpoint: &OutPoint| {
-            let parent = |(known, _): &(Transaction, _)| known.compute_txid() == outpoint.txid;
-            self.confirmed.iter().any(parent)
-        };
-        tx.input.iter().any(|input| of_ours(&input.previous_output))
+        let mut inputs = tx.input.iter();
+        inputs.any(|input| self.is_ours(&input.previous_output))
+    }
+
+    /// Whether it is an output of a transaction that is known here.
+    fn is_ours(&self, outpoint: &OutPoint) -> bool {
+        let parent = |(known, _): &(Transaction, _)| known.compute_txid() == outpoint.txid;
+        self.confirmed.iter().any(parent)
+    }
+
+    /// The peer may add inputs to its HTLC transactions (BOLT 3: SIGHASH_SINGLE and ANYONECANPAY) and show there
+    /// what it likes, up to 400 kB. None of that matters here, and the id is the same without it.
+    fn strip(&self, tx: &mut Transaction) {
+        let funding = self.facts.funding.outpoint;
+        for input in &mut tx.input {
+            if input.previous_output != funding && !self.is_ours(&input.previous_output) {
+                input.witness = Witness::new();
+            }
+        }
     }
 
     fn block(&mut self, height: BlockHeight, actions: &mut Vec<Action>) {

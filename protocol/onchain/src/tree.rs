@@ -170,9 +170,9 @@ impl Tree {
         height: BlockHeight,
         spent_htlcs: &[Option<HtlcKey>],
     ) {
-        let Some(any) = spent_htlcs.iter().flatten().next().copied() else {
+        if spent_htlcs.iter().flatten().next().is_none() {
             return;
-        };
+        }
         let Some(commitment) = &self.commitment else {
             return;
         };
@@ -184,10 +184,14 @@ impl Tree {
             Spender::MutualClose | Spender::Theirs | Spender::Unknown => None,
         };
         let txid = tx.compute_txid();
-        let outputs = (0_u32..).zip(&tx.output).enumerate();
-        for (at, (vout, output)) in outputs.filter(|(_, (_, o))| o.script_pubkey == script) {
-            // With anchors an HTLC transaction's output stands where its input does.
-            let key = spent_htlcs.get(at).copied().flatten().unwrap_or(any);
+        // An HTLC transaction's output stands where its input does (BOLT 3). Others with its script are the peer's
+        // own addition: it may make thousands, and nothing of the channel is in them.
+        let outputs = (0_u32..).zip(&tx.output).zip(spent_htlcs);
+        for ((vout, output), key) in outputs {
+            let Some(key) = *key else { continue };
+            if output.script_pubkey != script {
+                continue;
+            }
             self.outputs.push(Output {
                 outpoint: OutPoint { txid, vout },
                 value: Satoshi(output.value.to_sat()),

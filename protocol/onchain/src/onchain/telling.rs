@@ -15,8 +15,11 @@ impl Onchain {
             .filter_map(|known| Some((known.key, self.end_of(tree, known)?)))
             .collect();
         for (key, end) in ends {
-            if self.told.contains_key(&key) {
-                continue;
+            // A reorganization may put the peer's claim in the place of ours: its preimage is told after all.
+            match self.told.get(&key) {
+                Some(HtlcEnd::Fulfilled { .. }) => continue,
+                Some(told) if *told == end => continue,
+                Some(_) | None => {}
             }
             self.told.insert(key, end);
             actions.push(Action::Tell(Notice::HtlcEnded { key, end }));
