@@ -8,9 +8,10 @@ use crate::action::Held;
 use crate::claims::{Builder, CHANGE_WEIGHT, DUST, Group, coin_weight, htlc_list};
 use crate::feerates::{fee, rate_of, share};
 use crate::plan::Plan;
-use crate::tree::Output;
+use crate::tree::{Output, Spent};
 use tx::claim::FeeCoin;
 use tx::setup::CommitmentFormat;
+use wire::Side;
 
 /// A claim on its way to a signature.
 #[derive(Clone, Debug)]
@@ -88,7 +89,9 @@ impl Onchain {
                 tree.outputs.iter().find(is).and_then(|output| output.spent)
             };
             let spends: Vec<_> = claim.takes.iter().filter_map(taken).collect();
-            let broken = spends.iter().any(|spent| Some(spent.txid) != txid);
+            // An older version of it is no doing of the peer's.
+            let theirs = |spent: &&Spent| spent.by == Side::Remote && Some(spent.txid) != txid;
+            let broken = spends.iter().any(|spent| theirs(&spent));
             if broken && claim.takes.len() > 1 {
                 self.state.split = true;
             }

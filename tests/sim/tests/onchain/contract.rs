@@ -137,6 +137,57 @@ impl Contract {
         contract
     }
 
+    /// With anchors; each step's deltas make the next commitment of both.
+    pub fn of_steps(
+        rng: &mut StdRng,
+        value: u64,
+        newest: usize,
+        steps: Vec<Vec<Delta>>,
+        preimages: BTreeMap<HtlcKey, Preimage>,
+    ) -> Contract {
+        let (ours, theirs) = (Keys::random(rng), Keys::random(rng));
+        let setup = Setup {
+            opener: Side::Local,
+            format: CommitmentFormat::AnchorsZeroFeeHtlc,
+            funding_value: Satoshi(value),
+            push: MilliSatoshi(value * 500),
+            feerate: FeeratePerKw(253),
+            local: ours.party(rng),
+            remote: theirs.party(rng),
+        };
+        let mut ledgers = vec![Ledger::opening(&setup).unwrap()];
+        let mut htlcs = BTreeMap::new();
+        for step in steps {
+            let mut ledger = ledgers.last().unwrap().clone();
+            for delta in step {
+                ledger.apply(&delta).unwrap();
+                if let Delta::Add { key, htlc } = delta {
+                    htlcs.insert(key, htlc);
+                }
+            }
+            ledgers.push(ledger);
+        }
+        Contract {
+            setup,
+            funding: Funding {
+                outpoint: OutPoint {
+                    txid: Txid::from_byte_array(rng.r#gen()),
+                    vout: 0,
+                },
+                value: Satoshi(value),
+            },
+            ours,
+            theirs,
+            ledgers,
+            local_newest: newest,
+            remote_lowest: newest,
+            htlcs,
+            preimages,
+            built: RefCell::default(),
+            signed: RefCell::default(),
+        }
+    }
+
     fn live(&mut self, rng: &mut StdRng) {
         for _ in 0..rng.gen_range(0..8) {
             let mut ledger = self.ledgers.last().unwrap().clone();

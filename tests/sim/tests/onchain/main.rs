@@ -6,6 +6,7 @@
 //! Scripts are Bitcoin's own (libbitcoinconsensus). `SIM_RUNS` and `SIM_SEED` choose how many runs and
 //! where they begin: `SIM_RUNS=1 SIM_SEED=n` repeats the run that failed.
 
+mod additions;
 mod chain;
 mod child;
 mod contract;
