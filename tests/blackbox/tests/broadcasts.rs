@@ -22,6 +22,14 @@ fn a_funding_transaction_that_is_refused_leaves_nothing() {
     };
     let funds = alice.rpc("listfunds", json!({})).unwrap();
     alice.connect(bob).unwrap();
+    for node in [alice, bob] {
+        node.wait_for("it has found bitcoind again", |node| {
+            let info = node.rpc("getinfo", json!({}))?;
+            let warned = ["warning_bitcoind_sync", "warning_lightningd_sync"];
+            Ok(warned.iter().all(|name| info[name].is_null()).then_some(()))
+        })
+        .unwrap();
+    }
     let params = json!({"id": bob.id().unwrap(), "amount": 500_000, "feerate": "253perkw"});
     let refused = alice.rpc("fundchannel", params).unwrap_err();
     assert_eq!(refused.code(), Some(303), "{refused}");
