@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Script, ScriptBuf, Transaction, Txid, Witness};
 use ipc_messages::hsm::wallet as hsm_wallet;
+use ipc_messages::lightningd_chaind::NotTaken;
 use lightningd_db::{Batch, Db, DbError};
 use lightningd_options::Rescan;
 use lightningd_wallet::{
@@ -21,6 +22,7 @@ use tx::claim::{CoinKind, FeeCoin};
 use wire::{BlockHeight, FeeratePerKw, Satoshi};
 
 use crate::books::wallet as books;
+use crate::chain;
 use crate::hsm::HsmError;
 use crate::mailbox::{self, Asks};
 use crate::node::Node;
@@ -52,6 +54,20 @@ pub enum WalletError {
     NotAWalletKey,
     #[error("the node is stopping")]
     Stopping,
+}
+
+/// Why a transaction of ours is not on its way.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It was not noted, and not broadcast.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// bitcoind has refused it and nobody has it: its coins are free again.
+    #[error("{0}")]
+    Refused(String),
+    /// Whether bitcoind has it is not known: its coins stay spent, and it is broadcast with each block.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// An address index with both its scripts.
@@ -89,7 +105,12 @@ enum Ask {
     FreeClaim(Vec<OutPoint>),
     Sign(Box<UnsignedTx>, Reply<Transaction>),
     Sent(Transaction, Reply<()>),
-    Abandon(Txid),
+    /// What became of its first broadcast.
+    Judged {
+        txid: Txid,
+        refused: bool,
+        done: mailbox::Reply<()>,
+    },
     Funds {
         spent: bool,
         reply: Reply<Vec<Fund>>,
@@ -168,17 +189,26 @@ impl Handle {
         self.ask(|reply| Ask::Sign(Box::new(unsigned), reply)).await
     }
 
-    /// Notes a signed transaction as on its way: durable when this returns, to be broadcast next.
+    /// Notes a signed transaction as ours, durably, and broadcasts it. Where it is refused, that is undone before
+    /// this returns: what is written to the database afterwards is never there without that.
     ///
     /// # Errors
-    /// The database fails.
-    pub async fn sent(&self, tx: Transaction) -> Result<(), WalletError> {
-        self.ask(|reply| Ask::Sent(tx, reply)).await
-    }
-
-    /// The backend will never take this transaction: its coins are free again.
-    pub async fn abandon(&self, txid: Txid) {
-        self.0.tell(Ask::Abandon(txid)).await;
+    /// See [`SendError`].
+    pub async fn send(&self, chain: &chain::Handle, tx: Transaction) -> Result<(), SendError> {
+        let txid = tx.compute_txid();
+        self.ask(|reply| Ask::Sent(tx.clone(), reply)).await?;
+        let sent = chain.broadcast(tx, false).await;
+        let refused = matches!(sent, Err(NotTaken { refused: true, .. }));
+        let judged = |done| Ask::Judged {
+            txid,
+            refused,
+            done,
+        };
+        let _ = self.0.ask(judged).await; // a wallet that has ended frees nothing
+        sent.map_err(|NotTaken { why, .. }| match refused {
+            true => SendError::Refused(why),
+            false => SendError::Unknown(why),
+        })
     }
 
     /// # Errors
@@ -264,6 +294,9 @@ struct Wallet {
     node: Arc<Node>,
     set: UtxoSet,
     scripts: HashMap<ScriptBuf, KeyRef>,
+    /// What is being broadcast for the first time. If that is refused it is undone, so nobody else broadcasts it
+    /// meanwhile.
+    in_hand: HashSet<Txid>,
     /// Broadcasts again what is in no block yet.
     broadcaster: Option<JoinHandle<()>>,
     /// What is refused, and was said to be.
@@ -276,6 +309,7 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
         node: node.clone(),
         set: stored.set,
         scripts: stored.scripts,
+        in_hand: HashSet::new(),
         broadcaster: None,
         refused: Arc::default(),
     };
@@ -313,11 +347,16 @@ impl Wallet {
             }
             Ask::Sign(unsigned, reply) => drop(reply.send(self.sign(*unsigned).await)),
             Ask::Sent(tx, reply) => drop(reply.send(self.sent(tx).await)),
-            Ask::Abandon(txid) => {
-                let changes = self.set.abandon(txid);
-                let mut batch = self.batch(&changes);
-                batch.delete::<store::wallet::WalletTx>(&txid.to_byte_array());
-                self.write(batch);
+            Ask::Judged {
+                txid,
+                refused,
+                done,
+            } => {
+                self.in_hand.remove(&txid);
+                if refused {
+                    self.abandon(txid);
+                }
+                let _ = done.send(());
             }
             Ask::Funds { spent, reply } => drop(reply.send(Ok(self.set.funds(spent).collect()))),
             Ask::Block(height, txs, done) => {
@@ -453,9 +492,18 @@ impl Wallet {
         let changes = self.set.add_broadcast(&tx, Self::owner(&self.scripts));
         let mut batch = self.batch(&changes);
         let key = tx.compute_txid().to_byte_array();
+        self.in_hand.insert(tx.compute_txid());
         batch.put(&key, &store::wallet::WalletTx(tx));
         self.node.db.commit(batch).await?;
         Ok(())
+    }
+
+    /// Nobody will ever take this transaction: its coins are free again.
+    fn abandon(&mut self, txid: Txid) {
+        let changes = self.set.abandon(txid);
+        let mut batch = self.batch(&changes);
+        batch.delete::<store::wallet::WalletTx>(&txid.to_byte_array());
+        self.write(batch);
     }
 
     async fn block(&mut self, height: BlockHeight, txs: &[(u32, Transaction)]) {
@@ -628,14 +676,17 @@ impl Wallet {
         if busy.is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let stored = match store::wallet::unconfirmed(&self.node.db) {
-            Ok(stored) if stored.is_empty() => return,
-            Ok(stored) => parents_first(stored),
+        let mut stored = match store::wallet::unconfirmed(&self.node.db) {
+            Ok(stored) => stored,
             Err(error) => return self.node.database_failed(&error),
         };
+        stored.retain(|tx| !self.in_hand.contains(&tx.compute_txid()));
+        if stored.is_empty() {
+            return;
+        }
         let (chain, refused) = (self.node.chain.clone(), self.refused.clone());
         self.broadcaster = Some(tokio::spawn(async move {
-            for tx in stored {
+            for tx in parents_first(stored) {
                 let txid = tx.compute_txid();
                 let Err(error) = chain.broadcast(tx, false).await else {
                     continue;

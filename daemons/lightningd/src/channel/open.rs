@@ -4,7 +4,6 @@ use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use channel::action::Command;
 use channel::state::Phase;
 use ipc_messages::hsm::Refused;
-use ipc_messages::lightningd_chaind::NotTaken;
 use ipc_messages::lightningd_channeld::ToChanneld;
 use lightningd_db::Batch;
 use lightningd_wallet::UnsignedTx;
@@ -15,7 +14,7 @@ use super::view::is_spent;
 use super::{Channel, Stage};
 use crate::hsm::HsmError;
 use crate::store::channels::{self as records, ChannelRecord};
-use crate::wallet::WalletError;
+use crate::wallet::{SendError, WalletError};
 
 /// Who waits for a channel of ours, and the transaction that funds it.
 pub struct OpenJob {
@@ -88,10 +87,6 @@ impl Channel {
             Err(OpenFailure::Unknown(_)) | Ok(_) => None,
         };
         if let (Some(reason), false) = (never, self.node.is_stopping()) {
-            if let Err(OpenFailure::Broadcast(_)) = &outcome {
-                let txid = job.unsigned.tx.compute_txid();
-                self.node.wallet.abandon(txid).await;
-            }
             self.send(ToChanneld::Fail { reason }).await;
             self.forget_opening().await;
         }
@@ -117,21 +112,17 @@ impl Channel {
             facts.funding_tx = Some(tx.clone());
         });
         // Durable in one go with the line above, which stands before it in the same writer.
-        self.node
-            .wallet
-            .sent(tx.clone())
-            .await
-            .map_err(negotiation)?;
-        let sent = self.node.chain.broadcast(tx.clone(), false).await;
+        let sent = self.node.wallet.send(&self.node.chain, tx.clone()).await;
+        sent.map_err(|error| match error {
+            SendError::Wallet(error) => negotiation(error),
+            SendError::Refused(why) => OpenFailure::Broadcast(why),
+            SendError::Unknown(why) => OpenFailure::Unknown(why),
+        })?;
         let Some(record) = self.record() else {
             return Err(OpenFailure::Negotiation(
                 "the channel has no record".to_owned(),
             ));
         };
-        sent.map_err(|NotTaken { why, refused, .. }| match refused {
-            true => OpenFailure::Broadcast(why),
-            false => OpenFailure::Unknown(why),
-        })?;
         Ok(Opened {
             outnum: record.live.funding.outpoint.vout,
             channel_id: record.live.channel_id,

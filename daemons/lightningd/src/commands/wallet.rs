@@ -14,8 +14,7 @@ use super::{Outcome, channel_views, error, failed, feerate};
 use crate::channel::state_name;
 use crate::hsm::HsmError;
 use crate::node::Node;
-use crate::wallet::{Spend, WalletError};
-use ipc_messages::lightningd_chaind::NotTaken;
+use crate::wallet::{SendError, Spend, WalletError};
 
 pub async fn newaddr(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     let kind: String = args.required("addresstype")?;
@@ -137,20 +136,14 @@ pub async fn build(node: &Node, spend: Spend) -> Result<UnsignedTx, RpcError> {
 
 /// Noted as ours first, so that it is broadcast again after a crash; forgotten if it is refused.
 pub async fn broadcast(node: &Node, tx: Transaction) -> Result<(), RpcError> {
-    let txid = tx.compute_txid();
-    node.wallet.sent(tx.clone()).await.map_err(wallet_error)?;
-    let Err(NotTaken { why, refused, .. }) = node.chain.broadcast(tx, false).await else {
-        return Ok(());
-    };
-    let what = match refused {
-        true => {
-            node.wallet.abandon(txid).await;
-            "The transaction is not sent"
-        }
-        // It may be on its way: its coins stay spent.
-        false => {
-            "Whether the transaction is sent is not known; it is broadcast again with each block"
-        }
+    let (why, what) = match node.wallet.send(&node.chain, tx).await {
+        Ok(()) => return Ok(()),
+        Err(SendError::Wallet(why)) => return Err(wallet_error(why)),
+        Err(SendError::Refused(why)) => (why, "The transaction is not sent"),
+        Err(SendError::Unknown(why)) => (
+            why,
+            "Whether the transaction is sent is not known; it is broadcast again with each block",
+        ),
     };
     Err(failed(format!(
         "Error broadcasting transaction: {why}. {what}"
