@@ -138,7 +138,9 @@ pub struct Hsm {
 /// # Errors
 /// Refused, gone, or no descriptors left.
 pub async fn mint(ctl: &Asker<HsmCtl>, role: Role) -> Result<OwnedFd, HsmError> {
-    Ok(mint_any(ctl, role, None).await?.0)
+    let (ours, theirs) = pair()?;
+    mint_end(ctl, role, theirs).await?;
+    Ok(ours)
 }
 
 /// As [`mint`], for a process of this channel. With the socket comes the channel's newest commitment of ours.
@@ -150,16 +152,8 @@ pub async fn mint_for(
     role: Role,
     channel: ChannelDbid,
 ) -> Result<(OwnedFd, Option<LocalPoint>), HsmError> {
-    mint_any(ctl, role, Some(channel)).await
-}
-
-async fn mint_any(
-    ctl: &Asker<HsmCtl>,
-    role: Role,
-    channel: Option<ChannelDbid>,
-) -> Result<(OwnedFd, Option<LocalPoint>), HsmError> {
-    let (ours, theirs) = ipc_transport::pair().map_err(|_| HsmError::Gone)?;
-    let newest = seat(ctl, role, channel, theirs).await?;
+    let (ours, theirs) = pair()?;
+    let newest = seat(ctl, role, Some(channel), theirs).await?;
     Ok((ours, newest))
 }
 
@@ -169,6 +163,10 @@ async fn mint_any(
 /// Refused or gone.
 pub async fn mint_end(ctl: &Asker<HsmCtl>, role: Role, theirs: OwnedFd) -> Result<(), HsmError> {
     seat(ctl, role, None, theirs).await.map(drop)
+}
+
+fn pair() -> Result<(OwnedFd, OwnedFd), HsmError> {
+    ipc_transport::pair().map_err(|_| HsmError::Gone)
 }
 
 async fn seat(

@@ -170,7 +170,7 @@ impl Tree {
         height: BlockHeight,
         spent_htlcs: &[Option<HtlcKey>],
     ) {
-        if spent_htlcs.iter().flatten().next().is_none() {
+        if spent_htlcs.iter().all(Option::is_none) {
             return;
         }
         let Some(commitment) = &self.commitment else {

@@ -227,11 +227,7 @@ fn an_accepter_forgets_a_channel_that_is_shut_down_and_never_funded() {
 #[test]
 fn an_open_channel_that_is_refused_leaves_nothing() {
     let bitcoind = Bitcoind::start().unwrap();
-    let options = Options {
-        arguments: vec!["--min-capacity-sat=5000000".to_owned()],
-        ..Options::default()
-    };
-    let bob = Node::start_with(&bitcoind, "bob", options).unwrap();
+    let bob = bob_with(&bitcoind, "--min-capacity-sat=5000000");
     let alice = Node::start(&bitcoind, "alice").unwrap();
     alice.fund(&bitcoind, FUNDED).unwrap();
     let journal = bob.network_dir().join("hsm-journal");
@@ -286,14 +282,18 @@ fn never_funded(then: impl Fn(&Node, &Node)) {
     assert!(!bob.log().contains("hsm-journal keeps channel"));
 }
 
+fn bob_with(bitcoind: &Bitcoind, argument: &str) -> Node {
+    let options = Options {
+        arguments: vec![argument.to_owned()],
+        ..Options::default()
+    };
+    Node::start_with(bitcoind, "bob", options).unwrap()
+}
+
 /// An accepter, whose channels need three confirmations, and a peer that opens.
 fn accepting() -> (Bitcoind, Node, Opener) {
     let bitcoind = Bitcoind::start().unwrap();
-    let options = Options {
-        arguments: vec!["--funding-confirms=3".to_owned()],
-        ..Options::default()
-    };
-    let bob = Node::start_with(&bitcoind, "bob", options).unwrap();
+    let bob = bob_with(&bitcoind, "--funding-confirms=3");
     let opener = Opener::of(&bob);
     (bitcoind, bob, opener)
 }

@@ -1,6 +1,6 @@
 //! Rule B2 where the newest database is lost: the owner confirms the older copy, and the channel that has changed
-//! since ends with the newest commitment, which the peer has. And a database that an older version wrote: it is
-//! brought up in the middle of a payment.
+//! since ends with the newest commitment, which the peer has. And a database that another version wrote: an older
+//! one's is brought up in the middle of a payment, a newer one's refused.
 
 use blackbox::folder::copy;
 use blackbox::node::settled;

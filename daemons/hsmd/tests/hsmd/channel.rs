@@ -200,8 +200,9 @@ fn kill_9_after_every_request_changes_no_answer() {
 fn a_new_socket_of_a_channel_comes_with_its_newest_point() {
     let mut node = Node::new();
     let peer = node.kill_and_restart().node_id;
-    let stub = Some(node.new_channel(peer).channel);
-    assert_eq!(node.mint_newest::<HsmChan>(Role::Chan, stub).1, None);
+    let without_commitment = Some(node.new_channel(peer).channel);
+    let (_, told) = node.mint_newest::<HsmChan>(Role::Chan, without_commitment);
+    assert_eq!(told, None);
 
     let [mut a, mut b] = open(false);
     for n in [0, 1].map(CommitmentNumber) {

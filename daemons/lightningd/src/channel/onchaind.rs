@@ -118,10 +118,7 @@ impl OnChain {
     pub async fn hear(&mut self) -> Word {
         loop {
             let Some(onchaind) = &mut self.running else {
-                match self.again {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
+                super::due(self.again).await;
                 return Word::Due;
             };
             tokio::select! {

@@ -90,8 +90,8 @@ impl Onchain {
             };
             let spends: Vec<_> = claim.takes.iter().filter_map(taken).collect();
             // An older version of it is no doing of the peer's.
-            let theirs = |spent: &&Spent| spent.by == Side::Remote && Some(spent.txid) != txid;
-            let broken = spends.iter().any(|spent| theirs(&spent));
+            let other = |spent: &Spent| spent.by == Side::Remote && Some(spent.txid) != txid;
+            let broken = spends.iter().any(other);
             if broken && claim.takes.len() > 1 {
                 self.state.split = true;
             }

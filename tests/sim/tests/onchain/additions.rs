@@ -10,7 +10,7 @@ use onchain::{Action, Event, Notice, Onchain};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tx::ledger::{Delta, Htlc, HtlcKey};
-use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Side};
+use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Satoshi, Side};
 
 use crate::contract::Contract;
 use crate::signer::{Wallet, answer};
@@ -48,14 +48,8 @@ fn contract(count: u64, expiry: u32, revoked: bool) -> Contract {
         steps.push((0..count).map(|id| Delta::Fail { key: key(id) }).collect());
     }
     let preimages: BTreeMap<_, _> = (0..count).map(|id| (key(id), preimage(id))).collect();
-    let newest = steps.len();
-    Contract::of_steps(
-        &mut StdRng::seed_from_u64(1),
-        100_000_000,
-        newest,
-        steps,
-        preimages,
-    )
+    let value = Satoshi(100_000_000);
+    Contract::of_steps(&mut StdRng::seed_from_u64(1), value, steps, preimages)
 }
 
 /// The core, with a signer that does what it is asked.

@@ -114,13 +114,54 @@ impl Contract {
             local: ours.party(rng),
             remote: theirs.party(rng),
         };
+        let mut contract = Contract::opened(rng, setup, ours, theirs);
+        contract.live(rng);
+        contract
+    }
+
+    /// With anchors; each step's deltas make the next commitment of both sides, and the last is the newest.
+    pub fn of_steps(
+        rng: &mut StdRng,
+        value: Satoshi,
+        steps: Vec<Vec<Delta>>,
+        preimages: BTreeMap<HtlcKey, Preimage>,
+    ) -> Contract {
+        let (ours, theirs) = (Keys::random(rng), Keys::random(rng));
+        let setup = Setup {
+            opener: Side::Local,
+            format: CommitmentFormat::AnchorsZeroFeeHtlc,
+            funding_value: value,
+            push: MilliSatoshi(value.0 * 500),
+            feerate: FeeratePerKw(253),
+            local: ours.party(rng),
+            remote: theirs.party(rng),
+        };
+        let mut contract = Contract::opened(rng, setup, ours, theirs);
+        contract.preimages = preimages;
+        for step in steps {
+            let mut ledger = contract.ledgers.last().unwrap().clone();
+            for delta in step {
+                ledger.apply(&delta).unwrap();
+                if let Delta::Add { key, htlc } = delta {
+                    contract.htlcs.insert(key, htlc);
+                }
+            }
+            contract.ledgers.push(ledger);
+        }
+        let newest = contract.ledgers.len() - 1;
+        (contract.local_newest, contract.remote_lowest) = (newest, newest);
+        contract
+    }
+
+    /// With commitment 0 and nothing else.
+    fn opened(rng: &mut StdRng, setup: Setup, ours: Keys, theirs: Keys) -> Contract {
         let txid = Txid::from_byte_array(rng.r#gen());
         let funding = Funding {
             outpoint: OutPoint { txid, vout: 0 },
-            value,
+            value: setup.funding_value,
         };
         let first = Ledger::opening(&setup).unwrap();
-        let mut contract = Contract {
+        Contract {
             setup,
             funding,
             ours,
@@ -130,59 +171,6 @@ impl Contract {
             remote_lowest: 0,
             htlcs: BTreeMap::new(),
             preimages: BTreeMap::new(),
-            built: RefCell::default(),
-            signed: RefCell::default(),
-        };
-        contract.live(rng);
-        contract
-    }
-
-    /// With anchors; each step's deltas make the next commitment of both.
-    pub fn of_steps(
-        rng: &mut StdRng,
-        value: u64,
-        newest: usize,
-        steps: Vec<Vec<Delta>>,
-        preimages: BTreeMap<HtlcKey, Preimage>,
-    ) -> Contract {
-        let (ours, theirs) = (Keys::random(rng), Keys::random(rng));
-        let setup = Setup {
-            opener: Side::Local,
-            format: CommitmentFormat::AnchorsZeroFeeHtlc,
-            funding_value: Satoshi(value),
-            push: MilliSatoshi(value * 500),
-            feerate: FeeratePerKw(253),
-            local: ours.party(rng),
-            remote: theirs.party(rng),
-        };
-        let mut ledgers = vec![Ledger::opening(&setup).unwrap()];
-        let mut htlcs = BTreeMap::new();
-        for step in steps {
-            let mut ledger = ledgers.last().unwrap().clone();
-            for delta in step {
-                ledger.apply(&delta).unwrap();
-                if let Delta::Add { key, htlc } = delta {
-                    htlcs.insert(key, htlc);
-                }
-            }
-            ledgers.push(ledger);
-        }
-        Contract {
-            setup,
-            funding: Funding {
-                outpoint: OutPoint {
-                    txid: Txid::from_byte_array(rng.r#gen()),
-                    vout: 0,
-                },
-                value: Satoshi(value),
-            },
-            ours,
-            theirs,
-            ledgers,
-            local_newest: newest,
-            remote_lowest: newest,
-            htlcs,
-            preimages,
             built: RefCell::default(),
             signed: RefCell::default(),
         }
