@@ -20,7 +20,7 @@ use crate::journal::{Journal, JournalError};
 use crate::msgs::{Asks, Msg};
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
-use crate::secret::{Secret, scrub_stack};
+use crate::secret::{Secret, fill_random, scrub_stack};
 use crate::seed::{self, Passphrase, Seed, SeedError, StoredSeed};
 use crate::spend::Refusals;
 use crate::state::State;
@@ -50,13 +50,13 @@ pub enum OpenError {
     #[error("{0}")]
     Key(#[from] KeyError),
     #[error(
-        "there is a database but no {}: restore the seed that belongs to it from a backup; nothing \
+        "there is no {} for what is there: restore the seed that belongs to it from a backup; nothing \
          was created",
         seed::FILE
     )]
     NoSeed,
     #[error(
-        "there is a database but no {}: restore the journal that belongs to it; if it is lost, \
+        "there is no {}: if there is a database, restore the journal that belongs to it; if it is lost, \
          recover the channels from a static backup; nothing was created",
         journal::FILE
     )]
@@ -110,6 +110,8 @@ struct Site {
     folder: Folder,
     chain_hash: ChainHash,
     database: Database,
+    /// The seed was made just now.
+    new_seed: bool,
 }
 
 impl Site {
@@ -134,12 +136,10 @@ impl Unconfirmed {
     /// Those of [`Hsm::open`]; the journal is the older one.
     pub fn confirm(&self) -> Result<Hsm, OpenError> {
         let mut hsm = Hsm::with_seed(self.site.try_clone()?, &self.seed)?;
-        hsm.record(
-            match matches!(self.site.database, Database::Copied { .. }) {
-                true => hsm.state.copied(),
-                false => Record::Recovery,
-            },
-        );
+        match matches!(self.site.database, Database::Copied { .. }) {
+            true => hsm.skip_numbers()?,
+            false => hsm.record(Record::Recovery),
+        }
         hsm.sync()?;
         Ok(hsm)
     }
@@ -185,10 +185,11 @@ impl Hsm {
         chain_hash: ChainHash,
         database: Database,
     ) -> Result<Opened, OpenError> {
-        let site = Site {
+        let mut site = Site {
             folder: Folder::new(folder),
             chain_hash,
             database,
+            new_seed: false,
         };
         let folder = &site.folder;
         let seed = match (StoredSeed::read(folder)?, database == Database::Absent) {
@@ -199,7 +200,11 @@ impl Hsm {
                 origin => origin?.seed(),
             },
             (None, true) if Journal::exists(folder)? => return Err(OpenError::JournalWithoutSeed),
-            (None, true) => Seed::create(folder)?,
+            (None, true) => {
+                let seed = Seed::create(folder)?;
+                site.new_seed = true;
+                seed
+            }
             (None, false) => return Err(OpenError::NoSeed),
         };
         Hsm::opened(site, seed)
@@ -240,6 +245,7 @@ impl Hsm {
             folder,
             chain_hash,
             database,
+            new_seed,
         } = site;
         let node = NodeKeys::derive(seed)?;
         match (Journal::exists(&folder)?, database == Database::Absent) {
@@ -265,10 +271,22 @@ impl Hsm {
             tip_is_told: false,
             sweep_invoices_at: 0,
         };
+        // A seed that was there may have had another journal, of which nothing is left.
+        if !new_seed && hsm.mark().epoch == 0 {
+            hsm.skip_numbers()?;
+        }
         hsm.record(hsm.journal.start());
         hsm.sync()?;
         scrub_stack();
         Ok(hsm)
+    }
+
+    /// B2: no number that may have been given out comes again.
+    fn skip_numbers(&mut self) -> Result<(), OpenError> {
+        let mut at_random = [0; 3];
+        fill_random(&mut at_random).map_err(journal::doing("draw random bytes for"))?;
+        self.record(self.state.copied(at_random));
+        Ok(())
     }
 
     /// How far all that was recorded is durable: what the database is to remember with each batch.

@@ -118,7 +118,7 @@ pub enum JournalError {
     Failed(String),
 }
 
-fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+pub(crate) fn doing(doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
     move |error| JournalError::Io { doing, error }
 }
 

@@ -17,8 +17,8 @@ use crate::tip::Tip;
 
 /// Coins in one record of a compacted journal.
 const COINS: usize = 10_000;
-/// So many channels and preimages at most were begun since a backup.
-const SKIPPED: u64 = 1 << 20;
+/// So many channels and preimages at most were begun after a backup, or by one life of the node.
+const RUN: u64 = 1 << 20;
 
 /// A record does not fit what came before it: a damaged journal, or our bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ pub(crate) struct Misfit(pub(crate) &'static str);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) next_dbid: ChannelDbid,
-    /// Channels below this one are of a backup that was put back; 0 if none ever was.
+    /// Channels below this one are of a backup or a life before this journal; 0 if there was none.
     pub(crate) copied_below: ChannelDbid,
     pub(crate) next_address: u32,
     pub(crate) channels: BTreeMap<ChannelDbid, Channel>,
@@ -204,10 +204,13 @@ impl State {
         channels.fold(self.coins.balance(), Satoshi::saturating_add)
     }
 
-    /// That this state is of a backup: numbers that may have been given out since never come again.
-    pub(crate) fn copied(&self) -> Record {
-        let next_dbid = ChannelDbid(self.next_dbid.0.saturating_add(SKIPPED));
-        Record::Copied(next_dbid, self.invoices.beyond(SKIPPED))
+    /// That this state is of a backup, or was lost: numbers that may have been given out since never come
+    /// again. `at_random`, so that each such loss goes on elsewhere.
+    pub(crate) fn copied(&self, at_random: [u8; 3]) -> Record {
+        let [a, b, c] = at_random;
+        let skipped = RUN.saturating_mul(1 + u64::from(u32::from_le_bytes([a, b, c, 0])));
+        let next_dbid = ChannelDbid(self.next_dbid.0.saturating_add(skipped));
+        Record::Copied(next_dbid, self.invoices.beyond(skipped))
     }
 
     fn take_address(&mut self, index: u32) -> Result<(), Misfit> {

@@ -14,7 +14,7 @@ mod recover;
 mod storage;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -74,8 +74,16 @@ pub enum Source {
     Given(Vec<ChannelBackup>),
 }
 
-/// The channels that are recovered by it; `None` if no peer has given anything back.
-pub type Recovered = Option<Vec<ChannelId>>;
+/// What came of it; `None` if no peer has given anything back.
+pub type Recovered = Option<Brought>;
+
+#[derive(Default)]
+pub struct Brought {
+    /// The channels that are recovered by it.
+    pub stubs: Vec<ChannelId>,
+    /// Those that are not, and why.
+    pub failed: Vec<String>,
+}
 
 type Reply<T> = mailbox::Reply<Result<T, BackupFailure>>;
 
@@ -182,14 +190,21 @@ pub struct Loaded {
     file: Option<Vec<u8>>,
 }
 
+/// `emergency.recover` in the network's folder; `None` if there is none.
+///
+/// # Errors
+/// It cannot be read, or is longer than any of ours.
+pub fn read(network_dir: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    file::read(&network_dir.join(file::NAME), MAX_PLAIN)
+}
+
 /// Before any channel is attached, so that connectd gives each peer its blob back first.
 ///
 /// # Errors
 /// The database or the file cannot be read.
 pub fn load(node: &Node) -> anyhow::Result<Loaded> {
-    let path = node.options.network_dir.join(file::NAME);
-    let file = file::read(&path, MAX_PLAIN)
-        .with_context(|| format!("cannot read {}: nothing is written over it", path.display()))?;
+    let file = read(&node.options.network_dir)
+        .with_context(|| format!("cannot read {}: nothing is written over it", file::NAME))?;
     let kept = storage::load(node)?;
     Ok(Loaded { kept, file })
 }
@@ -234,7 +249,7 @@ impl Backup {
         if !self.lost.is_empty() {
             tracing::warn!(
                 "{} has {} channels that this node does not know: to get back what they pay us, run \
-                 emergencyrecover, before any new channel is opened",
+                 emergencyrecover",
                 file::NAME,
                 self.lost.len()
             );

@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{BlockHeight, ChainHash, ChannelDbid, NodeId};
 
+use crate::first_start::FirstStart;
 use crate::hsm::{Asker, Hsm, mint, mint_end};
 use crate::logbook::LogBook;
 use crate::node::{Node, Parts, Stop};
@@ -143,7 +144,7 @@ async fn up_and_down(
             options.network_dir.display()
         );
     }
-    let first = FirstStart::of(&options.network_dir, found.is_none())?;
+    let first = FirstStart::of(&options, found.is_none())?;
     let listening = listen(&options)?;
     let (link, noise) = launcher.connectd(&options, &listening)?;
     let found_db = found.as_ref();
@@ -274,38 +275,6 @@ fn wait_for_owner(waiter: &mut Waiter, what: &str) {
     tracing::warn!("{what}");
     waiter.say(&format!("lightningd: {what}"));
     waiter.let_go();
-}
-
-/// Tells a node's first start, which a crash may interrupt, from a node that has lost its database:
-/// a file that is there from before the seed's journal is made until the database is.
-struct FirstStart {
-    mark: std::path::PathBuf,
-}
-
-impl FirstStart {
-    fn of(network_dir: &Path, new_node: bool) -> anyhow::Result<FirstStart> {
-        let mark = network_dir.join("first-start");
-        if new_node && !mark.try_exists()? {
-            if network_dir.join("hsm-journal").try_exists()? {
-                bail!(
-                    "there is no database in {}, but hsm-journal says that there was one: put the \
-                     folder db back, or restore it from a backup of the same moment; nothing was \
-                     created",
-                    network_dir.display()
-                );
-            }
-            File::create(&mark)?.sync_all()?;
-            File::open(network_dir)?.sync_all()?;
-        }
-        Ok(FirstStart { mark })
-    }
-
-    fn done(self) -> std::io::Result<()> {
-        match std::fs::remove_file(self.mark) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
 }
 
 /// Never beside what stands there: a database is created only for a node that had none.

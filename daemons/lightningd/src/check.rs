@@ -7,6 +7,7 @@
 
 mod chain;
 mod database;
+mod files;
 mod report;
 mod signer;
 
@@ -44,7 +45,7 @@ pub fn run(options: &Options, output: CheckOutput) -> ExitCode {
 
 fn check(options: &Options) -> anyhow::Result<Report> {
     let folder = &options.network_dir;
-    if !folder.join("hsm_secret").exists() && !folder.join("db").exists() {
+    if !files::is_a_nodes(folder) {
         bail!(
             "there is no node in {}: check --lightning-dir and --network",
             folder.display()
@@ -74,6 +75,7 @@ async fn look(
     _lock: Option<Flock<File>>,
 ) -> anyhow::Result<Report> {
     let mut report = Report::new(&options.network_dir);
+    files::look(options, &mut report);
     let view = database::look(options, &mut report);
     signer::look(options, launcher, view.as_ref(), &mut report).await?;
     match &view {

@@ -23,6 +23,7 @@ mod check;
 mod commands;
 mod features;
 mod feerates;
+mod first_start;
 mod forwards;
 mod hsm;
 mod invoices;

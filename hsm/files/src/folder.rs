@@ -22,12 +22,12 @@ impl Folder {
         Folder(fd)
     }
 
-    /// `None` if there is no such file.
+    /// `None` if there is no such file. A link is none, but an error: what it leads to may be out of sight.
     pub fn open(&self, name: &str, flags: OFlag) -> io::Result<Option<File>> {
         match openat(
             self.0.as_fd(),
             name,
-            flags | OFlag::O_CLOEXEC,
+            flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
             Mode::empty(),
         ) {
             Ok(fd) => Ok(Some(fd.into())),

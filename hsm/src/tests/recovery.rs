@@ -1,5 +1,6 @@
 //! B2: a database that was put back, confirmed by the operator: channels wait for their peers.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use hsm_messages::ctl::Database;
@@ -8,7 +9,7 @@ use tx::setup::CommitmentFormat;
 use tx::signer::{NextLocal, NextRemote, Proof, Reply, Request, RevocationSecret};
 use wire::{CommitmentNumber, Side};
 
-use super::fixture::{CHAIN, CLOSE_FEE, Node, Pair, folder};
+use super::fixture::{CHAIN, CLOSE_FEE, Node, Pair, folder, open};
 use crate::refused::Phase;
 use crate::{Hsm, JournalError, OpenError, Opened, Rule};
 
@@ -310,6 +311,25 @@ fn b2_no_number_comes_again_that_may_have_been_given_out_since_a_backup() {
         assert!(!channels.contains(&channel), "{channel}");
         let hash = hsm.new_preimage().unwrap();
         assert!(!hashes.contains(&hash), "{hash}");
+    }
+}
+
+#[test]
+fn b2_a_new_journal_gives_out_no_number_of_one_that_was_lost() {
+    let mut node = Node::new();
+    let peer = node.hsm().node_id();
+    let mut channels = BTreeSet::new();
+    let mut hashes = BTreeSet::new();
+    for lives in 1..=3 {
+        for _ in 0..50 {
+            channels.insert(node.hsm().new_channel(peer).unwrap().channel);
+            hashes.insert(node.hsm().new_preimage().unwrap());
+            node.restart();
+        }
+        assert_eq!((channels.len(), hashes.len()), (50 * lives, 50 * lives));
+        let dir = node.stop().to_owned();
+        fs::remove_file(dir.join("hsm-journal")).unwrap();
+        node.go_on(open(&dir, true).unwrap());
     }
 }
 

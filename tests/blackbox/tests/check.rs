@@ -4,7 +4,8 @@
 use blackbox::folder::copy;
 use blackbox::{Bitcoind, Network, Node};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,6 +44,12 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
+/// Whatever is in the folder, sockets too.
+fn names(folder: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
 fn of<'a>(said: &'a Value, check: &str) -> &'a Value {
     let checks = said["checks"].as_array().unwrap();
     let found = checks.iter().find(|entry| entry["check"] == check);
@@ -61,9 +68,10 @@ impl Patient {
     /// Does the damage, and has it found by `check`, in words that hold `words`; then all is as before.
     fn finds(&self, check: &str, words: &[&str], damage: impl FnOnce(&Path)) {
         damage(&self.folder());
-        let before = contents(&self.folder());
+        let (before, named) = (contents(&self.folder()), names(&self.folder()));
         let (well, said) = self.node().check().unwrap();
         assert!(before == contents(&self.folder()), "something has changed");
+        assert_eq!(named, names(&self.folder()), "something is left or gone");
         assert!(!well && said["ok"] == false, "{check}: {said:#}");
         let found = of(&said, check);
         assert_eq!(found["status"], "wrong", "{said:#}");
@@ -112,7 +120,9 @@ fn a_whole_node_is_well_and_nothing_is_changed_and_a_running_one_is_left_alone()
     let before = contents(&patient.folder());
     let (well, said) = patient.node().check().unwrap();
     assert!(well && said["ok"] == true, "{said:#}");
-    for check in ["database", "seed", "journal", "moment", "chain", "funding"] {
+    for check in [
+        "files", "database", "seed", "journal", "moment", "chain", "funding",
+    ] {
         assert_eq!(of(&said, check)["status"], "ok", "{said:#}");
     }
     assert!(
@@ -135,6 +145,26 @@ fn a_whole_node_is_well_and_nothing_is_changed_and_a_running_one_is_left_alone()
     patient.network.nodes[0].kill_all().unwrap();
     let (well, said) = patient.node().check().unwrap();
     assert!(well, "what kill -9 leaves is well: {said:#}");
+}
+
+#[test]
+fn a_file_that_a_start_could_not_use_is_found() {
+    let patient = patient();
+    for name in ["hsm-audit", "emergency.recover", "db/LOCK"] {
+        patient.finds("files", &[name], |folder| {
+            fs::remove_file(folder.join(name)).unwrap();
+            fs::create_dir(folder.join(name)).unwrap();
+        });
+    }
+    patient.finds("files", &["hsm-audit", "--await-recovery"], |folder| {
+        fs::remove_file(folder.join("hsm-journal")).unwrap();
+        fs::remove_dir_all(folder.join("db")).unwrap();
+    });
+    patient.finds("files", &["hsm_secret", "hsm-audit"], |folder| {
+        fs::remove_file(folder.join("hsm-journal")).unwrap();
+        fs::remove_file(folder.join("hsm_secret")).unwrap();
+        fs::remove_dir_all(folder.join("db")).unwrap();
+    });
 }
 
 #[test]

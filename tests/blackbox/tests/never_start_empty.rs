@@ -68,9 +68,15 @@ fn refuses(node: &mut Node, naming: &[&str]) {
 }
 
 fn away(path: &Path) -> PathBuf {
-    let away = path.with_extension("away");
+    let name = path.file_name().unwrap().to_string_lossy();
+    let away = path.with_file_name(format!("{name}.away"));
     fs::rename(path, &away).unwrap();
     away
+}
+
+/// Where it was before it was put away.
+fn back(away: &Path) -> PathBuf {
+    away.with_extension("")
 }
 
 fn files(folder: &Path, starting: &str) -> Result<Vec<PathBuf>> {
@@ -161,6 +167,71 @@ fn a_missing_seed_is_refused_and_none_is_made() {
     );
     fs::rename(away, seed).unwrap();
     kept.goes_on();
+}
+
+#[test]
+fn a_seed_that_is_a_link_or_in_another_folder_is_refused_and_none_is_made() {
+    let bitcoind = Bitcoind::start().unwrap();
+    let mut other = Node::start(&bitcoind, "other").unwrap();
+    let id = other.id().unwrap();
+    other.stop().unwrap();
+    let theirs = other.network_dir().join("hsm_secret");
+    let mut node = Node::prepare(&bitcoind, "alice", Options::default()).unwrap();
+    let folder = node.network_dir();
+    let (seed, above) = (
+        folder.join("hsm_secret"),
+        folder.with_file_name("hsm_secret"),
+    );
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(&theirs, &above).unwrap();
+    let refused = node.launch_refused().unwrap().words;
+    assert!(refused.contains("move it to"), "{refused}");
+    assert!(!seed.exists() && !folder.join("db").exists());
+    // Out of what hsmd sees, within it, and to nowhere.
+    fs::copy(&theirs, folder.join("kept")).unwrap();
+    for target in [above.as_path(), Path::new("kept"), Path::new("/nowhere")] {
+        std::os::unix::fs::symlink(target, &seed).unwrap();
+        let refused = node.launch_refused().unwrap().words;
+        assert!(refused.contains("is a link"), "{refused}");
+        let (well, said) = node.check().unwrap();
+        assert!(!well && said["checks"][0]["status"] == "wrong", "{said:#}");
+        assert_eq!(fs::read_link(&seed).unwrap(), target);
+        fs::remove_file(&seed).unwrap();
+    }
+    fs::rename(above, seed).unwrap();
+    node.launch().unwrap();
+    assert_eq!(node.id().unwrap(), id);
+}
+
+#[test]
+fn what_is_left_of_an_earlier_life_is_no_new_node_without_the_owners_word() {
+    let mut kept = kept();
+    let folder = kept.node.network_dir();
+    let gone = [folder.join("db"), folder.join("hsm-journal")];
+    gone.iter().for_each(|path| drop(away(path)));
+    kept.refuses(&["hsm-audit", "--await-recovery"]);
+    let (well, said) = kept.node.check().unwrap();
+    assert!(!well, "{said:#}");
+    assert_eq!(said["checks"][0]["status"], "wrong", "{said:#}");
+    // Nor with a new seed.
+    for left in ["hsm-audit", "emergency.recover"] {
+        let seed = away(&kept.seed());
+        let others = ["hsm-audit", "emergency.recover"]
+            .into_iter()
+            .filter(|name| *name != left);
+        let others: Vec<PathBuf> = others.map(|name| away(&folder.join(name))).collect();
+        kept.refuses(&["hsm_secret", "restorehsm"]);
+        assert!(!kept.seed().exists() && !gone[0].exists() && !gone[1].exists());
+        for path in others.into_iter().chain([seed]) {
+            fs::rename(&path, back(&path)).unwrap();
+        }
+    }
+    kept.node.set_options(Options {
+        arguments: vec!["--await-recovery".into()],
+        ..Options::default()
+    });
+    kept.node.launch().unwrap();
+    assert_eq!(kept.node.id().unwrap(), kept.id);
 }
 
 #[test]

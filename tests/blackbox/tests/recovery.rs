@@ -70,7 +70,7 @@ impl Lost {
     fn is_recovered(&self, stubs: &Value) {
         assert_eq!(*stubs, json!({ "stubs": [self.channel_id] }));
         let listed = self.network.nodes[0]
-            .rpc("listpeerchannels", json!({}))
+            .rpc("listpeerchannels", json!({"id": self.bob}))
             .unwrap();
         let channel = &listed["channels"][0];
         assert_eq!(channel["funding_txid"], self.funding.as_str(), "{channel}");
@@ -162,6 +162,33 @@ fn with_the_seed_and_emergency_recover_the_channels_coins_come_back() {
         lost.alice().launch().unwrap();
         lost.is_paid_back();
     }
+}
+
+#[test]
+fn what_is_opened_before_the_recovery_takes_the_number_of_no_lost_channel() {
+    let mut lost = stopped(0);
+    let carol = Node::start(&lost.network.bitcoind, "carol").unwrap();
+    lost.alice()
+        .lose_all_but(&["hsm_secret", "emergency.recover"])
+        .unwrap();
+    lost.alice().set_options(rescan());
+    lost.alice().launch().unwrap();
+    let alice = &lost.network.nodes[0];
+    let height = lost.network.bitcoind.height().unwrap();
+    alice.wait_for_height(height).unwrap();
+    // By her, and by a stranger.
+    carol.wait_for_height(height).unwrap();
+    carol.fund(&lost.network.bitcoind, 300_000).unwrap();
+    alice.connect(&carol).unwrap();
+    for (opener, other) in [(alice, &carol), (&carol, alice)] {
+        let params = json!({"id": other.id().unwrap(), "amount": 100_000});
+        opener.rpc("fundchannel", params).unwrap();
+        lost.network.bitcoind.wait_for_mempool(1).unwrap();
+        lost.network.bitcoind.mine(6).unwrap();
+        other.wait_for_normal(opener).unwrap();
+    }
+    let stubs = alice.rpc("emergencyrecover", json!({})).unwrap();
+    lost.is_recovered(&stubs);
 }
 
 #[test]

@@ -204,7 +204,7 @@ pub static ROWS: &[Row] = &[
     flag(
         "await-recovery",
         General,
-        "The database was put back from an older copy and the newest is lost: wait until `lightning-hsmtool confirm-recovery` has confirmed that, then ask the peers to close what has changed since.",
+        "The database was put back from an older copy and the newest is lost: wait until `lightning-hsmtool confirm-recovery` has confirmed that, then ask the peers to close what has changed since. Where database and journal are both lost, it lets the node begin anew.",
     ),
     flag(
         "check",

@@ -7,7 +7,7 @@ use channel::backup::{ChannelBackup, StaticBackup};
 use lightningd_db::{Batch, DbError};
 use wire::{NetAddress, NodeId};
 
-use super::{Backup, BackupFailure, Recovered, Source, is_known};
+use super::{Backup, BackupFailure, Brought, Recovered, Source, is_known};
 use crate::channels;
 use crate::node::Node;
 use crate::store::channels::{self as records, ChannelRecord, Facts};
@@ -24,7 +24,7 @@ impl Backup {
                 None => return Ok(None),
             },
         };
-        let mut stubs = Vec::new();
+        let mut brought = Brought::default();
         for channel in channels {
             let (dbid, id) = (channel.dbid, channel.channel_id);
             if is_known(&self.node.db, &channel)? {
@@ -32,14 +32,16 @@ impl Backup {
                 continue;
             }
             match self.recover_one(channel).await {
-                Ok(()) => stubs.push(id),
+                Ok(()) => brought.stubs.push(id),
                 Err(error) => {
-                    tracing::error!("channel {id}, number {dbid}, is not recovered: {error:#}");
+                    let why = format!("channel {id}, number {dbid}, is not recovered: {error:#}");
+                    tracing::error!("{why}");
+                    brought.failed.push(why);
                 }
             }
         }
         self.update().await;
-        Ok(Some(stubs))
+        Ok(Some(brought))
     }
 
     /// hsmd first: a channel that only it knows is forgotten at the next start, and recovered again.

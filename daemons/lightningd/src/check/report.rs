@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 /// What is looked at, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// A start would go on with what is there, and can use each file.
+    Files,
     /// Its files, its tables, every record of it.
     Database,
     /// `hsm_secret` is there, can be read, and is the database's.
@@ -25,6 +27,7 @@ pub enum Check {
 impl Check {
     fn name(self) -> &'static str {
         match self {
+            Check::Files => "files",
             Check::Database => "database",
             Check::Seed => "seed",
             Check::Journal => "journal",

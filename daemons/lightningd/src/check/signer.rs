@@ -24,6 +24,9 @@ const JOURNAL: &str = "Put back the newest hsm-journal, the one of the same mome
 const MOMENT: &str = "Put back the newest copy of whichever is the older one. If the newest database is \
                       lost, start with --await-recovery and confirm it with lightning-hsmtool \
                       confirm-recovery";
+const UNASKED: &str =
+    "See why hsmd cannot work there; of a folder that cannot be written check a copy";
+const OPERATOR: &str = "hsm-operator";
 /// As many channels are told of one by one.
 const TOLD: usize = 5;
 
@@ -34,12 +37,27 @@ pub async fn look(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mark = view.map(|view| moment::mark(view.stamp())).transpose()?;
-    let inspected = match inspect(options, launcher, mark.flatten()).await? {
-        Ok(inspected) => inspected,
-        Err(why) => {
+    let socket = options.network_dir.join(OPERATOR);
+    let was_there = socket.exists();
+    let inspected = inspect(options, launcher, mark.flatten()).await;
+    if !was_there {
+        // Of hsmd, which may wait for a passphrase.
+        let _ = std::fs::remove_file(socket);
+    }
+    let inspected = match inspected {
+        Ok(Ok(inspected)) => inspected,
+        Ok(Err(why)) => {
             report.add(Check::Seed, Finding::wrong(why, SEED));
             for check in [Check::Journal, Check::Moment] {
                 report.add(check, Finding::not_checked("the seed cannot be used"));
+            }
+            return Ok(());
+        }
+        Err(error) => {
+            let (why, advice) = (format!("{error:#}"), UNASKED.to_owned());
+            report.add(Check::Seed, Finding::NotChecked { why, advice });
+            for check in [Check::Journal, Check::Moment] {
+                report.add(check, Finding::not_checked("hsmd was not asked"));
             }
             return Ok(());
         }

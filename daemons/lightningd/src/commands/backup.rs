@@ -8,7 +8,7 @@ use lightningd_rpc::{Args, Context, RpcError};
 use serde_json::json;
 
 use super::{Outcome, failed};
-use crate::backup::Source;
+use crate::backup::{Brought, Source};
 use crate::node::Node;
 
 pub async fn staticbackup(node: Arc<Node>, _: Context, _: Args) -> Outcome {
@@ -55,11 +55,19 @@ pub async fn restorefrompeer(node: Arc<Node>, _: Context, _: Args) -> Outcome {
 }
 
 async fn recover(node: &Node, source: Source) -> Outcome {
-    Ok(match node.backup.recover(source).await.map_err(failed)? {
-        Some(stubs) => {
-            let ids: Vec<String> = stubs.iter().map(ToString::to_string).collect();
-            json!({ "stubs": ids })
-        }
-        None => json!({ "result": "No backup received from peers" }),
-    })
+    let Some(Brought { stubs, failed }) =
+        node.backup.recover(source).await.map_err(super::failed)?
+    else {
+        return Ok(json!({ "result": "No backup received from peers" }));
+    };
+    let why = failed.join("; ");
+    if stubs.is_empty() && !failed.is_empty() {
+        return Err(super::failed(why));
+    }
+    let ids: Vec<String> = stubs.iter().map(ToString::to_string).collect();
+    let mut reply = json!({ "stubs": ids });
+    if !failed.is_empty() {
+        reply["warning_not_recovered"] = json!(why);
+    }
+    Ok(reply)
 }
