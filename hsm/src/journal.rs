@@ -85,8 +85,8 @@ pub enum JournalError {
     )]
     Damaged { at: u64, what: &'static str },
     #[error(
-        "{FILE} is an older copy: the database has seen record {sequence} of start {epoch}, which it \
-         does not have (it ends with record {journal}). With it a revoked commitment could be signed, \
+        "{FILE} is an older copy, or the database another node's: that has seen record {sequence} of \
+         start {epoch}, which is not there (it ends with record {journal}). With it a revoked commitment could be signed, \
          so nothing is signed and nothing was changed. Put back the newest {FILE}; if that is lost, \
          recover the channels from a static backup"
     )]

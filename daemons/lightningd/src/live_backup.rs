@@ -43,6 +43,11 @@ pub fn make(options: &Options, db: &Db, to: &Path) -> anyhow::Result<Made> {
     ensure!(to.is_absolute(), "destination must be an absolute path");
     ensure!(!to.exists(), "{} is there already", to.display());
     let name = to.file_name().context("destination has no name")?;
+    ensure!(
+        !is_within(to, &options.network_dir),
+        "{} is in the node's own folder, and would be lost with it: name another, on another disk",
+        to.display()
+    );
     let mut name = name.to_os_string();
     name.push(".making");
     let building = to.with_file_name(name);
@@ -63,6 +68,15 @@ pub fn make(options: &Options, db: &Db, to: &Path) -> anyhow::Result<Made> {
     let made = made?;
     sync(to.parent().unwrap_or(to))?;
     Ok(made)
+}
+
+/// Links in between included.
+fn is_within(path: &Path, folder: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    let parent = path.parent().and_then(whole);
+    parent
+        .zip(whole(folder))
+        .is_some_and(|(parent, folder)| parent.starts_with(folder))
 }
 
 fn fill(options: &Options, db: &Db, building: &Path) -> anyhow::Result<Made> {

@@ -203,6 +203,7 @@ fn a_backup_goes_nowhere_but_to_a_new_folder_and_leaves_nothing_half_made() {
     refused(Path::new("copy"), "absolute");
     refused(folder.path(), "is there already");
     refused(&folder.path().join("none/copy"), "cannot create");
+    refused(&alice.network_dir().join("copy"), "own folder");
     let to = folder.path().join("copy");
     fs::create_dir(folder.path().join("copy.making")).unwrap();
     refused(&to, "interrupted");

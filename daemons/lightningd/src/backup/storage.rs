@@ -154,7 +154,10 @@ impl Backup {
     }
 
     pub(super) fn connected(&mut self, peer: NodeId, stores: bool) {
-        self.heard.remove(&peer);
+        let peers = &self.node.peers;
+        for known in [&mut self.heard, &mut self.storing] {
+            known.retain(|known| *known != peer && peers.is_connected(*known));
+        }
         match stores {
             true => drop(self.storing.insert(peer)),
             false => drop(self.storing.remove(&peer)),

@@ -136,6 +136,7 @@ pub(super) fn summary(
             Ok(Message::ChannelUpdate(update)) => Some(update),
             Ok(_) | Err(_) => None,
         });
+    let state = state_name(&live.phase, facts);
     Summary {
         dbid: live.dbid,
         peer: live.peer,
@@ -143,21 +144,16 @@ pub(super) fn summary(
         scid: live.scid,
         remote_alias: live.remote_alias,
         local_alias: live.local_alias,
-        state: state_name(&live.phase, facts),
+        state,
         usable: active && live.phase == Phase::Normal && !node.is_stopping(),
         pending: matches!(live.phase, Phase::AwaitingLockin { .. }) || is_unfunded(record),
         anchors: live.setup.format == CommitmentFormat::AnchorsZeroFeeHtlc,
         capacity: live.funding.value.to_msat().unwrap_or_default(),
         spendable: spendable(record, htlcs, Side::Local),
         receivable: spendable(record, htlcs, Side::Remote),
-        prospect: match live.phase {
-            Phase::Normal => prospect(record, htlcs),
-            Phase::Opening
-            | Phase::AwaitingLockin { .. }
-            | Phase::ShuttingDown { .. }
-            | Phase::Closing { .. }
-            | Phase::Closed { .. }
-            | Phase::Onchain => MilliSatoshi::ZERO,
+        prospect: match state {
+            "CHANNELD_NORMAL" => prospect(record, htlcs),
+            _ => MilliSatoshi::ZERO,
         },
         htlc_minimum: live.setup.remote.htlc_minimum,
         peer_update,

@@ -62,7 +62,9 @@ pub async fn look(
             return Ok(());
         }
     };
-    report.add(Check::Seed, seed(inspected.node_id, view));
+    let seed = seed(inspected.node_id, view);
+    let is_ours = matches!(seed, Finding::Well(_));
+    report.add(Check::Seed, seed);
     let known = match inspected.journal {
         Ok(known) => {
             let text = format!("whole; it knows {} channels", known.len());
@@ -70,7 +72,8 @@ pub async fn look(
             known
         }
         Err(why) => {
-            report.add(Check::Journal, Finding::wrong(why, JOURNAL));
+            let advice = if is_ours { JOURNAL } else { SEED };
+            report.add(Check::Journal, Finding::wrong(why, advice));
             let why = "the journal cannot be used";
             report.add(Check::Moment, Finding::not_checked(why));
             return Ok(());
