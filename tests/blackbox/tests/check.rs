@@ -160,7 +160,7 @@ fn a_file_that_a_start_could_not_use_is_found() {
         fs::remove_file(folder.join("hsm-journal")).unwrap();
         fs::remove_dir_all(folder.join("db")).unwrap();
     });
-    patient.finds("files", &["hsm_secret", "hsm-audit"], |folder| {
+    patient.finds("files", &["hsm_secret", "restorehsm"], |folder| {
         fs::remove_file(folder.join("hsm-journal")).unwrap();
         fs::remove_file(folder.join("hsm_secret")).unwrap();
         fs::remove_dir_all(folder.join("db")).unwrap();
