@@ -148,8 +148,16 @@ async fn listen(
             ToChaind::Located { request, location } => {
                 common.locator().located(request, location);
             }
-            ToChaind::Watch { outpoints, scripts } => {
-                let _ = changes.send(Change::Watch { outpoints, scripts });
+            ToChaind::Watch {
+                outpoints,
+                scripts,
+                more,
+            } => {
+                let _ = changes.send(Change::Watch {
+                    outpoints,
+                    scripts,
+                    more,
+                });
             }
             ToChaind::Search {
                 request,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bitcoin::consensus::serialize;
-use ipc_messages::lightningd_chaind::{Begin, Start, ToLightningd};
+use ipc_messages::lightningd_chaind::{Begin, Block, Start, ToLightningd};
 use ipc_transport::Error as EdgeError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -324,7 +324,7 @@ impl Follower {
             let report = report(tip, &block, &self.watched);
             self.chain.push(tip);
             self.recent.push(tip, *block);
-            self.say(ToLightningd::Block(Box::new(report))).await?;
+            self.report(report).await?;
             self.fees.block();
             if self.fees.is_due() {
                 self.ask_fees().await?;
@@ -380,8 +380,28 @@ impl Follower {
                 Fetched::Pruned => return Err(pruned(height)),
             },
         };
-        if !report.txs.is_empty() {
-            self.say(ToLightningd::Rescanned(Box::new(report))).await?;
+        self.found(report).await
+    }
+
+    /// A block, in as many messages as it takes.
+    async fn report(&self, block: Block) -> Result<(), Trouble> {
+        let mut parts = block.parts();
+        let last = parts.pop();
+        for part in parts {
+            self.say(ToLightningd::Part(Box::new(part))).await?;
+        }
+        if let Some(last) = last {
+            self.say(ToLightningd::Block(Box::new(last))).await?;
+        }
+        Ok(())
+    }
+
+    /// What a block that was reported before has.
+    async fn found(&self, block: Block) -> Result<(), Trouble> {
+        for part in block.parts() {
+            if !part.txs.is_empty() {
+                self.say(ToLightningd::Rescanned(Box::new(part))).await?;
+            }
         }
         Ok(())
     }
@@ -425,14 +445,18 @@ impl Follower {
 
     async fn change(&mut self, change: Change) -> Result<(), Trouble> {
         match change {
-            Change::Watch { outpoints, scripts } => {
-                self.following = true;
+            Change::Watch {
+                outpoints,
+                scripts,
+                more,
+            } => {
+                self.following |= !more;
                 let new = self.watched.add(outpoints, scripts);
                 if new.is_empty() {
                     return Ok(());
                 }
                 for report in self.recent.search(&new) {
-                    self.say(ToLightningd::Rescanned(Box::new(report))).await?;
+                    self.found(report).await?;
                 }
             }
             Change::Search(search) => {

@@ -16,6 +16,8 @@ pub enum Change {
     Watch {
         outpoints: Vec<OutPoint>,
         scripts: Vec<ScriptBuf>,
+        /// The rest follows.
+        more: bool,
     },
     Search(Search),
     Unwatch {

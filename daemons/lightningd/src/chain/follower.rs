@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bitcoin::consensus::deserialize;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use headers::BranchHash;
-use ipc_messages::lightningd_chaind::{Block, Location, ToChaind, ToLightningd};
+use ipc_messages::lightningd_chaind::{Block, BlockTx, Location, ToChaind, ToLightningd};
 use lightningd_db::Batch;
 use lightningd_options::Rescan;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,8 @@ struct Follower {
     restarts: Restarts,
     lookups: Lookups,
     tip: Tip,
+    /// Transactions of a block of which the rest is still to come.
+    parts: Vec<BlockTx>,
 }
 
 /// Runs until the node stops. chaind is restarted when it dies.
@@ -61,6 +63,7 @@ pub async fn run(node: Arc<Node>, mailbox: Mailbox, link: chaind::Link) {
         restarts: Restarts::default(),
         lookups: Lookups::default(),
         tip: Tip::new(node.hsm.tip.clone()),
+        parts: Vec::new(),
     };
     follower.begin(&mut asks).await;
     loop {
@@ -140,6 +143,7 @@ impl Follower {
             }
         };
         self.tip.forgotten();
+        self.parts.clear();
         self.watch_all().await;
         let searches = self.searches.iter();
         let mut again: Vec<_> = searches.map(|(n, search)| search.message(*n)).collect();
@@ -160,16 +164,21 @@ impl Follower {
             Rescan::From(_) => &self.scripts,
         };
         let outpoints = self.channels.keys().chain(&self.coins);
-        let begin = Searching {
-            asker: None,
-            outpoints: outpoints.copied().collect(),
-            scripts: channels.chain(wallet).cloned().collect(),
-            since: rescanned_from(&self.node),
-        };
+        let outpoints: Vec<_> = outpoints.copied().collect();
+        let scripts: Vec<_> = channels.chain(wallet).cloned().collect();
         // Without a block that was processed all from there on are still to come.
-        let nothing = begin.outpoints.is_empty() && begin.scripts.is_empty();
-        if !nothing && self.view.borrow().height > BlockHeight::ZERO {
-            self.search(begin).await;
+        let nothing = outpoints.is_empty() && scripts.is_empty();
+        if nothing || self.view.borrow().height == BlockHeight::ZERO {
+            return;
+        }
+        for (outpoints, scripts) in ToChaind::searchable(&outpoints, &scripts) {
+            self.search(Searching {
+                asker: None,
+                outpoints,
+                scripts,
+                since: rescanned_from(&self.node),
+            })
+            .await;
         }
     }
 
@@ -184,31 +193,29 @@ impl Follower {
     async fn watch_all(&mut self) {
         let channels = self.channels.keys().copied();
         let others = self.outputs.keys().chain(&self.coins).copied();
-        let outpoints = channels.chain(others).collect();
+        let outpoints: Vec<_> = channels.chain(others).collect();
         let mut scripts = self.scripts.clone();
         scripts.extend(self.channels.values().map(|(_, script)| script.clone()));
-        self.send(ToChaind::Watch { outpoints, scripts }).await;
+        self.watch(&outpoints, &scripts).await;
+    }
+
+    async fn watch(&mut self, outpoints: &[OutPoint], scripts: &[ScriptBuf]) {
+        for message in ToChaind::watch(outpoints, scripts) {
+            self.send(message).await;
+        }
     }
 
     async fn ask(&mut self, ask: Ask) {
         match ask {
             Ask::WatchScripts(scripts) => {
-                self.scripts.extend(scripts.iter().cloned());
-                self.send(ToChaind::Watch {
-                    outpoints: Vec::new(),
-                    scripts,
-                })
-                .await;
+                self.watch(&[], &scripts).await;
+                self.scripts.extend(scripts);
             }
             Ask::WatchCoins(coins) => {
                 let new = coins.into_iter().filter(|coin| self.coins.insert(*coin));
                 let outpoints: Vec<_> = new.collect();
                 if !outpoints.is_empty() {
-                    self.send(ToChaind::Watch {
-                        outpoints,
-                        scripts: Vec::new(),
-                    })
-                    .await;
+                    self.watch(&outpoints, &[]).await;
                 }
             }
             Ask::UnwatchCoins(coins) => {
@@ -222,12 +229,8 @@ impl Follower {
                 outpoint,
                 script,
             } => {
-                self.channels.insert(outpoint, (channel, script.clone()));
-                self.send(ToChaind::Watch {
-                    outpoints: vec![outpoint],
-                    scripts: vec![script],
-                })
-                .await;
+                self.watch(&[outpoint], std::slice::from_ref(&script)).await;
+                self.channels.insert(outpoint, (channel, script));
             }
             Ask::Search {
                 channel,
@@ -322,6 +325,7 @@ impl Follower {
                 self.node.wallet.broadcast_again().await;
             }
             ToLightningd::Unusable { why } => self.node.stop(Stop::Fatal(why)),
+            ToLightningd::Part(part) => self.part(*part),
             ToLightningd::Block(block) => self.connect(*block).await,
             ToLightningd::Rescanned(block) => drop(self.apply(&block).await),
             ToLightningd::Searched { request } => {
@@ -377,7 +381,18 @@ impl Follower {
         }
     }
 
-    async fn connect(&mut self, block: Block) {
+    /// Kept until the rest of the block comes.
+    fn part(&mut self, part: Block) {
+        self.parts.extend(part.txs);
+        let size = self.parts.iter().map(BlockTx::size).sum::<usize>();
+        if size > Block::MOST {
+            let why = "chaind sent more than a block holds".to_owned();
+            self.node.stop(Stop::Fatal(why));
+        }
+    }
+
+    async fn connect(&mut self, mut block: Block) {
+        block.txs.splice(..0, self.parts.drain(..));
         if !self.apply(&block).await {
             return;
         }

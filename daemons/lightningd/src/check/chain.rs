@@ -92,10 +92,10 @@ async fn hear(
     link: &mut chaind::Link,
     outpoints: Vec<OutPoint>,
 ) -> anyhow::Result<Result<Seen, Silent>> {
-    let wanted = outpoints.clone();
-    let scripts = Vec::new();
-    let watch = ToChaind::Watch { outpoints, scripts };
-    link.to.send(&watch).await?;
+    for watch in ToChaind::watch(&outpoints, &[]) {
+        link.to.send(&watch).await?;
+    }
+    let wanted = outpoints;
     let (mut seen, patience) = (Seen::default(), patience(options));
     loop {
         let Ok(said) = timeout(patience, link.from.recv()).await else {
@@ -122,7 +122,9 @@ async fn hear(
                 seen.blocks.insert(block.height.0, block.hash);
                 seen.note(&block, &wanted);
             }
-            Ok(ToLightningd::Rescanned(block)) => seen.note(&block, &wanted),
+            Ok(ToLightningd::Part(block) | ToLightningd::Rescanned(block)) => {
+                seen.note(&block, &wanted);
+            }
             Ok(ToLightningd::Disconnected { .. }) => seen.disconnected = true,
             Ok(
                 ToLightningd::Searched { .. }
