@@ -55,6 +55,8 @@ pub struct Onchain {
     lacking: HashSet<OutPoint>,
     /// Broadcast, and refused by the backend.
     rejected: BTreeSet<ClaimId>,
+    /// Claims of what a reorg or a restart has taken out, and since when.
+    missing: BTreeMap<ClaimId, BlockHeight>,
     /// The peer's transaction in the mempool, for which the backend does not take ours.
     rival: Option<Transaction>,
     /// The commitment that no block has taken yet, and since when.
@@ -86,6 +88,7 @@ impl Onchain {
             drafts: BTreeMap::new(),
             lacking: HashSet::new(),
             rejected: BTreeSet::new(),
+            missing: BTreeMap::new(),
             rival: None,
             stuck: None,
             watched: HashSet::new(),
@@ -138,7 +141,11 @@ impl Onchain {
             if let (Some(known), Some(stored)) = (self.confirmed.get_mut(at), stored) {
                 (known.1, stored.height) = (height, height);
             }
-        } else if (first && self.confirmed.is_empty()) || (!first && self.spends_ours(&tx)) {
+            // What came after it on another branch was before it on this one.
+            self.forget(|child, at| at < height && spends_any(child, &[txid]));
+        } else if first || self.spends_ours(&tx) {
+            // A reorg that nobody told of may have been deeper than what is looked at again at a start.
+            self.forget(|known, _| tx.input.iter().any(|i| spends(known, i.previous_output)));
             self.strip(&mut tx);
             let encoded = Encoded::of(&tx);
             self.confirmed.push((tx, height));
@@ -155,6 +162,23 @@ impl Onchain {
             self.tell_htlcs(&tree, actions);
         }
         actions.push(Action::Record(Box::new(self.state.clone())));
+    }
+
+    /// Takes out what is in no block any more, with all that follows from it.
+    fn forget(&mut self, is_gone: impl Fn(&Transaction, BlockHeight) -> bool) {
+        let mut gone = Vec::new();
+        for (tx, height) in &self.confirmed {
+            if is_gone(tx, *height) || spends_any(tx, &gone) {
+                gone.push(tx.compute_txid());
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let is_left = |tx: &Transaction| !gone.contains(&tx.compute_txid());
+        self.confirmed.retain(|(tx, _)| is_left(tx));
+        let stored = |known: &Confirmed| known.tx.decode().is_some_and(|tx| is_left(&tx));
+        self.state.confirmed.retain(stored);
     }
 
     fn spends_ours(&self, tx: &Transaction) -> bool {
@@ -347,6 +371,12 @@ impl Onchain {
     fn is_buried(&self, height: BlockHeight) -> bool {
         self.depth(height) >= self.facts.terms.burial_depth.max(1)
     }
+}
+
+/// Whether `tx` spends an output of one of these.
+fn spends_any(tx: &Transaction, txids: &[Txid]) -> bool {
+    let mut inputs = tx.input.iter();
+    inputs.any(|input| txids.contains(&input.previous_output.txid))
 }
 
 /// Whether `tx` spends this output.

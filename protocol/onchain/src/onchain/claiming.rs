@@ -1,8 +1,8 @@
 //! Claims: drafted, signed, broadcast, raised, and given up when somebody else took an output.
 
 use super::{
-    Action, BTreeSet, Broadcast, Broadcasted, ClaimId, Coins, Encoded, FeeratePerKw, Job, Onchain,
-    OutPoint, Reply, Request, Satoshi, Transaction, Tree,
+    Action, BTreeMap, BTreeSet, Broadcast, Broadcasted, ClaimId, Coins, Encoded, FeeratePerKw, Job,
+    Onchain, OutPoint, REWIND, Reply, Request, Satoshi, Transaction, Tree,
 };
 use crate::action::Held;
 use crate::claims::{Builder, CHANGE_WEIGHT, DUST, Group, coin_weight, htlc_list};
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::tree::{Output, Spent};
 use tx::claim::FeeCoin;
 use tx::setup::CommitmentFormat;
-use wire::Side;
+use wire::{BlockHeight, Side};
 
 /// A claim on its way to a signature.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Onchain {
 
     /// Forgets claims of which something was taken for good; notes when it was the peer who broke one.
     fn drop_spent(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
-        let mut gone = Vec::new();
+        let (height, mut gone) = (self.state.height, Vec::new());
         for (id, claim) in &self.state.claims {
             let txid = claim.tx.decode().map(|tx| tx.compute_txid());
             let taken = |outpoint: &OutPoint| {
@@ -95,18 +95,14 @@ impl Onchain {
             if broken && claim.takes.len() > 1 {
                 self.state.split = true;
             }
-            let known = |outpoint: &OutPoint| {
-                tree.outputs
-                    .iter()
-                    .any(|output| output.outpoint == *outpoint)
-            };
             let buried = spends.iter().any(|spent| self.is_buried(spent.height));
-            if broken || buried || !claim.takes.iter().all(known) {
+            if broken || buried || is_missed(&mut self.missing, *id, claim, tree, height) {
                 gone.push((*id, claim.funded));
             }
         }
         for (id, funded) in gone {
             self.state.claims.remove(&id);
+            self.missing.remove(&id);
             if funded {
                 actions.push(Action::FreeCoins { claim: id });
             }
@@ -396,4 +392,25 @@ impl Onchain {
             }
         }
     }
+}
+
+/// Whether what a claim takes has been away for longer than a restart or a reorg keeps it away. What it was raised to
+/// is kept until then. What coins pay for is of a commitment: once there is another it does not come again.
+fn is_missed(
+    missing: &mut BTreeMap<ClaimId, BlockHeight>,
+    id: ClaimId,
+    claim: &Broadcasted,
+    tree: &Tree,
+    height: BlockHeight,
+) -> bool {
+    let known = |outpoint: &OutPoint| {
+        let mut outputs = tree.outputs.iter();
+        outputs.any(|output| output.outpoint == *outpoint)
+    };
+    if claim.takes.iter().all(known) {
+        missing.remove(&id);
+        return false;
+    }
+    let since = *missing.entry(id).or_insert(height);
+    claim.funded || height.since(since) > REWIND
 }

@@ -141,7 +141,7 @@ impl<'a> Node<'a> {
 }
 
 /// The peer's claim of an HTLC output of its commitment 1.
-fn peers_claim(contract: &Contract, htlc: usize) -> Transaction {
+pub fn peers_claim(contract: &Contract, htlc: usize) -> Transaction {
     let commitment = contract.commitment(Side::Remote, 1);
     let all = commitment.htlc_transactions().unwrap();
     let htlc = &all[htlc];

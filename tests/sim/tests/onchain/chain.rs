@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use bitcoin::consensus::serialize;
-use bitcoin::{OutPoint, Sequence, Transaction, TxOut, Txid};
+use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut, Txid};
 use wire::FeeratePerKw;
 
-use crate::contract::START;
+use crate::contract::{Contract, START};
+use crate::node::Node;
+use crate::signer::Wallet;
 
 /// A replacement pays so much more for each weight unit, in satoshi per 1,000.
 const INCREMENT: u64 = 250;
@@ -28,7 +30,25 @@ pub struct Chain {
 }
 
 impl Chain {
-    pub fn new(genesis: HashMap<OutPoint, TxOut>) -> Chain {
+    /// With the channel's funding output and the coins of our wallet.
+    pub fn of(contract: &Contract) -> Chain {
+        let funding = TxOut {
+            value: Amount::from_sat(contract.funding.value.0),
+            script_pubkey: contract.setup.funding_script_pubkey(),
+        };
+        let mut genesis = HashMap::from([(contract.funding.outpoint, funding)]);
+        let script_pubkey = Wallet::new().script();
+        for coin in Node::coins() {
+            let output = TxOut {
+                value: Amount::from_sat(coin.value.0),
+                script_pubkey: script_pubkey.clone(),
+            };
+            genesis.insert(coin.outpoint, output);
+        }
+        Chain::new(genesis)
+    }
+
+    fn new(genesis: HashMap<OutPoint, TxOut>) -> Chain {
         Chain {
             blocks: Vec::new(),
             known: HashMap::new(),
@@ -113,7 +133,7 @@ impl Chain {
             .ok_or("outputs exceed inputs".to_owned())
     }
 
-    fn fee(&self, tx: &Transaction) -> u64 {
+    pub fn fee(&self, tx: &Transaction) -> u64 {
         let value = |input: &bitcoin::TxIn| {
             let coin = self.coin(&input.previous_output, &self.mempool);
             coin.map_or(0, |(output, _)| output.value.to_sat())

@@ -10,6 +10,7 @@ mod additions;
 mod chain;
 mod child;
 mod contract;
+mod fees;
 mod node;
 mod peer;
 mod proof;

@@ -41,7 +41,7 @@ pub struct Node {
     pub standing: Option<Standing>,
     pub over: bool,
     /// How likely it crashes after an action.
-    crash: f64,
+    pub crash: f64,
     pub crashes: u64,
     pub broadcasts: u64,
     pub rejections: HashMap<String, u64>,
@@ -129,7 +129,7 @@ impl Node {
     }
 
     /// From the disk; then the blocks since, and the preimages that the database has.
-    fn restart(&mut self, contract: &Contract, chain: &mut Chain, rng: &mut StdRng) {
+    pub fn restart(&mut self, contract: &Contract, chain: &mut Chain, rng: &mut StdRng) {
         self.crashes += 1;
         self.watched = HashSet::from([self.facts.funding.outpoint]);
         let known: Vec<ClaimId> = self.state.claims.keys().copied().collect();

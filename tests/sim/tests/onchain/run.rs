@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bitcoin::{Amount, OutPoint, Transaction, TxOut};
+use bitcoin::{OutPoint, Transaction};
 use onchain::Event;
 use onchain::action::HtlcEnd;
 use rand::rngs::StdRng;
@@ -105,22 +105,7 @@ impl Run {
         let mut rng = StdRng::seed_from_u64(seed);
         let contract = Contract::random(&mut rng);
         let close = random_close(&contract, &mut rng);
-        let wallet = crate::signer::Wallet::new();
-        let mut genesis = HashMap::from([(
-            contract.funding.outpoint,
-            TxOut {
-                value: Amount::from_sat(contract.funding.value.0),
-                script_pubkey: contract.setup.funding_script_pubkey(),
-            },
-        )]);
-        for coin in Node::coins() {
-            let output = TxOut {
-                value: Amount::from_sat(coin.value.0),
-                script_pubkey: wallet.script(),
-            };
-            genesis.insert(coin.outpoint, output);
-        }
-        let mut chain = Chain::new(genesis);
+        let mut chain = Chain::of(&contract);
         let rival =
             close.owner == Side::Remote && !close.is_revoked(&contract) && rng.gen_bool(0.3);
         if rival {
