@@ -22,7 +22,7 @@ pub const DEFAULT: Limits = Limits {
     withdraw_per_day: Limit::InProportion,
     pay_per_day: Limit::InProportion,
     max_feerate: FeeratePerKw(125_000),
-    max_fee: Satoshi(500_000),
+    max_fee: tx::limits::MAX_FEE,
 };
 
 /// `holds` is what the node holds now; asked for only where it matters.

@@ -103,7 +103,7 @@ pub enum ToLightningd {
     Handled {
         messages: u64,
     },
-    /// A rule of hsmd refused what was asked: a bug, or somebody meddles.
+    /// A rule of hsmd refused what was asked: a fee above the operator's cap, a bug, or somebody meddles.
     Refused {
         rule: String,
         reason: String,

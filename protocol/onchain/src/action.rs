@@ -54,6 +54,8 @@ pub struct Terms {
     pub fee_part: u64,
     /// One in so many of what is at stake in a commitment may go to the child of its anchor.
     pub anchor_part: u64,
+    /// The operator's cap on a fee, as it is if nobody has moved it: only a refusal shows another one.
+    pub max_fee: Satoshi,
 }
 
 /// A transaction in consensus encoding.

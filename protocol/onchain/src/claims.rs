@@ -25,6 +25,8 @@ pub(crate) const INPUT_WEIGHT: u64 = 164;
 pub(crate) const CHANGE_WEIGHT: u64 = 172;
 /// A coin and its change, at most.
 pub(crate) const COIN_WEIGHT: u64 = 272 + CHANGE_WEIGHT;
+/// An input that spends a coin, at least.
+pub(crate) const LEAST_COIN: u64 = 230;
 /// Weight of a transaction's fixed parts with up to 252 inputs, with marker and flag.
 pub(crate) const FIXED_WEIGHT: u64 = 42;
 /// What the destination, a P2TR output, must have at least.
@@ -73,6 +75,18 @@ impl Group {
             .min()
     }
 
+    /// Two of it, each with half of the outputs: the first has those that are worth more.
+    pub(crate) fn halves(&self) -> Option<(Group, Group)> {
+        let mut outputs = self.outputs().to_vec();
+        outputs.sort_by_key(|output| std::cmp::Reverse(output.value));
+        let rest = outputs.split_off(outputs.len().div_ceil(2));
+        let like = |outputs| match self {
+            Group::Sweep(_) => Group::Sweep(outputs),
+            Group::Htlcs(_) => Group::Htlcs(outputs),
+        };
+        (!rest.is_empty()).then(|| (like(outputs), like(rest)))
+    }
+
     /// Those of `outputs` that can be in the next block, in groups: what has the same deadline is taken
     /// together, but what the peer can take too stands apart from what it cannot.
     pub(crate) fn form<'a>(
@@ -91,7 +105,10 @@ impl Group {
                     contested,
                     ..
                 } => {
-                    let key = (*deadline, *contested, alone(*contested && split));
+                    // After the deadline the peer can take what it could not before.
+                    let late = deadline.is_some_and(|deadline| deadline <= height.after(1));
+                    let single = split && (*contested || late);
+                    let key = (*deadline, *contested, alone(single));
                     sweeps.entry(key).or_default().push(output.clone());
                 }
                 Plan::HtlcTx {
@@ -144,9 +161,24 @@ pub(crate) struct Builder<'a> {
     pub facts: &'a Facts,
     pub tree: &'a Tree,
     pub txs: &'a [(Transaction, BlockHeight)],
+    /// The operator's cap, as far as it is known.
+    pub max_fee: Satoshi,
 }
 
 impl Builder<'_> {
+    /// Most that a claim of so much may pay.
+    pub(crate) fn most(&self, value: Satoshi) -> Satoshi {
+        share(value, self.facts.terms.fee_part).min(self.max_fee)
+    }
+
+    /// Weight of a group's transaction, signed; of HTLC transactions without coins and change.
+    pub(crate) fn weight(&self, group: &Group) -> Option<u64> {
+        match group {
+            Group::Sweep(outputs) => self.sweep_weight(outputs),
+            Group::Htlcs(outputs) => Some(self.htlcs_weight(outputs)),
+        }
+    }
+
     /// Weight of the sweep of these outputs, signed; `None` if one is not what was thought.
     pub(crate) fn sweep_weight(&self, outputs: &[Output]) -> Option<u64> {
         let claimed = self.claimed(outputs)?;
@@ -230,7 +262,7 @@ impl Builder<'_> {
 
     /// Whether taking this output alone is worth its fee, at the least that is relayed now.
     pub(crate) fn is_economic(&self, output: &Output, feerates: &Feerates) -> bool {
-        let cap = share(output.value, self.facts.terms.fee_part);
+        let cap = self.most(output.value);
         let one = std::slice::from_ref(output);
         let (weight, left) = match &output.plan {
             Plan::Sweep { .. } => match self.sweep_weight(one) {
@@ -253,7 +285,7 @@ impl Builder<'_> {
 
     /// Whether this output is worth its place in a claim of several.
     pub(crate) fn is_worth_its_input(&self, output: &Output, feerates: &Feerates) -> bool {
-        let cap = share(output.value, self.facts.terms.fee_part);
+        let cap = self.most(output.value);
         match &output.plan {
             Plan::Sweep { .. } => {
                 let claimed = self.claimed(std::slice::from_ref(output));
@@ -282,7 +314,7 @@ pub(crate) fn htlc_list(outputs: &[Output]) -> Vec<(HtlcKey, Option<Preimage>)> 
 pub(crate) fn coin_weight(kind: CoinKind) -> u64 {
     match kind {
         CoinKind::P2wpkh => 272,
-        CoinKind::P2tr => 230,
+        CoinKind::P2tr => LEAST_COIN,
     }
 }
 

@@ -84,11 +84,22 @@ pub(crate) fn fee(
     most: Satoshi,
     before: Option<Satoshi>,
 ) -> Option<Satoshi> {
-    let floor = feerates.least().fee(weight);
-    let replacement = before.map(|fee| fee.saturating_add(INCREMENT.fee(weight)));
-    let least = floor.max(replacement.unwrap_or(Satoshi::ZERO));
+    let least = least(feerates, weight, before);
     let fee = feerate.fee(weight).max(least).min(most);
     (fee >= least).then_some(fee)
+}
+
+/// The least that is relayed: at the floor, and more than `before`, which it replaces (BIP 125).
+pub(crate) fn least(feerates: &Feerates, weight: u64, before: Option<Satoshi>) -> Satoshi {
+    let floor = feerates.least().fee(weight);
+    let replacement = before.map(|fee| fee.saturating_add(INCREMENT.fee(weight)));
+    floor.max(replacement.unwrap_or(Satoshi::ZERO))
+}
+
+/// The least feerate at which so much weight pays `fee`.
+pub(crate) fn rate_for(fee: Satoshi, weight: u64) -> FeeratePerKw {
+    let rate = fee.0.saturating_mul(1000).div_ceil(weight.max(1));
+    FeeratePerKw(u32::try_from(rate).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

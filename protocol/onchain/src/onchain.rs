@@ -9,6 +9,7 @@ use tx::claim::anchor_of;
 use tx::commitment::number_of;
 use tx::ledger::HtlcKey;
 use tx::onchain::{Reply, Request};
+use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, CommitmentNumber, FeeratePerKw, Preimage, Satoshi};
 
 use crate::action::{
@@ -17,6 +18,7 @@ use crate::action::{
 use crate::state::{Broadcasted, Confirmed, State};
 use crate::tree::{Points, Tree};
 
+mod cap;
 mod claiming;
 mod telling;
 mod unconfirmed;
@@ -57,6 +59,8 @@ pub struct Onchain {
     rejected: BTreeSet<ClaimId>,
     /// Claims of what a reorg or a restart has taken out, and since when.
     missing: BTreeMap<ClaimId, BlockHeight>,
+    /// The operator's cap on a fee, if a refusal has shown that it was moved.
+    cap: Option<Satoshi>,
     /// The peer's transaction in the mempool, for which the backend does not take ours.
     rival: Option<Transaction>,
     /// The commitment that no block has taken yet, and since when.
@@ -89,6 +93,7 @@ impl Onchain {
             lacking: HashSet::new(),
             rejected: BTreeSet::new(),
             missing: BTreeMap::new(),
+            cap: None,
             rival: None,
             stuck: None,
             watched: HashSet::new(),
@@ -122,9 +127,9 @@ impl Onchain {
             Event::Coins { claim, coins } => self.coins(claim, coins, &mut actions),
             Event::Rejected {
                 txid,
-                reason: _,
+                reason,
                 rival,
-            } => self.reject(txid, rival, &mut actions),
+            } => self.reject(txid, &reason, rival, &mut actions),
         }
         actions
     }
@@ -205,8 +210,12 @@ impl Onchain {
 
     fn block(&mut self, height: BlockHeight, actions: &mut Vec<Action>) {
         self.state.height = height;
+        let again = height.0.is_multiple_of(AGAIN);
+        if again {
+            self.cap = None;
+        }
         // What stands in our commitment's way may be gone.
-        if height.0.is_multiple_of(AGAIN) || self.rival.is_some() {
+        if again || self.rival.is_some() {
             self.broadcast_all(actions);
         }
         self.advance(actions);
@@ -330,7 +339,13 @@ impl Onchain {
         self.advance(actions);
     }
 
-    fn reject(&mut self, txid: Txid, rival: Option<Transaction>, actions: &mut Vec<Action>) {
+    fn reject(
+        &mut self,
+        txid: Txid,
+        reason: &str,
+        rival: Option<Transaction>,
+        actions: &mut Vec<Action>,
+    ) {
         let is = |claim: &Broadcasted| {
             claim
                 .tx
@@ -340,6 +355,7 @@ impl Onchain {
         let found = self.state.claims.iter().find(|(_, claim)| is(claim));
         if let Some(claim) = found.map(|(id, _)| *id) {
             self.rejected.insert(claim);
+            self.break_up(claim, reason, rival.as_ref(), actions);
         }
         if self.confirmed.is_empty() {
             self.meet(txid, rival, actions);

@@ -204,6 +204,19 @@ impl Tree {
         }
     }
 
+    /// Whether the peer's keys spend one of these in `tx`, which is in no block.
+    pub(crate) fn is_taken_by_peer(&self, takes: &[OutPoint], tx: &Transaction) -> bool {
+        let owner = self.commitment.as_ref().map(|commitment| commitment.owner);
+        let mut outputs = self.outputs.iter();
+        outputs.any(|output| {
+            let is = |input: &&bitcoin::TxIn| input.previous_output == output.outpoint;
+            takes.contains(&output.outpoint)
+                && tx.input.iter().find(is).is_some_and(|input| {
+                    spender_of(&output.kind, owner, &input.witness) == Side::Remote
+                })
+        })
+    }
+
     /// The outputs that carry this HTLC: one, or none if it is not in the commitment or has no output.
     pub(crate) fn htlc(&self, key: HtlcKey) -> Option<&Output> {
         let is = |output: &&Output| output.kind == OutputKind::Htlc(key);

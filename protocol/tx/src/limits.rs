@@ -34,6 +34,8 @@ pub const REASONABLE_DEPTH: u32 = 3;
 pub const BURIAL_DEPTH: u32 = 100;
 /// X2: one in so many satoshi of what a claim takes may go to its fee.
 pub const CLAIM_FEE_PART: u64 = 2;
+/// X2, X4, W2: most that the fee of one transaction may be before the operator has set another cap.
+pub const MAX_FEE: Satoshi = Satoshi(500_000);
 /// X4: one in so many of what is at stake in a commitment may go to the child of its anchor.
 pub const ANCHOR_FEE_PART: u64 = 2;
 

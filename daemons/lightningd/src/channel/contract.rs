@@ -26,6 +26,7 @@ pub const TERMS: Terms = Terms {
     burial_depth: BURIAL_DEPTH,
     fee_part: limits::CLAIM_FEE_PART,
     anchor_part: limits::ANCHOR_FEE_PART,
+    max_fee: limits::MAX_FEE,
 };
 
 /// `revoked`: the commitment of the peer's that spent the funding output, if it has revoked that. Of the

@@ -5,13 +5,21 @@ use super::{
     Onchain, OutPoint, REWIND, Reply, Request, Satoshi, Transaction, Tree,
 };
 use crate::action::Held;
-use crate::claims::{Builder, CHANGE_WEIGHT, DUST, Group, coin_weight, htlc_list};
-use crate::feerates::{fee, rate_of, share};
+use crate::claims::{Builder, CHANGE_WEIGHT, DUST, Group, LEAST_COIN, coin_weight, htlc_list};
+use crate::feerates::{fee, least, rate_for, rate_of};
 use crate::plan::Plan;
 use crate::tree::{Output, Spent};
 use tx::claim::FeeCoin;
+use tx::fees::ANCHOR_VALUE;
+use tx::onchain::ParentTx;
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, Side};
+
+/// hsmd's rules of what a claim may cost.
+const FEE_RULES: [&str; 2] = ["X2", "X4"];
+/// What bitcoind says where something else in its mempool spends the same: "txn-mempool-conflict", "insufficient
+/// fee, rejecting replacement" and the like.
+const CONFLICTS: [&str; 2] = ["replac", "conflict"];
 
 /// A claim on its way to a signature.
 #[derive(Clone, Debug)]
@@ -22,6 +30,10 @@ pub(super) struct Draft {
     pub funded: bool,
     /// Without coins and change; only of what coins are needed for.
     pub weight: u64,
+    /// The fee of what it replaces.
+    pub before: Option<Satoshi>,
+    /// Most that its fee may be.
+    pub most: Satoshi,
     pub what: What,
 }
 
@@ -30,31 +42,24 @@ pub(super) struct Draft {
 pub(super) enum What {
     Sweep,
     Htlcs(Group),
-    /// A child of this commitment, which may pay so much.
-    Anchor(Transaction, Satoshi),
+    /// A child of this commitment.
+    Anchor(Transaction),
+}
+
+/// What a claim's coins pay for besides it: an unconfirmed parent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Parent {
+    pub weight: u64,
+    /// What it pays itself.
+    pub paid: Satoshi,
 }
 
 impl Draft {
-    /// Its fee is known with its coins.
-    fn of_htlcs(group: Group, feerate: FeeratePerKw, funded: bool) -> Draft {
-        Draft {
-            takes: group.takes(),
-            feerate,
-            fee: Satoshi::ZERO,
-            funded,
-            weight: 0,
-            what: What::Htlcs(group),
-        }
+    /// With its coins and change.
+    fn full_weight(&self, coins: impl Iterator<Item = u64>) -> u64 {
+        let own = self.weight.saturating_add(CHANGE_WEIGHT);
+        coins.fold(own, u64::saturating_add)
     }
-}
-
-/// Of a claim with its coins and change.
-fn funded_weight(draft: &Draft, coins: &[FeeCoin]) -> u64 {
-    let coins = coins.iter().map(|coin| coin_weight(coin.kind));
-    coins.fold(
-        draft.weight.saturating_add(CHANGE_WEIGHT),
-        u64::saturating_add,
-    )
 }
 
 impl Onchain {
@@ -109,7 +114,7 @@ impl Onchain {
         }
         let stale = |draft: &Draft| match draft.what {
             What::Sweep | What::Htlcs(_) => !Self::all_open(tree, &draft.takes),
-            What::Anchor(..) => true,
+            What::Anchor(_) => true,
         };
         let stale: Vec<ClaimId> = (self.drafts.iter())
             .filter(|(_, d)| stale(d))
@@ -155,7 +160,7 @@ impl Onchain {
         };
         if let Some(feerate) = raised {
             let before = claim.fee;
-            self.draft(id, group, feerate, Some(before), tree, actions);
+            self.draft_below_cap(id, group, feerate, Some(before), tree, actions);
         }
     }
 
@@ -172,10 +177,15 @@ impl Onchain {
         let (format, height) = (self.facts.setup.format, self.state.height);
         for group in Group::form(open, format, self.state.split, height) {
             let feerate = self.feerates.before(group.deadline(), height);
-            let id = ClaimId(self.state.next_claim);
-            self.state.next_claim = self.state.next_claim.saturating_add(1);
-            self.draft(id, group, feerate, None, tree, actions);
+            let id = self.next_claim();
+            self.draft_below_cap(id, group, feerate, None, tree, actions);
         }
+    }
+
+    pub(super) fn next_claim(&mut self) -> ClaimId {
+        let id = ClaimId(self.state.next_claim);
+        self.state.next_claim = self.state.next_claim.saturating_add(1);
+        id
     }
 
     pub(super) fn builder<'a>(&'a self, tree: &'a Tree) -> Builder<'a> {
@@ -183,11 +193,12 @@ impl Onchain {
             facts: &self.facts,
             tree,
             txs: &self.confirmed,
+            max_fee: self.max_fee(),
         }
     }
 
     /// Asks for the signature, or first for the coins. `before`: the fee of what it replaces.
-    fn draft(
+    pub(super) fn draft(
         &mut self,
         id: ClaimId,
         group: Group,
@@ -196,20 +207,23 @@ impl Onchain {
         tree: &Tree,
         actions: &mut Vec<Action>,
     ) {
-        let most = share(group.value(), self.facts.terms.fee_part);
+        let most = self.builder(tree).most(group.value());
+        let mut draft = Draft {
+            takes: group.takes(),
+            feerate,
+            fee: Satoshi::ZERO,
+            funded: false,
+            weight: 0,
+            before,
+            most,
+            what: What::Sweep,
+        };
         match &group {
             Group::Sweep(outputs) => {
                 // What is left is worth an output.
                 let most = most.min(group.value().saturating_sub(DUST));
                 if let Some((fee, request)) = self.sweep(outputs, feerate, most, before, tree) {
-                    let draft = Draft {
-                        takes: group.takes(),
-                        feerate,
-                        fee,
-                        funded: false,
-                        weight: 0,
-                        what: What::Sweep,
-                    };
+                    draft.fee = fee;
                     self.ask(id, draft, request, actions);
                 }
             }
@@ -222,14 +236,15 @@ impl Onchain {
                         coins: Vec::new(),
                         fee: Satoshi::ZERO,
                     };
-                    let draft = Draft::of_htlcs(group, feerate, false);
+                    draft.what = What::Htlcs(group);
                     self.ask(id, draft, request, actions);
                 }
                 CommitmentFormat::AnchorsZeroFeeHtlc => {
                     let weight = self.builder(tree).htlcs_weight(outputs);
                     if fee(&self.feerates, feerate, weight, most, before).is_some() {
-                        let draft = Draft::of_htlcs(group, feerate, true);
-                        self.need_coins(id, draft, weight, Satoshi::ZERO, most, actions);
+                        (draft.funded, draft.weight) = (true, weight);
+                        draft.what = What::Htlcs(group);
+                        self.need_coins(id, draft, Parent::default(), Satoshi::ZERO, actions);
                     }
                 }
             },
@@ -251,25 +266,40 @@ impl Onchain {
         Some((fee, builder.sweep(outputs, fee)?))
     }
 
+    /// `value`: what its inputs bring more than its outputs take. The feerate is one at which it is a replacement
+    /// (BIP 125) with as many coins as the claim before it has.
     pub(super) fn need_coins(
         &mut self,
         claim: ClaimId,
         draft: Draft,
-        weight: u64,
+        parent: Parent,
         value: Satoshi,
-        most: Satoshi,
         actions: &mut Vec<Action>,
     ) {
-        let feerate = draft.feerate;
-        let draft = Draft { weight, ..draft };
-        self.drafts.insert(claim, draft);
+        let own = draft.full_weight(self.coins_of(claim));
+        let least = least(&self.feerates, own, draft.before).saturating_add(parent.paid);
+        let relayed = rate_for(least, own.saturating_add(parent.weight));
         actions.push(Action::NeedCoins {
             claim,
-            weight,
-            value,
-            feerate,
-            most,
+            weight: draft.weight.saturating_add(parent.weight),
+            value: value.saturating_add(parent.paid),
+            feerate: draft.feerate.max(relayed),
+            most: draft.most.saturating_add(parent.paid),
         });
+        self.drafts.insert(claim, draft);
+    }
+
+    /// Weights of the coins that the claim has, or of the one that it needs, at least.
+    fn coins_of(&self, id: ClaimId) -> impl Iterator<Item = u64> + use<> {
+        // All else that it takes is of one commitment.
+        let coins = |claim: &Broadcasted| {
+            let commitment = claim.takes.first()?.txid;
+            let tx = claim.tx.decode()?;
+            let spent = tx.input.iter().map(|input| input.previous_output.txid);
+            Some(spent.filter(|txid| *txid != commitment).count())
+        };
+        let coins = self.state.claims.get(&id).and_then(coins);
+        std::iter::repeat_n(LEAST_COIN, coins.unwrap_or(1).max(1))
     }
 
     fn ask(&mut self, id: ClaimId, draft: Draft, request: Request, actions: &mut Vec<Action>) {
@@ -292,39 +322,62 @@ impl Onchain {
         for outpoint in &draft.takes {
             self.lacking.remove(outpoint);
         }
-        let request = match &draft.what {
-            // So many coins that the fee is none that is relayed: there may be better ones later.
-            What::Htlcs(_) if fee < self.feerates.least().fee(funded_weight(&draft, &coins)) => {
-                return self.give_up(id, actions);
-            }
-            What::Htlcs(group) => Request::HtlcTxs {
-                htlcs: htlc_list(group.outputs()),
-                coins,
-                fee,
-            },
-            What::Anchor(commitment, most) => {
-                match self.anchor_request(commitment, coins, fee, *most) {
-                    Some(request) => request,
-                    None => return self.give_up(id, actions),
-                }
-            }
-            What::Sweep => return,
+        // What they cannot pay, better ones may later.
+        let Some((fee, request)) = self.funded(&draft, coins, fee) else {
+            return self.give_up(id, actions);
         };
         draft.fee = fee;
         self.ask(id, draft, request, actions);
     }
 
+    /// The fee and the question; `None` if the fee would be none that is relayed, or too much, or if it would leave
+    /// no change: hsmd would refuse it. `fee` is what the coins are to pay, with an unconfirmed parent's.
+    fn funded(
+        &self,
+        draft: &Draft,
+        coins: Vec<FeeCoin>,
+        fee: Satoshi,
+    ) -> Option<(Satoshi, Request)> {
+        let weight = draft.full_weight(coins.iter().map(|coin| coin_weight(coin.kind)));
+        let least = least(&self.feerates, weight, draft.before);
+        let (paid, value) = match &draft.what {
+            // The child pays what the parent does not.
+            What::Anchor(commitment) => (self.fee_of(commitment), ANCHOR_VALUE),
+            What::Htlcs(_) | What::Sweep => (Satoshi::ZERO, Satoshi::ZERO),
+        };
+        let fee = fee.saturating_sub(paid).max(least);
+        let values = coins.iter().map(|coin| coin.value);
+        let brought = values.fold(value, Satoshi::saturating_add);
+        if fee > draft.most || brought.saturating_sub(fee) < DUST {
+            return None;
+        }
+        let request = match &draft.what {
+            What::Htlcs(group) => Request::HtlcTxs {
+                htlcs: htlc_list(group.outputs()),
+                coins,
+                fee,
+            },
+            What::Anchor(commitment) => Request::Anchor {
+                commitment: ParentTx::of(commitment),
+                coins,
+                fee,
+            },
+            What::Sweep => return None,
+        };
+        Some((fee, request))
+    }
+
     pub(super) fn signed(&mut self, id: ClaimId, reply: Reply, actions: &mut Vec<Action>) {
         let tx = match reply {
             Reply::Signed { tx } => Encoded(tx),
-            // It is tried again with the next block.
-            Reply::Refused { .. } | Reply::Point { .. } => return self.abandon(id, actions),
+            Reply::Refused { rule, .. } => return self.refused(id, &rule, actions),
+            Reply::Point { .. } => return self.abandon(id, actions),
         };
         let (Some(draft), Some(decoded)) = (self.drafts.remove(&id), tx.decode()) else {
             return;
         };
         let parent = match draft.what {
-            What::Anchor(commitment, _) => Some(commitment),
+            What::Anchor(commitment) => Some(commitment),
             What::Sweep | What::Htlcs(_) => None,
         };
         let claim = Broadcasted {
@@ -341,6 +394,47 @@ impl Onchain {
             tx: decoded,
             parent,
         }));
+    }
+
+    /// It is tried again with the next block; at once with less if it was for its fee.
+    fn refused(&mut self, id: ClaimId, rule: &str, actions: &mut Vec<Action>) {
+        let fee = self.drafts.get(&id).map(|draft| draft.fee);
+        self.abandon(id, actions);
+        let is_of_fees = FEE_RULES.contains(&rule);
+        if fee.is_some_and(|fee| is_of_fees && self.lower_cap(fee)) {
+            self.advance(actions);
+        }
+    }
+
+    /// A claim of several that the backend refused because the peer takes some of them: the others are claimed
+    /// without those. Who it is that takes the first one the backend says, and of the rest nothing: an older claim
+    /// of ours takes the first one, too.
+    pub(super) fn break_up(
+        &mut self,
+        id: ClaimId,
+        reason: &str,
+        rival: Option<&Transaction>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (Some(tree), Some(claim)) = (self.tree(), self.state.claims.get(&id)) else {
+            return;
+        };
+        let by_peer = match rival {
+            Some(rival) => tree.is_taken_by_peer(&claim.takes, rival),
+            None => CONFLICTS.iter().any(|word| reason.contains(word)),
+        };
+        if claim.takes.len() < 2 || !by_peer {
+            return;
+        }
+        let draft = self.drafts.remove(&id);
+        if claim.funded || draft.is_some_and(|draft| draft.funded) {
+            actions.push(Action::FreeCoins { claim: id });
+        }
+        self.state.claims.remove(&id);
+        self.rejected.remove(&id);
+        self.state.split = true;
+        self.advance(actions);
+        actions.push(Action::Record(Box::new(self.state.clone())));
     }
 
     /// The claim of ours that was broadcast and takes this output.
@@ -365,7 +459,7 @@ impl Onchain {
                 let fee = value.saturating_sub(Satoshi(out.sum()));
                 (fee, fee)
             }
-            false => (claim.fee, share(value, self.facts.terms.fee_part)),
+            false => (claim.fee, self.builder(tree).most(value)),
         };
         let deadline = taken().filter_map(|output| output.plan.deadline()).min();
         let wanted = self.feerates.before(deadline, self.state.height);

@@ -1,17 +1,14 @@
 //! Before a block has the transaction that spends the funding output: our own is broadcast, and the
 //! commitment that can be mined, ours or the peer's, is made worth mining by a child of our anchor in it.
 
-use super::claiming::{Draft, What};
+use super::claiming::{Draft, Parent, What};
 use super::{
-    Action, Broadcast, ClaimId, Encoded, Onchain, OutPoint, Request, Satoshi, Transaction,
-    anchor_of, number_of, spends,
+    Action, Broadcast, ClaimId, Encoded, Onchain, OutPoint, Satoshi, Transaction, anchor_of,
+    number_of, spends,
 };
 use crate::action::Spender;
-use crate::claims::{
-    CHANGE_WEIGHT, DUST, FIXED_WEIGHT, INPUT_WEIGHT, at_stake, coin_weight, commitment_deadline,
-};
+use crate::claims::{FIXED_WEIGHT, INPUT_WEIGHT, at_stake, commitment_deadline};
 use crate::feerates::{is_urgent, quarter_more, rate_of, share};
-use tx::claim::FeeCoin;
 use tx::fees::ANCHOR_VALUE;
 use wire::{BlockHeight, FeeratePerKw};
 
@@ -117,20 +114,20 @@ impl Onchain {
             return;
         };
         if id.0 == self.state.next_claim {
-            self.state.next_claim = self.state.next_claim.saturating_add(1);
+            self.next_claim();
         }
-        let most = share(at_stake(&tree), self.facts.terms.anchor_part);
+        let stake = share(at_stake(&tree), self.facts.terms.anchor_part);
         let draft = Draft {
             takes: vec![anchor],
             feerate,
             fee: Satoshi::ZERO,
             funded: true,
-            weight: 0,
-            what: What::Anchor(commitment, most),
+            weight: CHILD_WEIGHT,
+            before: before.and_then(|id| Some(self.state.claims.get(&id)?.fee)),
+            most: stake.min(self.anchor_cap()),
+            what: What::Anchor(commitment),
         };
-        let value = paid.saturating_add(ANCHOR_VALUE);
-        let weight = weight.saturating_add(CHILD_WEIGHT);
-        self.need_coins(id, draft, weight, value, most.saturating_add(paid), actions);
+        self.need_coins(id, draft, Parent { weight, paid }, ANCHOR_VALUE, actions);
     }
 
     /// What a commitment without a child is to pay together with one; `None` if it pays enough.
@@ -175,36 +172,12 @@ impl Onchain {
     }
 
     /// What a transaction that spends the funding output alone pays.
-    fn fee_of(&self, tx: &Transaction) -> Satoshi {
+    pub(super) fn fee_of(&self, tx: &Transaction) -> Satoshi {
         let out = tx
             .output
             .iter()
             .map(|output| Satoshi(output.value.to_sat()));
         let out = out.fold(Satoshi::ZERO, Satoshi::saturating_add);
         self.facts.funding.value.saturating_sub(out)
-    }
-
-    /// `fee` is that of parent and child; the child pays what the parent does not. `None` if that is more
-    /// than `most`, or leaves no change: hsmd would refuse it.
-    pub(super) fn anchor_request(
-        &self,
-        commitment: &Transaction,
-        coins: Vec<FeeCoin>,
-        fee: Satoshi,
-        most: Satoshi,
-    ) -> Option<Request> {
-        let weight = coins.iter().map(|coin| coin_weight(coin.kind)).fold(
-            CHILD_WEIGHT.saturating_add(CHANGE_WEIGHT),
-            u64::saturating_add,
-        );
-        let own = self.feerates.least().fee(weight);
-        let fee = fee.saturating_sub(self.fee_of(commitment)).max(own);
-        let values = coins.iter().map(|coin| coin.value);
-        let brought = values.fold(ANCHOR_VALUE, Satoshi::saturating_add);
-        (fee <= most && brought.saturating_sub(fee) >= DUST).then(|| Request::Anchor {
-            commitment: tx::onchain::ParentTx(bitcoin::consensus::serialize(commitment)),
-            coins,
-            fee,
-        })
     }
 }

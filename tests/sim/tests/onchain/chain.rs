@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bitcoin::consensus::serialize;
-use bitcoin::{Amount, OutPoint, Sequence, Transaction, TxOut, Txid};
-use wire::FeeratePerKw;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxOut, Txid};
+use wire::{FeeratePerKw, Satoshi};
 
 use crate::contract::{Contract, START};
 use crate::node::Node;
@@ -46,6 +46,15 @@ impl Chain {
             genesis.insert(coin.outpoint, output);
         }
         Chain::new(genesis)
+    }
+
+    /// Gives somebody a coin that anybody may spend.
+    pub fn give(&mut self, outpoint: OutPoint, value: Satoshi) {
+        let output = TxOut {
+            value: Amount::from_sat(value.0),
+            script_pubkey: ScriptBuf::from(vec![0x51]),
+        };
+        self.genesis.insert(outpoint, output);
     }
 
     fn new(genesis: HashMap<OutPoint, TxOut>) -> Chain {

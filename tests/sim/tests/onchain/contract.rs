@@ -1,6 +1,6 @@
 //! A channel with a history: the keys of both sides, every ledger that it had, and what each side can broadcast.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::hashes::Hash;
@@ -22,6 +22,8 @@ use wire::{
 
 /// Height at which the funding output is spent, or soon after.
 pub const START: u32 = 1000;
+/// Of an operator who has lowered it: enough for a claim of one output while fees are low, not for several.
+const LOW_CAP: Satoshi = Satoshi(2_500);
 
 /// One side's private half.
 pub struct Keys {
@@ -85,6 +87,8 @@ pub struct Contract {
     pub remote_lowest: usize,
     pub htlcs: BTreeMap<HtlcKey, Htlc>,
     pub preimages: BTreeMap<HtlcKey, Preimage>,
+    /// The operator's cap on a fee, which hsmd knows (X2, X4).
+    pub max_fee: Cell<Satoshi>,
     /// What was asked for before.
     built: RefCell<HashMap<(Side, usize), Commitment>>,
     signed: RefCell<HashMap<(Side, usize), Transaction>>,
@@ -116,6 +120,8 @@ impl Contract {
         };
         let mut contract = Contract::opened(rng, setup, ours, theirs);
         contract.live(rng);
+        let caps = [limits::MAX_FEE, limits::MAX_FEE, LOW_CAP];
+        contract.max_fee.set(caps[rng.gen_range(0..caps.len())]);
         contract
     }
 
@@ -171,6 +177,7 @@ impl Contract {
             remote_lowest: 0,
             htlcs: BTreeMap::new(),
             preimages: BTreeMap::new(),
+            max_fee: Cell::new(limits::MAX_FEE),
             built: RefCell::default(),
             signed: RefCell::default(),
         }
@@ -359,6 +366,7 @@ impl Contract {
                 burial_depth: 20,
                 fee_part: limits::CLAIM_FEE_PART,
                 anchor_part: limits::ANCHOR_FEE_PART,
+                max_fee: limits::MAX_FEE,
             },
         }
     }

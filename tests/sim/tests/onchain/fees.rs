@@ -1,13 +1,18 @@
-//! What claims pay, step by step, and what a reorg or a restart leaves of it.
+//! What claims pay, step by step: the operator's cap, replacements, what stands in the way of a batch, and what
+//! a reorg or a restart leaves of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bitcoin::{Transaction, Txid};
+use bitcoin::hashes::Hash;
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use onchain::Facts;
 use onchain::action::{OutputKind, Spender};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use secp256k1::{Message, SECP256K1};
 use tx::ledger::{Delta, Htlc, HtlcKey};
+use tx::limits::MAX_FEE;
 use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Satoshi, Side};
 
 use crate::additions::peers_claim;
@@ -102,6 +107,206 @@ impl<'a> World<'a> {
         };
         self.chain.mempool.iter().filter(takes).collect()
     }
+
+    /// The outputs of commitment `at` of the peer's that hold HTLCs, and those of them that a claim takes.
+    fn htlcs(&self, at: usize) -> (BTreeSet<OutPoint>, BTreeSet<OutPoint>) {
+        let commitment = self.contract.commitment(Side::Remote, at);
+        let txid = commitment.tx.compute_txid();
+        let vouts = commitment.htlcs.iter().map(|htlc| htlc.output_index);
+        let all: BTreeSet<_> = vouts.map(|vout| OutPoint { txid, vout }).collect();
+        let claims = self.claims_of(txid).into_iter();
+        let inputs = claims.flat_map(|tx| tx.input.iter().map(|input| input.previous_output));
+        let taken = inputs.filter(|outpoint| all.contains(outpoint)).collect();
+        (all, taken)
+    }
+
+    /// Each HTLC of the peer's commitment 1 is claimed by something that pays this and no more than the cap.
+    fn assert_all_claimed(&self, feerate: FeeratePerKw) {
+        let (all, taken) = self.htlcs(1);
+        assert_eq!(all, taken, "{:?}", self.node.rejections);
+        let takes = |tx: &Transaction| {
+            let mut inputs = tx.input.iter();
+            inputs.any(|input| all.contains(&input.previous_output))
+        };
+        for tx in self.chain.mempool.iter().filter(|tx| takes(tx)) {
+            let (fee, cap) = (self.chain.fee(tx), self.contract.max_fee.get());
+            assert!(fee <= cap.0, "a fee of {fee}, above {cap}");
+            let rate = fee * 1_000 / tx.weight().to_wu();
+            assert!(
+                rate >= u64::from(feerate.0),
+                "{rate} of {} inputs",
+                tx.input.len()
+            );
+        }
+    }
+
+    fn rejections(&self, of: &str) -> u64 {
+        let of = |(reason, count): (&String, &u64)| reason.contains(of).then_some(*count);
+        self.node.rejections.iter().filter_map(of).sum()
+    }
+}
+
+#[test]
+fn a_batch_whose_fee_would_be_above_the_cap_is_taken_in_several() {
+    let contract = contract(100, 20_000, START + 500, true);
+    let market = FeeratePerKw(15_000);
+    let world = World::closed_by_peer(&contract, market);
+    world.assert_all_claimed(market);
+}
+
+#[test]
+fn a_cap_that_the_operator_has_lowered_is_learned_when_hsmd_refuses_and_looked_for_again_later() {
+    let contract = contract(30, 200_000, START + 500, true);
+    contract.max_fee.set(Satoshi(50_000));
+    let market = FeeratePerKw(15_000);
+    let mut world = World::closed_by_peer(&contract, market);
+    world.assert_all_claimed(market);
+    // It is higher again: once that was noticed, one claim may pay what it could not.
+    contract.max_fee.set(MAX_FEE);
+    world.chain.market = FeeratePerKw(150_000);
+    for _ in 0..12 {
+        world.mine(&[]);
+    }
+    world.assert_all_claimed(world.chain.market);
+}
+
+#[test]
+fn a_claim_that_fees_carry_above_the_cap_is_split_and_its_parts_replace_it() {
+    let contract = contract(100, 60_000, START + 500, true);
+    let mut world = World::closed_by_peer(&contract, FeeratePerKw(4_000));
+    let before = world.htlcs(1).0.first().unwrap().txid;
+    let count = world.claims_of(before).len();
+    for market in [8_000, 40_000, 45_000, 55_000].map(FeeratePerKw) {
+        world.chain.market = market;
+        for _ in 0..13 {
+            world.mine(&[]);
+        }
+        world.assert_all_claimed(market);
+    }
+    assert!(world.claims_of(before).len() > count);
+}
+
+/// Ours, with an HTLC that has to be back by `deadline`.
+fn facts_with_deadline(contract: &Contract, deadline: u32) -> Facts {
+    let mut facts = contract.facts(true, &mut StdRng::seed_from_u64(2));
+    for known in &mut facts.htlcs {
+        known.incoming_expiry = Some(BlockHeight(deadline));
+    }
+    facts
+}
+
+#[test]
+fn a_replacement_that_wallet_coins_pay_for_pays_for_its_own_relay_too() {
+    let contract = contract(3, 100_000, START + 3, false);
+    let facts = facts_with_deadline(&contract, START + 14);
+    let mut world = World::new(&contract, FeeratePerKw(260), facts);
+    let ours = contract.signed(Side::Local, 1);
+    world.mine(std::slice::from_ref(&ours));
+    let mut fees = Vec::new();
+    for _ in 0..9 {
+        world.mine(&[]);
+        let claims = world.claims_of(ours.compute_txid());
+        fees.push(claims.iter().map(|tx| world.chain.fee(tx)).sum::<u64>());
+    }
+    assert_eq!(world.rejections("replacement"), 0, "{fees:?}");
+    let raised = fees.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    assert!(raised >= 5, "{fees:?}");
+}
+
+#[test]
+fn the_replacement_of_an_anchors_child_pays_for_its_own_relay_too() {
+    let contract = contract(3, 100_000, START + 500, false);
+    let facts = facts_with_deadline(&contract, START + 14);
+    let mut world = World::new(&contract, FeeratePerKw(260), facts);
+    let ours = contract.signed(Side::Local, 1).compute_txid();
+    let mut fees = Vec::new();
+    for _ in 0..9 {
+        world.mine(&[]);
+        let claims = world.claims_of(ours);
+        fees.push(claims.iter().map(|tx| world.chain.fee(tx)).sum::<u64>());
+    }
+    assert_eq!(world.rejections("replacement"), 0, "{fees:?}");
+    let raised = fees.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    assert!(raised >= 5, "{fees:?}");
+}
+
+/// The peer's claim of this HTLC, with a coin that pays more than all of ours would.
+fn rival(contract: &Contract, chain: &mut Chain, htlc: usize) -> Transaction {
+    let coin = OutPoint {
+        txid: Txid::from_byte_array([77; 32]),
+        vout: 0,
+    };
+    chain.give(coin, Satoshi(5_000_000));
+    let commitment = contract.commitment(Side::Remote, 1);
+    let claim = &commitment.htlc_transactions().unwrap()[htlc];
+    let point = contract.theirs.point(commitment.n);
+    let mut tx = peers_claim(contract, htlc);
+    tx.input.push(TxIn {
+        previous_output: coin,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::MAX,
+        witness: Witness::new(),
+    });
+    tx.output.push(TxOut {
+        value: Amount::from_sat(1_000_000),
+        script_pubkey: ScriptBuf::from(vec![0x51]),
+    });
+    // Its own signature is of all of it.
+    let value = Amount::from_sat(claim.amount.0);
+    let hash = SighashCache::new(&tx)
+        .p2wsh_signature_hash(0, &claim.redeem_script, value, EcdsaSighashType::All)
+        .unwrap();
+    let theirs = contract.htlc_secret(Side::Remote, &point);
+    let own = SECP256K1.sign_ecdsa(&Message::from_digest(hash.to_byte_array()), &theirs);
+    let ours = contract.htlc_secret(Side::Local, &point);
+    let other = claim.sign(Side::Local, &ours).unwrap();
+    let preimage = Some(&contract.preimages[&claim.key]);
+    let signed = claim.signed(&own, &other, preimage).unwrap();
+    tx.input[0].witness = signed.input[0].witness.clone();
+    tx
+}
+
+#[test]
+fn one_output_that_the_peer_takes_in_the_mempool_does_not_keep_us_from_the_others() {
+    // chaind says what spends the first input, and nothing of the others.
+    for at in [0, 2] {
+        for revoked in [true, false] {
+            let contract = contract(3, 100_000, START + 1, revoked);
+            let facts = contract.facts(false, &mut StdRng::seed_from_u64(2));
+            let mut world = World::new(&contract, FeeratePerKw(1_000), facts);
+            world.bury(&[contract.signed(Side::Remote, 1)]);
+            let theirs = rival(&contract, &mut world.chain, at);
+            world.bury(&[]);
+            world.chain.submit(&theirs, None).unwrap();
+            world.restart();
+            world.mine(&[]);
+            let (all, taken) = world.htlcs(1);
+            assert_eq!(all, taken, "{at} {revoked} {:?}", world.node.rejections);
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_for_its_fee_stays_together() {
+    let contract = contract(3, 100_000, START + 500, true);
+    let mut world = World::closed_by_peer(&contract, FeeratePerKw(1_000));
+    let commitment = contract.commitment(Side::Remote, 1).tx.compute_txid();
+    let count = world.claims_of(commitment).len();
+    // The mempool is full before the node hears of it: each thing in it is lost, and refused when it comes again.
+    for market in [400_000, 800_000].map(FeeratePerKw) {
+        world.chain.mempool.clear();
+        world.chain.market = market;
+        for _ in 0..6 {
+            world.bury(&[]);
+        }
+        world.restart();
+    }
+    world.chain.market = FeeratePerKw(1_000);
+    for _ in 0..6 {
+        world.mine(&[]);
+    }
+    assert!(world.rejections("min relay fee") > 0);
+    assert_eq!(world.claims_of(commitment).len(), count);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tx::claim::{CoinKind, FeeCoin};
 use tx::ledger::HtlcKey;
+use tx::onchain::Reply;
 use wire::{BlockHeight, FeeratePerKw, Preimage, Satoshi};
 
 use crate::chain::Chain;
@@ -44,6 +45,8 @@ pub struct Node {
     pub crash: f64,
     pub crashes: u64,
     pub broadcasts: u64,
+    /// What hsmd refused for its fee.
+    pub refused: u64,
     pub rejections: HashMap<String, u64>,
 }
 
@@ -85,6 +88,7 @@ impl Node {
             crash,
             crashes: 0,
             broadcasts: 0,
+            refused: 0,
             rejections: HashMap::new(),
         };
         if node.act(actions, contract, chain, rng).is_err() {
@@ -170,6 +174,12 @@ impl Node {
                 Action::Persist(state) | Action::Record(state) => self.state = *state,
                 Action::AskSigner(request) => {
                     let reply = answer(contract, &self.wallet, &request);
+                    let fee_rules = ["X2", "X4"];
+                    if let Reply::Refused { rule, .. } = &reply
+                        && fee_rules.contains(&rule.as_str())
+                    {
+                        self.refused += 1;
+                    }
                     queue.extend(self.core.handle(Event::Signer(reply)));
                 }
                 Action::Watch(outpoints) => {

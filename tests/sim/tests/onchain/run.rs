@@ -1,6 +1,7 @@
 //! One channel's end, and what must hold when it is over.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use bitcoin::{OutPoint, Transaction};
 use onchain::Event;
@@ -10,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use tx::claim;
 use tx::limits::WORTHLESS;
 use tx::{CommitmentOutput, HtlcKind};
-use wire::{BlockHeight, FeeratePerKw, Preimage, Side};
+use wire::{BlockHeight, FeeratePerKw, Preimage, Satoshi, Side};
 
 use crate::chain::Chain;
 use crate::contract::{Contract, START};
@@ -21,13 +22,18 @@ use crate::peer::{Close, Peer};
 const WORTH: u64 = 12_000;
 /// So long before an HTLC's expiry its preimage and its commitment must be there for it to be due to us.
 const TIME: u32 = 14;
+/// What blocks want while nothing is the matter.
+const CHEAP: Range<u32> = 253..900;
+/// Where it is this all the time, one output can be claimed below this cap, and no two together.
+const DEAR: Range<u32> = 4_000..4_400;
+const DEAR_CAP: Satoshi = Satoshi(4_000);
 /// After so many blocks fees are low for good.
 const CALM: u32 = 250;
 /// A run that is not over by then never will be.
 const PATIENCE: u32 = 700;
 
 /// What the runs are for, and must have seen.
-const CASES: [&str; 12] = [
+const CASES: [&str; 13] = [
     "ours",
     "theirs",
     "revoked",
@@ -40,6 +46,7 @@ const CASES: [&str; 12] = [
     "claimed by preimage",
     "second-stage penalties",
     "rivals with a child",
+    "fees above the cap",
 ];
 
 /// How often what happened, in all runs together.
@@ -78,6 +85,7 @@ struct Run {
     /// When the preimages of the peer's HTLCs come to us, by hash.
     learns: Vec<(u32, Preimage)>,
     learned_at: HashMap<Preimage, u32>,
+    calm: Range<u32>,
     spike: u32,
     seen: Seen,
 }
@@ -112,6 +120,12 @@ impl Run {
             let theirs = contract.signed(Side::Remote, close.at);
             chain.submit(&theirs, None).unwrap();
         }
+        // A claim of the peer's commitment needs no coin, and no child.
+        let dear = close.owner == Side::Remote && !rival && rng.gen_bool(0.2);
+        if dear {
+            contract.max_fee.set(DEAR_CAP);
+        }
+        let calm = if dear { DEAR } else { CHEAP };
         let facts = contract.facts(rival || close.owner == Side::Local, &mut rng);
         let node = Node::new(facts, &contract, &mut chain, &mut rng);
         let peer = Peer::random(&contract, &mut rng);
@@ -133,6 +147,7 @@ impl Run {
             rival,
             learns,
             learned_at: HashMap::new(),
+            calm,
             spike: 0,
             seen: Seen::default(),
         }
@@ -188,14 +203,14 @@ impl Run {
         } else if self.spike > 0 {
             self.spike -= 1;
             if self.spike == 0 {
-                self.chain.market = FeeratePerKw(rng.gen_range(253..900));
+                self.chain.market = FeeratePerKw(rng.gen_range(self.calm.clone()));
             }
         } else if rng.gen_bool(0.02) {
             self.seen.count("spikes", 1);
             self.spike = rng.gen_range(1..6);
             self.chain.market = FeeratePerKw(self.chain.market.0 * 100);
         } else {
-            self.chain.market = FeeratePerKw(rng.gen_range(253..900));
+            self.chain.market = FeeratePerKw(rng.gen_range(self.calm.clone()));
         }
     }
 
@@ -263,6 +278,7 @@ impl Run {
         self.seen.count("crashes", self.node.crashes);
         self.seen.count("runs", 1);
         self.seen.count("broadcasts", self.node.broadcasts);
+        self.seen.count("fees above the cap", self.node.refused);
         for (reason, count) in &self.node.rejections {
             self.seen.count(reason, *count);
         }
@@ -400,6 +416,8 @@ impl Run {
                 .sum();
             let out: u64 = tx.output.iter().map(|output| output.value.to_sat()).sum();
             let fee = taken + spent - out;
+            let cap = self.contract.max_fee.get();
+            assert!(fee <= cap.0, "seed {seed}: a fee of {fee}, above {cap}");
             let anchor = taken == tx::fees::ANCHOR_VALUE.0;
             assert!(
                 anchor || fee * 2 <= taken,

@@ -49,7 +49,8 @@ impl Wallet {
     }
 }
 
-/// As hsmd: nothing that is asked of it is refused for its fee or for dust, or it would be asked again for ever.
+/// As hsmd. A fee above the operator's cap is refused, since nobody else is told of it; nothing is for its share
+/// or for dust, or it would be asked again for ever.
 pub fn answer(contract: &Contract, wallet: &Wallet, request: &Request) -> Reply {
     let signed = |tx: Transaction| Reply::Signed {
         tx: bitcoin::consensus::serialize(&tx),
@@ -74,13 +75,22 @@ pub fn answer(contract: &Contract, wallet: &Wallet, request: &Request) -> Reply 
             parents,
             claims,
             fee,
-        } => signed(sweep(contract, wallet, parents, claims, *fee)),
+        } => match *fee > contract.max_fee.get() {
+            true => refused("X2"),
+            false => signed(sweep(contract, wallet, parents, claims, *fee)),
+        },
+        Request::HtlcTxs { coins, fee, .. }
+            if !coins.is_empty() && *fee > contract.max_fee.get() =>
+        {
+            refused("X2")
+        }
         Request::HtlcTxs { htlcs, coins, fee } => {
             match htlc_txs(contract, wallet, htlcs, coins, *fee) {
                 Some(tx) => signed(tx),
                 None => refused("X1"),
             }
         }
+        Request::Anchor { fee, .. } if *fee > contract.max_fee.get() => refused("X4"),
         Request::Anchor {
             commitment,
             coins,
