@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bitcoin::opcodes::all::{OP_DUP, OP_HASH160};
-use bitcoin::{BlockHash, OutPoint, Transaction, TxIn, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction, TxIn, Txid, Witness};
 use headers::{BranchHash, RawHeader};
 use ipc_messages::edges::HsmTip;
 use ipc_messages::hsm::tip::{Reply, Request};
@@ -91,7 +91,7 @@ impl Tip {
     }
 
     /// A transaction that spends the channel's funding output, or another output that is watched for it.
-    pub fn spent(&mut self, proof: Proof, funding: bool) {
+    pub fn spent(&mut self, mut proof: Proof, funding: bool) {
         if funding {
             self.spenders.insert(proof.channel, proof.tx.compute_txid());
         } else {
@@ -103,6 +103,10 @@ impl Tip {
             if !proof.tx.input.iter().any(wanted) {
                 return;
             }
+        }
+        // A block does not commit to what they show, which may be long.
+        for input in &mut proof.tx.input {
+            input.witness = Witness::new();
         }
         if self.proofs.len() >= MAX_PROOFS {
             self.proofs.pop_front();

@@ -1,6 +1,6 @@
 //! Which outputs are taken together, what for, and by when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use tx::claim::{Claimed, CoinKind, Sweep};
@@ -19,6 +19,10 @@ use crate::tree::{Output, Tree};
 
 /// Most outputs in one claim: its transaction stays standard.
 const MOST: usize = 100;
+/// Bytes of the parents in one request to hsmd, whose limit is 1 MiB: of several at most the first, of a single one what
+/// a block can hold.
+const SOME_PARENTS: usize = 500_000;
+const MOST_PARENTS: usize = 1_000_000;
 /// Weight of an input without its witness.
 pub(crate) const INPUT_WEIGHT: u64 = 164;
 /// A P2TR output.
@@ -218,7 +222,7 @@ impl Builder<'_> {
                 None => {
                     let place = u16::try_from(parents.len()).ok()?;
                     let (tx, _) = self.txs.get(output.parent)?;
-                    parents.push(ParentTx(bitcoin::consensus::serialize(tx)));
+                    parents.push(ParentTx::of(tx));
                     places.insert(output.parent, place);
                     place
                 }
@@ -229,11 +233,20 @@ impl Builder<'_> {
                 how: how.clone(),
             });
         }
-        Some(Request::Sweep {
+        let size = parents.iter().map(|parent| parent.0.len()).sum::<usize>();
+        (size <= MOST_PARENTS).then_some(Request::Sweep {
             parents,
             claims,
             fee,
         })
+    }
+
+    /// Whether hsmd can be shown all parents of these at once.
+    pub(crate) fn can_be_shown(&self, outputs: &[Output]) -> bool {
+        let parents: BTreeSet<usize> = outputs.iter().map(|output| output.parent).collect();
+        let parents = parents.into_iter().filter_map(|at| self.txs.get(at));
+        let size = parents.map(|(tx, _)| tx.base_size()).sum::<usize>();
+        size <= SOME_PARENTS
     }
 
     /// Weight of the joined HTLC transactions without coins and change, signed.

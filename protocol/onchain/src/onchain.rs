@@ -72,12 +72,12 @@ pub struct Onchain {
 }
 
 impl Onchain {
-    /// Begins, or goes on from what was persisted last. Blocks are to be told from [`Onchain::height`] on,
-    /// which is [`REWIND`] before the last one that was; preimages that are known come as events, too.
+    /// Begins, or goes on from what was persisted last. Blocks are to be told from [`Onchain::height`] on, which is
+    /// [`State::resumes_after`]; preimages that are known come as events, too.
     #[must_use]
     pub fn new(facts: Facts, state: Option<State>, feerates: Feerates) -> (Onchain, Vec<Action>) {
         let mut state = state.unwrap_or_default();
-        state.rewind(state.height.before(REWIND));
+        state.rewind(state.resumes_after());
         let decoded = |confirmed: &Confirmed| Some((confirmed.tx.decode()?, confirmed.height));
         let confirmed = state.confirmed.iter().filter_map(decoded).collect();
         let mut onchain = Onchain {
@@ -152,10 +152,8 @@ impl Onchain {
             // A reorg that nobody told of may have been deeper than what is looked at again at a start.
             self.forget(|known, _| tx.input.iter().any(|i| spends(known, i.previous_output)));
             self.strip(&mut tx);
-            let encoded = Encoded::of(&tx);
+            self.state.confirm(&tx, height);
             self.confirmed.push((tx, height));
-            let tx = encoded;
-            self.state.confirmed.push(Confirmed { tx, height });
         } else {
             return;
         }
@@ -180,10 +178,11 @@ impl Onchain {
         if gone.is_empty() {
             return;
         }
-        let is_left = |tx: &Transaction| !gone.contains(&tx.compute_txid());
-        self.confirmed.retain(|(tx, _)| is_left(tx));
-        let stored = |known: &Confirmed| known.tx.decode().is_some_and(|tx| is_left(&tx));
-        self.state.confirmed.retain(stored);
+        let mut left = (self.confirmed.iter()).map(|(tx, _)| !gone.contains(&tx.compute_txid()));
+        let mut stored = std::mem::take(&mut self.state.confirmed);
+        stored.retain(|_| left.next().unwrap_or_default());
+        self.state.confirmed = stored;
+        (self.confirmed).retain(|(tx, _)| !gone.contains(&tx.compute_txid()));
     }
 
     fn spends_ours(&self, tx: &Transaction) -> bool {

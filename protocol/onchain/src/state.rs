@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::OutPoint;
+use bitcoin::{OutPoint, Transaction};
 use serde::{Deserialize, Serialize};
 use wire::{BlockHeight, FeeratePerKw, PaymentHash, Preimage, Satoshi};
 
+use crate::REWIND;
 use crate::action::{ClaimId, Encoded};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,7 +26,34 @@ pub struct State {
     pub split: bool,
 }
 
+/// Most bytes of transactions that are handed over. The peer's HTLC transactions may have outputs of whatever length
+/// (BOLT 3: SIGHASH_SINGLE and ANYONECANPAY); those for which there is no room are told again at a start.
+const MOST: usize = 2 << 20;
+
 impl State {
+    /// The block after which all is to be told again at a start: one before what may have been reorganized out, and
+    /// before the first transaction that is not kept.
+    #[must_use]
+    pub fn resumes_after(&self) -> BlockHeight {
+        let missing = |confirmed: &&Confirmed| confirmed.tx.0.is_empty();
+        let missing = self.confirmed.iter().filter(missing);
+        let before = missing.map(|confirmed| confirmed.height.before(1)).min();
+        let recent = self.height.before(REWIND);
+        before.map_or(recent, |before| before.min(recent))
+    }
+
+    /// The one that spends the funding output is the first, and always kept.
+    pub(crate) fn confirm(&mut self, tx: &Transaction, height: BlockHeight) {
+        let tx = Encoded::of(tx);
+        let kept = self.confirmed.iter().map(|confirmed| confirmed.tx.0.len());
+        let size = kept.sum::<usize>().saturating_add(tx.0.len());
+        let tx = match size <= MOST || self.confirmed.is_empty() {
+            true => tx,
+            false => Encoded(Vec::new()),
+        };
+        self.confirmed.push(Confirmed { tx, height });
+    }
+
     /// Forgets the blocks after `height`.
     pub(crate) fn rewind(&mut self, height: BlockHeight) {
         self.confirmed
@@ -37,6 +65,7 @@ impl State {
 /// A transaction in the block at this height.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confirmed {
+    /// Empty if there was no room for it.
     pub tx: Encoded,
     pub height: BlockHeight,
 }

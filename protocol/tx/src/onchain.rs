@@ -4,7 +4,7 @@
 //! taken have the values that their transaction id commits to: what is signed for a made-up parent
 //! spends nothing.
 
-use bitcoin::Transaction;
+use bitcoin::{Transaction, Witness};
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use wire::{CommitmentNumber, Preimage, Satoshi};
@@ -47,14 +47,20 @@ pub enum Request {
     },
 }
 
-/// A transaction in consensus encoding, of which outputs are spent.
+/// A transaction in consensus encoding, of which outputs are spent. Its id does not commit to witnesses, nor need they
+/// be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParentTx(#[serde(with = "serde_bytes")] pub Vec<u8>);
 
 impl ParentTx {
+    /// Without its witnesses: what a peer shows there may be long.
     #[must_use]
     pub fn of(tx: &Transaction) -> ParentTx {
-        ParentTx(bitcoin::consensus::serialize(tx))
+        let mut tx = tx.clone();
+        for input in &mut tx.input {
+            input.witness = Witness::new();
+        }
+        ParentTx(bitcoin::consensus::serialize(&tx))
     }
 
     /// `None` if it is none.

@@ -14,7 +14,7 @@ use ipc_messages::lightningd_chaind;
 use ipc_messages::lightningd_onchaind::{Start, ToLightningd, ToOnchaind};
 use ipc_transport::aio::{Receiver, Sender};
 use lightningd_db::DbError;
-use onchain::REWIND;
+use onchain::State;
 use onchain::action::{ClaimId, Coins, Encoded, Feerates, Standing};
 use subd::Role;
 use tokio::time::Instant;
@@ -313,8 +313,8 @@ impl Channel {
         let revoked = self.onchain.revoked.or(shown);
         let mut facts = contract::facts(db, record, htlcs, revoked)?;
         let preimages = contract::preimages(db, self.dbid, htlcs)?;
-        let heard = stored.state.as_ref().map(|state| state.height);
-        let heard = heard.filter(|height| height.0 > 0);
+        let heard = stored.state.as_ref().filter(|state| state.height.0 > 0);
+        let heard = heard.map(State::resumes_after);
         let funding = record.live.funding.outpoint;
         let spent = record.facts.spent_by.map(|(_, height)| height);
         let turn = self.node.subdaemons.turn().await;
@@ -335,8 +335,8 @@ impl Channel {
         };
         to.send(&ToOnchaind::Start(Box::new(start))).await?;
         let told = match heard {
-            // It forgets the last blocks by itself: a reorganization may have come while nobody heard it.
-            Some(height) => height.before(REWIND),
+            // It forgets the blocks after it by itself: a reorganization may have come while nobody heard it.
+            Some(height) => height,
             None => spent.unwrap_or(self.tip).before(1),
         };
         self.onchain.running = Some(Box::new(Onchaind {

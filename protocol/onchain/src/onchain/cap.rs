@@ -68,8 +68,9 @@ impl Onchain {
         if self.has_room(&group, feerate, before, tree) {
             return vec![group];
         }
+        let must = !self.builder(tree).can_be_shown(group.outputs());
         match group.halves() {
-            Some((first, rest)) if self.can_pay(&first, feerate, before, tree) => {
+            Some((first, rest)) if must || self.can_pay(&first, feerate, before, tree) => {
                 let mut parts = self.parts(first, feerate, before, tree);
                 parts.extend(self.parts(rest, feerate, None, tree));
                 parts
@@ -85,6 +86,9 @@ impl Onchain {
         before: Option<Satoshi>,
         tree: &Tree,
     ) -> bool {
+        if !self.builder(tree).can_be_shown(group.outputs()) {
+            return false;
+        }
         let cap = self.max_fee();
         // What it takes is a lower bound.
         if share(group.value(), self.facts.terms.fee_part) <= cap {

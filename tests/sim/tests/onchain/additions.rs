@@ -1,15 +1,16 @@
 //! What the peer adds to its HTLC transactions, which BOLT 3's signatures with anchors let it: inputs with whatever
 //! witness, outputs with whatever script. And its claim in the place of ours.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitcoin::hashes::Hash;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use onchain::action::{Feerates, HtlcEnd};
-use onchain::{Action, Event, Notice, Onchain};
+use onchain::{Action, Event, Notice, Onchain, State};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tx::ledger::{Delta, Htlc, HtlcKey};
+use tx::onchain::Request;
 use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage, Satoshi, Side};
 
 use crate::contract::Contract;
@@ -58,21 +59,29 @@ struct Node<'a> {
     core: Onchain,
     wallet: Wallet,
     actions: Vec<Action>,
+    /// Bytes of parents in one request to the signer.
+    longest: usize,
 }
 
 impl<'a> Node<'a> {
     fn new(contract: &'a Contract) -> Node<'a> {
+        Node::from(contract, None)
+    }
+
+    /// Goes on from there.
+    fn from(contract: &'a Contract, state: Option<State>) -> Node<'a> {
         let facts = contract.facts(false, &mut StdRng::seed_from_u64(2));
         let feerates = Feerates {
             estimates: vec![(2, FeeratePerKw(1_000))],
             floor: FeeratePerKw(253),
         };
-        let (core, actions) = Onchain::new(facts, None, feerates);
+        let (core, actions) = Onchain::new(facts, state, feerates);
         let mut node = Node {
             contract,
             core,
             wallet: Wallet::new(),
             actions: Vec::new(),
+            longest: 0,
         };
         node.take(actions);
         node
@@ -83,6 +92,10 @@ impl<'a> Node<'a> {
         while let Some(action) = left.pop_front() {
             match action {
                 Action::AskSigner(request) => {
+                    if let Request::Sweep { parents, .. } = &request {
+                        let size = parents.iter().map(|parent| parent.0.len()).sum();
+                        self.longest = self.longest.max(size);
+                    }
                     let reply = answer(self.contract, &self.wallet, &request);
                     left.extend(self.core.handle(Event::Signer(reply)));
                 }
@@ -125,18 +138,40 @@ impl<'a> Node<'a> {
         ends.collect()
     }
 
-    /// Bytes of transactions in what was handed over last.
-    fn kept(&self) -> usize {
+    fn state(&self) -> &State {
         let mut states = self.actions.iter().rev().filter_map(|action| match action {
             Action::Persist(state) | Action::Record(state) => Some(state),
             _ => None,
         });
-        let state = states.next().expect("a state was handed over");
-        state
-            .confirmed
-            .iter()
-            .map(|confirmed| confirmed.tx.0.len())
-            .sum()
+        states.next().expect("a state was handed over")
+    }
+
+    /// Bytes of transactions in what was handed over last.
+    fn kept(&self) -> usize {
+        let confirmed = self.state().confirmed.iter();
+        confirmed.map(|confirmed| confirmed.tx.0.len()).sum()
+    }
+
+    /// What the claims of the state handed over last take, of other transactions than the commitment.
+    fn core_takes(&self) -> BTreeSet<OutPoint> {
+        let commitment = self.contract.commitment(Side::Remote, 1).tx.compute_txid();
+        let claims = self.state().claims.values();
+        let takes = claims.flat_map(|claim| claim.takes.clone());
+        takes
+            .filter(|outpoint| outpoint.txid != commitment)
+            .collect()
+    }
+
+    /// Outputs of other transactions than the commitment that are taken.
+    fn taken(&self, commitment: Txid) -> BTreeSet<OutPoint> {
+        let sent = self.actions.iter().filter_map(|action| match action {
+            Action::Broadcast(broadcast) => Some(&broadcast.tx),
+            _ => None,
+        });
+        let taken = sent.flat_map(|tx| tx.input.iter().map(|input| input.previous_output));
+        taken
+            .filter(|outpoint| outpoint.txid != commitment)
+            .collect()
     }
 }
 
@@ -203,6 +238,48 @@ fn witnesses_that_the_peer_adds_are_not_kept_and_preimages_are_told() {
         let told = if revoked { 0 } else { 12 };
         assert_eq!(node.ends().len(), told);
     }
+}
+
+#[test]
+fn outputs_of_any_length_that_the_peer_adds_hide_nothing_and_are_not_kept() {
+    let contract = contract(45, CLOSED + 500, true);
+    let commitment = contract.signed(Side::Remote, 1);
+    let long = |htlc: usize| {
+        let mut tx = peers_claim(&contract, htlc);
+        tx.output.push(TxOut {
+            value: Amount::from_sat(330),
+            script_pubkey: ScriptBuf::from_bytes(vec![0x51; 98_000]),
+        });
+        tx
+    };
+    let claims: Vec<Transaction> = (0..45).map(long).collect();
+    let mut node = Node::new(&contract);
+    node.block(CLOSED, &[&commitment]);
+    for (height, some) in (CLOSED + 1..).zip(claims.chunks(15)) {
+        node.block(height, &some.iter().collect::<Vec<_>>());
+    }
+    let all = claims.iter().map(|tx| OutPoint::new(tx.compute_txid(), 0));
+    let all: BTreeSet<OutPoint> = all.collect();
+    assert_eq!(node.taken(commitment.compute_txid()), all);
+    assert!(node.longest < SMALL, "{} bytes for hsmd", node.longest);
+    node.blocks(CLOSED + 4..=CLOSED + 30);
+    assert!(node.kept() < 3 * SMALL, "{} bytes", node.kept());
+    // What is told again at a start is all that was not kept.
+    let state = node.state().clone();
+    let after = state.resumes_after();
+    assert!((CLOSED..=CLOSED + 2).contains(&after.0), "{after}");
+    let mut again = Node::from(&contract, Some(state));
+    assert_eq!(again.core.height(), after);
+    for (height, some) in (CLOSED + 1..).zip(claims.chunks(15)) {
+        if height > after.0 {
+            for tx in some {
+                let (tx, height) = (tx.clone(), BlockHeight(height));
+                again.hear(Event::Confirmed { tx, height });
+            }
+        }
+    }
+    again.block(CLOSED + 31, &[]);
+    assert_eq!(again.core_takes(), all);
 }
 
 #[test]
