@@ -20,7 +20,7 @@ use crate::journal::{Journal, JournalError};
 use crate::msgs::{Asks, Msg};
 use crate::record::{Change, Record};
 use crate::refused::{Phase, Refused};
-use crate::secret::{Secret, fill_random, scrub_stack};
+use crate::secret::{Secret, scrub_stack};
 use crate::seed::{self, Passphrase, Seed, SeedError, StoredSeed};
 use crate::spend::Refusals;
 use crate::state::State;
@@ -61,13 +61,6 @@ pub enum OpenError {
         journal::FILE
     )]
     NoJournal,
-    #[error(
-        "there is a {} but no {}: restore the seed that belongs to it from a backup; nothing was \
-         created",
-        journal::FILE,
-        seed::FILE
-    )]
-    JournalWithoutSeed,
 }
 
 /// All of it. What a method returns may leave the process only after [`Hsm::sync`].
@@ -136,11 +129,10 @@ impl Unconfirmed {
     /// Those of [`Hsm::open`]; the journal is the older one.
     pub fn confirm(&self) -> Result<Hsm, OpenError> {
         let mut hsm = Hsm::with_seed(self.site.try_clone()?, &self.seed)?;
-        match matches!(self.site.database, Database::Copied { .. }) {
-            true => hsm.skip_numbers()?,
-            false => hsm.record(Record::Recovery),
+        if matches!(self.site.database, Database::Restored { .. }) {
+            hsm.record(Record::Recovery);
+            hsm.sync()?;
         }
-        hsm.sync()?;
         Ok(hsm)
     }
 }
@@ -185,27 +177,23 @@ impl Hsm {
         chain_hash: ChainHash,
         database: Database,
     ) -> Result<Opened, OpenError> {
-        let mut site = Site {
-            folder: Folder::new(folder),
+        let folder = Folder::new(folder);
+        let stored = StoredSeed::read(&folder)?;
+        let site = Site {
+            folder,
             chain_hash,
             database,
-            new_seed: false,
+            new_seed: stored.is_none(),
         };
-        let folder = &site.folder;
-        let seed = match (StoredSeed::read(folder)?, database == Database::Absent) {
+        let seed = match (stored, database == Database::Absent) {
             (Some(stored), _) => match stored.open() {
                 Err(SeedError::Locked) => {
                     return Ok(Opened::Locked(Locked { stored, site }));
                 }
                 origin => origin?.seed(),
             },
-            (None, true) if Journal::exists(folder)? => return Err(OpenError::JournalWithoutSeed),
-            (None, true) => {
-                let seed = Seed::create(folder)?;
-                site.new_seed = true;
-                seed
-            }
-            (None, false) => return Err(OpenError::NoSeed),
+            (None, true) if !Journal::exists(&site.folder)? => Seed::create(&site.folder)?,
+            (None, _) => return Err(OpenError::NoSeed),
         };
         Hsm::opened(site, seed)
     }
@@ -241,23 +229,20 @@ impl Hsm {
     }
 
     fn with_seed(site: Site, seed: &Seed) -> Result<Hsm, OpenError> {
-        let Site {
-            folder,
-            chain_hash,
-            database,
-            new_seed,
-        } = site;
         let node = NodeKeys::derive(seed)?;
-        match (Journal::exists(&folder)?, database == Database::Absent) {
+        match (
+            Journal::exists(&site.folder)?,
+            site.database == Database::Absent,
+        ) {
             (true, _) => {}
-            (false, true) => Journal::create(&folder, chain_hash, &node.journal)?,
+            (false, true) => Journal::create(&site.folder, site.chain_hash, &node.journal)?,
             (false, false) => return Err(OpenError::NoJournal),
         }
         let key = Secret::new(*node.journal);
-        let (journal, state) = Journal::open(&folder, chain_hash, key, database)?;
+        let (journal, state) = Journal::open(&site.folder, site.chain_hash, key, site.database)?;
         let mut hsm = Hsm {
-            folder,
-            chain_hash,
+            folder: site.folder,
+            chain_hash: site.chain_hash,
             now: UnixTime::default(),
             refusals: Refusals::default(),
             wallet: Wallet::derive(seed)?,
@@ -271,22 +256,16 @@ impl Hsm {
             tip_is_told: false,
             sweep_invoices_at: 0,
         };
-        // A seed that was there may have had another journal, of which nothing is left.
-        if !new_seed && hsm.mark().epoch == 0 {
-            hsm.skip_numbers()?;
+        // B2: of a backup; or the seed may have had another journal, of which nothing is left.
+        let is_copy = matches!(site.database, Database::Copied { .. });
+        if is_copy || !site.new_seed && hsm.mark().epoch == 0 {
+            let copied = hsm.state.copied();
+            hsm.record(copied.map_err(journal::doing("draw random bytes for"))?);
         }
         hsm.record(hsm.journal.start());
         hsm.sync()?;
         scrub_stack();
         Ok(hsm)
-    }
-
-    /// B2: no number that may have been given out comes again.
-    fn skip_numbers(&mut self) -> Result<(), OpenError> {
-        let mut at_random = [0; 3];
-        fill_random(&mut at_random).map_err(journal::doing("draw random bytes for"))?;
-        self.record(self.state.copied(at_random));
-        Ok(())
     }
 
     /// How far all that was recorded is durable: what the database is to remember with each batch.

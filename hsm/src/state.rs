@@ -1,6 +1,7 @@
 //! What the journal amounts to. Changed by [`State::apply`] alone, at start as while running.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use bitcoin::{OutPoint, Txid};
 use wire::{ChannelDbid, Satoshi, ShortChannelId};
@@ -12,6 +13,7 @@ use crate::gossip::Timestamps;
 use crate::invoices::Invoices;
 use crate::pay::MAX_BUDGETS;
 use crate::record::{Change, Record, Spent};
+use crate::secret::fill_random;
 use crate::spending::{Cause, Grant, Spending};
 use crate::tip::Tip;
 
@@ -205,12 +207,13 @@ impl State {
     }
 
     /// That this state is of a backup, or was lost: numbers that may have been given out since never come
-    /// again. `at_random`, so that each such loss goes on elsewhere.
-    pub(crate) fn copied(&self, at_random: [u8; 3]) -> Record {
-        let [a, b, c] = at_random;
-        let skipped = RUN.saturating_mul(1 + u64::from(u32::from_le_bytes([a, b, c, 0])));
+    /// again. At random, so that each such loss goes on elsewhere.
+    pub(crate) fn copied(&self) -> io::Result<Record> {
+        let mut random = [0; 4];
+        fill_random(&mut random)?;
+        let skipped = RUN.saturating_mul(1 + u64::from(u32::from_le_bytes(random) >> 8));
         let next_dbid = ChannelDbid(self.next_dbid.0.saturating_add(skipped));
-        Record::Copied(next_dbid, self.invoices.beyond(skipped))
+        Ok(Record::Copied(next_dbid, self.invoices.beyond(skipped)))
     }
 
     fn take_address(&mut self, index: u32) -> Result<(), Misfit> {

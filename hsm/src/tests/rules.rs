@@ -608,10 +608,7 @@ fn b2_nothing_is_created_beside_something_old() {
 
     let dir = missing("hsm_secret");
     assert!(matches!(open(dir.path(), false), Err(OpenError::NoSeed)));
-    assert!(matches!(
-        open(dir.path(), true),
-        Err(OpenError::JournalWithoutSeed)
-    ));
+    assert!(matches!(open(dir.path(), true), Err(OpenError::NoSeed)));
 
     let dir = missing("hsm-journal");
     assert!(matches!(open(dir.path(), false), Err(OpenError::NoJournal)));
