@@ -96,6 +96,12 @@ impl HtlcState {
             || (SentAddAckCommit..=SentRemoveHtlc).contains(&self)
     }
 
+    /// Whether the HTLC is in the commitment of the peer before that one, as long as it is not revoked.
+    #[must_use]
+    pub fn in_remote_before(self) -> bool {
+        self.before(Step::SentCommit).unwrap_or(self).in_remote()
+    }
+
     /// Whether the HTLC is on its way out: the removal was said, or more.
     #[must_use]
     pub fn is_removal(self) -> bool {
@@ -170,6 +176,23 @@ mod tests {
             SentRemoveHtlc,
         ] {
             assert!(s.in_local() && s.in_remote(), "{s:?}");
+        }
+    }
+
+    #[test]
+    fn until_the_peer_revokes_it_its_older_commitment_has_what_the_newer_lacks() {
+        for state in walk(SentAddHtlc).into_iter().chain(walk(RcvdAddHtlc)) {
+            let changes = match state {
+                SentAddCommit | SentAddAckCommit => Some(false),
+                SentRemoveCommit | SentRemoveAckCommit => Some(true),
+                _ => None,
+            };
+            let before = changes.unwrap_or(state.in_remote());
+            assert_eq!(state.in_remote_before(), before, "{state:?}");
+            assert!(
+                changes.is_none() || before != state.in_remote(),
+                "{state:?}"
+            );
         }
     }
 

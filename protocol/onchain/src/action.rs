@@ -22,6 +22,8 @@ pub struct Facts {
     /// The peer's commitments that it has not revoked, by number, with their points: its newest that we
     /// signed, and the one before while that is not revoked. What is below the lowest is revoked.
     pub remote: Vec<(CommitmentNumber, PublicKey)>,
+    /// Our newest commitment, as far as the node knows: the signer may have one more, if a crash came in between.
+    pub local: Option<CommitmentNumber>,
     /// All HTLCs that may be in a commitment that somebody has: those that are not over first.
     pub htlcs: Vec<KnownHtlc>,
     /// A transaction of ours that spends the funding output, to be broadcast until one is in a block: our
@@ -37,10 +39,19 @@ pub struct KnownHtlc {
     pub htlc: Htlc,
     /// It is not over: somebody waits for its end.
     pub live: bool,
-    /// It is in our newest commitment: of two with the same script only one may be.
-    pub in_local: bool,
+    pub places: Places,
     /// Of an HTLC that we offered for another: when that one can be taken back from us.
     pub incoming_expiry: Option<BlockHeight>,
+}
+
+/// Which of the commitments that are not revoked have an HTLC: of two that are alike only one may be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// [`Facts::local`].
+    pub local: bool,
+    /// The first and the second of [`Facts::remote`].
+    pub remote: bool,
+    pub remote_next: bool,
 }
 
 /// How far we go, and when.

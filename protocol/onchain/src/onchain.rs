@@ -16,11 +16,12 @@ use crate::action::{
     Action, Broadcast, ClaimId, Coins, Encoded, Event, Facts, Feerates, HtlcEnd, Notice, Standing,
 };
 use crate::state::{Broadcasted, Confirmed, State};
-use crate::tree::{Points, Tree};
+use crate::tree::{Guesses, Points, Tree};
 
 mod cap;
 mod claiming;
 mod telling;
+mod twins;
 mod unconfirmed;
 
 use claiming::Draft;
@@ -55,6 +56,7 @@ pub struct Onchain {
     drafts: BTreeMap<ClaimId, Draft>,
     /// Outputs for whose claims the wallet had no coins.
     lacking: HashSet<OutPoint>,
+    guesses: Guesses,
     /// Broadcast, and refused by the backend.
     rejected: BTreeSet<ClaimId>,
     /// Claims of what a reorg or a restart has taken out, and since when.
@@ -91,6 +93,7 @@ impl Onchain {
             jobs: VecDeque::new(),
             drafts: BTreeMap::new(),
             lacking: HashSet::new(),
+            guesses: Guesses::default(),
             rejected: BTreeSet::new(),
             missing: BTreeMap::new(),
             cap: None,
@@ -271,7 +274,7 @@ impl Onchain {
 
     fn tree_of(&self, confirmed: &[(Transaction, BlockHeight)], points: Points) -> Option<Tree> {
         let preimages = &self.state.preimages;
-        Tree::grow(&self.facts, points, confirmed, &|hash| {
+        Tree::grow(&self.facts, points, &self.guesses, confirmed, &|hash| {
             preimages.get(hash).copied()
         })
     }
@@ -332,7 +335,12 @@ impl Onchain {
         match job {
             Job::LocalPoint(n) => drop(self.local.insert(n, point)),
             Job::RevokedPoint(n) => drop(self.revoked.insert(n, point)),
-            Job::Claim(claim) => return self.signed(claim, reply, actions),
+            Job::Claim(claim) => {
+                return match self.is_misfit(claim, &reply) {
+                    true => self.abandon(claim, actions),
+                    false => self.signed(claim, reply, actions),
+                };
+            }
         }
         self.tree = None;
         self.advance(actions);

@@ -1,6 +1,8 @@
 //! What the chain shows: the transaction that spent the funding output, whose commitment it is, what
 //! each output is, and who spent it since.
 
+use std::collections::{HashMap, HashSet};
+
 use bitcoin::{OutPoint, Transaction, Txid};
 use secp256k1::PublicKey;
 use tx::claim::{self, How};
@@ -23,6 +25,31 @@ pub(crate) struct Commitment {
     pub keys: CommitmentKeys,
 }
 
+impl Commitment {
+    /// Whether it has this HTLC; `None` if that is not known.
+    pub(crate) fn has(&self, facts: &Facts, known: &KnownHtlc) -> Option<bool> {
+        let places = known.places;
+        match self.spender {
+            Spender::Ours => (facts.local == Some(self.n)).then_some(places.local),
+            Spender::Theirs => {
+                let is_first = facts.remote.first().is_some_and(|(n, _)| *n == self.n);
+                Some(if is_first {
+                    places.remote
+                } else {
+                    places.remote_next
+                })
+            }
+            Spender::MutualClose | Spender::Revoked | Spender::Unknown => None,
+        }
+    }
+
+    /// As [`Commitment::has`]; our commitment is hardly another than the one that is known.
+    fn may_have(&self, facts: &Facts, known: &KnownHtlc) -> bool {
+        let else_if = self.spender != Spender::Ours || known.places.local;
+        self.has(facts, known).unwrap_or(else_if)
+    }
+}
+
 /// The points that the signer was asked for; `None` where it has none to give.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Points {
@@ -38,6 +65,8 @@ pub(crate) struct Output {
     pub outpoint: OutPoint,
     pub value: Satoshi,
     pub kind: OutputKind,
+    /// Of a commitment's HTLC: see [`looks`].
+    pub looks: Option<(Side, PaymentHash, Satoshi)>,
     /// Of the transaction that has it.
     pub height: BlockHeight,
     /// That transaction's place in what was given.
@@ -72,6 +101,7 @@ impl Tree {
     pub(crate) fn grow(
         facts: &Facts,
         points: Points,
+        guesses: &Guesses,
         confirmed: &[(Transaction, BlockHeight)],
         preimage: &dyn Fn(&PaymentHash) -> Option<Preimage>,
     ) -> Option<Tree> {
@@ -84,7 +114,7 @@ impl Tree {
             outputs: Vec::with_capacity(first.output.len()),
             commitment,
         };
-        tree.first_outputs(facts, first, preimage);
+        tree.first_outputs(facts, guesses, first, preimage);
         // In whatever order they were told: first what spends the commitment's outputs, then what spends
         // those of HTLC transactions.
         for (parent, (tx, height)) in confirmed.iter().enumerate().skip(1) {
@@ -100,15 +130,21 @@ impl Tree {
     fn first_outputs(
         &mut self,
         facts: &Facts,
+        guesses: &Guesses,
         tx: &Transaction,
         preimage: &dyn Fn(&PaymentHash) -> Option<Preimage>,
     ) {
         let mut recognizer = Recognizer::new(facts, self.commitment.as_ref());
         for (vout, output) in (0_u32..).zip(&tx.output) {
+            let outpoint = OutPoint {
+                txid: self.txid,
+                vout,
+            };
+            let fits = |known: &KnownHtlc| guesses.allow(known.key, outpoint);
             let (kind, htlc) = match self.spender {
                 Spender::MutualClose => (recognizer.close(&output.script_pubkey), None),
                 Spender::Ours | Spender::Theirs | Spender::Revoked | Spender::Unknown => {
-                    recognizer.output(output)
+                    recognizer.output(output, fits)
                 }
             };
             let place = plan::Place {
@@ -118,12 +154,10 @@ impl Tree {
                 height: self.height,
             };
             self.outputs.push(Output {
-                outpoint: OutPoint {
-                    txid: self.txid,
-                    vout,
-                },
+                outpoint,
                 value: Satoshi(output.value.to_sat()),
                 kind,
+                looks: htlc.as_ref().map(looks),
                 height: self.height,
                 parent: 0,
                 plan: plan::of(&place, kind, htlc.as_ref(), preimage),
@@ -196,6 +230,7 @@ impl Tree {
                 outpoint: OutPoint { txid, vout },
                 value: Satoshi(output.value.to_sat()),
                 kind: OutputKind::HtlcTx(key),
+                looks: None,
                 height,
                 parent,
                 plan: plan::second_stage(facts, how.as_ref(), height),
@@ -217,10 +252,26 @@ impl Tree {
         })
     }
 
-    /// The outputs that carry this HTLC: one, or none if it is not in the commitment or has no output.
-    pub(crate) fn htlc(&self, key: HtlcKey) -> Option<&Output> {
-        let is = |output: &&Output| output.kind == OutputKind::Htlc(key);
-        self.outputs.iter().find(is)
+    /// The outputs that may carry this HTLC: its own, if it has one; and where it is not known which HTLCs the
+    /// commitment has, those of all that are like it.
+    pub(crate) fn outputs_of<'a>(
+        &'a self,
+        facts: &'a Facts,
+        known: &'a KnownHtlc,
+    ) -> impl Iterator<Item = &'a Output> {
+        let commitment = self.commitment.as_ref();
+        let is_certain = commitment.is_some_and(|c| c.has(facts, known).is_some());
+        let is_its = move |output: &&Output| match output.kind {
+            OutputKind::Htlc(key) if is_certain => key == known.key,
+            OutputKind::Htlc(_) => output.looks == Some(looks(known)),
+            OutputKind::ToLocal
+            | OutputKind::ToRemote
+            | OutputKind::Anchor
+            | OutputKind::HtlcTx(_)
+            | OutputKind::Close
+            | OutputKind::Theirs => false,
+        };
+        self.outputs.iter().filter(is_its)
     }
 }
 
@@ -253,7 +304,8 @@ fn classify(facts: &Facts, points: Points, tx: &Transaction) -> (Spender, Option
             keys,
         };
         let mut recognizer = Recognizer::new(facts, Some(&commitment));
-        let known = |output: &&bitcoin::TxOut| recognizer.output(output).0.is_of_commitment();
+        let known =
+            |output: &&bitcoin::TxOut| recognizer.output(output, |_| true).0.is_of_commitment();
         let score = tx.output.iter().filter(known).count();
         if score > best.as_ref().map_or(0, |(score, _)| *score) {
             best = Some((score, commitment));
@@ -263,6 +315,36 @@ fn classify(facts: &Facts, points: Points, tx: &Transaction) -> (Spender, Option
         Some((_, commitment)) => (commitment.spender, Some(commitment)),
         None => (Spender::Unknown, None),
     }
+}
+
+/// What the signer has shown of outputs that may be of several HTLCs.
+#[derive(Debug, Default)]
+pub(crate) struct Guesses {
+    pub owners: HashMap<OutPoint, HtlcKey>,
+    /// Outputs that are not of these HTLCs.
+    pub misfits: HashSet<(HtlcKey, OutPoint)>,
+}
+
+impl Guesses {
+    fn allow(&self, key: HtlcKey, outpoint: OutPoint) -> bool {
+        match self.owners.get(&outpoint) {
+            Some(owner) => *owner == key,
+            None => {
+                let is_elsewhere = self.owners.values().any(|owner| *owner == key);
+                !is_elsewhere && !self.misfits.contains(&(key, outpoint))
+            }
+        }
+    }
+}
+
+/// What of an HTLC its output shows.
+pub(crate) fn looks(known: &KnownHtlc) -> (Side, PaymentHash, Satoshi) {
+    let htlc = &known.htlc;
+    (
+        known.key.offerer,
+        htlc.payment_hash,
+        htlc.amount.to_sat_floor(),
+    )
 }
 
 impl OutputKind {
@@ -296,9 +378,9 @@ impl<'a> Recognizer<'a> {
         let other = owner.map_or(Side::Local, Side::other);
         let payment = setup.party(other).basepoints.payment;
         let mut htlcs = commitment.map_or_else(Vec::new, |c| htlc_scripts(facts, c));
-        let ours = owner == Some(Side::Local);
         htlcs.sort_by_key(|(_, _, known)| {
-            (ours && !known.in_local, !known.live, known.htlc.cltv_expiry)
+            let there = commitment.is_some_and(|c| c.may_have(facts, known));
+            (!there, !known.live, known.htlc.cltv_expiry)
         });
         Recognizer {
             facts,
@@ -310,7 +392,12 @@ impl<'a> Recognizer<'a> {
         }
     }
 
-    fn output(&mut self, output: &bitcoin::TxOut) -> (OutputKind, Option<KnownHtlc>) {
+    /// `fits`: of HTLCs that are alike, one that may have this output.
+    fn output(
+        &mut self,
+        output: &bitcoin::TxOut,
+        fits: impl Fn(&KnownHtlc) -> bool,
+    ) -> (OutputKind, Option<KnownHtlc>) {
         let (script, value) = (&output.script_pubkey, Satoshi(output.value.to_sat()));
         if self.to_local.as_ref() == Some(script) {
             return (OutputKind::ToLocal, None);
@@ -321,8 +408,10 @@ impl<'a> Recognizer<'a> {
         if *script == self.anchor && output.value.to_sat() == tx::fees::ANCHOR_VALUE.0 {
             return (OutputKind::Anchor, None);
         }
-        let mut places = self.htlcs.iter();
-        let at = places.position(|(known, amount, _)| known == script && *amount == value);
+        let is = |(known, amount, _): &(_, _, _)| known == script && *amount == value;
+        let first = self.htlcs.iter().position(is);
+        let fitting = |entry: &(_, _, _)| is(entry) && fits(&entry.2);
+        let at = self.htlcs.iter().position(fitting).or(first);
         match at.map(|at| self.htlcs.remove(at)) {
             Some((_, _, known)) => (OutputKind::Htlc(known.key), Some(known)),
             None => (OutputKind::Theirs, None),

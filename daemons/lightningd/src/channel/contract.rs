@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use bitcoin::Transaction;
 use channel::action::{Origin, Removal};
-use channel::state::{HtlcRecord, Live};
+use channel::state::{HtlcRecord, HtlcState, Live};
 use lightningd_db::{Db, DbError};
-use onchain::action::{Encoded, Facts, KnownHtlc, Terms};
+use onchain::action::{Encoded, Facts, KnownHtlc, Places, Terms};
 use secp256k1::PublicKey;
 use tx::ledger::{Htlc, HtlcKey};
 use tx::limits;
@@ -47,7 +47,7 @@ pub fn facts(
             key: *key,
             htlc: htlc.htlc,
             live: true,
-            in_local: htlc.state.in_local(),
+            places: places(live, htlc.state),
             incoming_expiry: incoming_expiry(db, htlc)?,
         });
     }
@@ -59,13 +59,14 @@ pub fn facts(
         key,
         htlc,
         live: false,
-        in_local: false,
+        places: Places::default(),
         incoming_expiry: None,
     }));
     Ok(Facts {
         setup: live.setup.clone(),
         funding: live.funding,
         remote: unrevoked(live),
+        local: live.local_next.prev(),
         htlcs: known,
         ours: record.facts.closing_tx.as_ref().map(Encoded::of),
         terms: TERMS,
@@ -93,6 +94,19 @@ fn unrevoked(live: &Live) -> Vec<(CommitmentNumber, PublicKey)> {
     let with_newest = newest.zip(live.remote_next_point);
     let newer = with_newest.filter(|_| live.awaiting_revocation);
     with_oldest.into_iter().chain(newer).collect()
+}
+
+/// Which of the commitments of [`unrevoked`], and whether our newest, have an HTLC in this state.
+fn places(live: &Live, state: HtlcState) -> Places {
+    let (remote, remote_next) = match live.awaiting_revocation {
+        true => (state.in_remote_before(), state.in_remote()),
+        false => (state.in_remote(), false),
+    };
+    Places {
+        local: state.in_local(),
+        remote,
+        remote_next,
+    }
 }
 
 /// When the HTLC that pays for this one can be taken back from us.

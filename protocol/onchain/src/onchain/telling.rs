@@ -35,30 +35,38 @@ impl Onchain {
         if let Some(preimage) = shown.find(|preimage| preimage.payment_hash() == hash) {
             return Some(HtlcEnd::Fulfilled { preimage });
         }
-        let failed = match (tree.spender, tree.htlc(known.key)) {
+        let failed = match tree.spender {
             // Nobody knows which output it is, if it has one: the peer has until well after its expiry. What paid
             // for it is not given up before it has run out, too: hsmd would not let it go.
-            (Spender::Unknown, _) => {
+            Spender::Unknown => {
                 let expiry = BlockHeight(known.htlc.cltv_expiry.0);
                 let last = known
                     .incoming_expiry
                     .map_or(expiry, |incoming| incoming.max(expiry));
                 self.is_buried(tree.height) && self.is_buried(last)
             }
-            // BOLT 5: one without an output is over with the commitment's reasonable depth.
-            (_, None) => self.is_reasonable(tree.height),
-            // BOLT 5: otherwise when what took its output has that depth.
-            (_, Some(output)) => match output.spent {
-                Some(spent) => self.is_reasonable(spent.height),
-                // Nobody may ever take it: it counts as none, once the peer has had its time.
-                None => {
-                    output.value < WORTHLESS
-                        && self.is_reasonable(tree.height)
-                        && self.is_reasonable(BlockHeight(known.htlc.cltv_expiry.0))
-                }
-            },
+            // BOLT 5: one without an output is over with the commitment's reasonable depth, otherwise when what
+            // took its output has that depth.
+            Spender::MutualClose | Spender::Ours | Spender::Theirs | Spender::Revoked => {
+                let mut outputs = tree.outputs_of(&self.facts, known);
+                self.is_reasonable(tree.height)
+                    && outputs.all(|output| self.is_output_over(tree, known, output))
+            }
         };
         failed.then_some(HtlcEnd::Failed)
+    }
+
+    /// Whether the peer cannot take this output of an HTLC any more, or will not.
+    fn is_output_over(&self, tree: &Tree, known: &KnownHtlc, output: &Output) -> bool {
+        match output.spent {
+            Some(spent) => self.is_reasonable(spent.height),
+            // Nobody may ever take it: it counts as none, once the peer has had its time.
+            None => {
+                output.value < WORTHLESS
+                    && self.is_reasonable(tree.height)
+                    && self.is_reasonable(BlockHeight(known.htlc.cltv_expiry.0))
+            }
+        }
     }
 
     pub(super) fn stand(&mut self, tree: Option<&Tree>, actions: &mut Vec<Action>) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Transaction, Txid};
-use onchain::action::{Encoded, Facts, KnownHtlc, Terms};
+use onchain::action::{Encoded, Facts, KnownHtlc, Places, Terms};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -325,22 +325,24 @@ impl Contract {
             .any(|ledger| ledger.htlcs.contains_key(key))
     }
 
-    /// Whether another HTLC has an output of the same script and value.
-    pub fn has_twin(&self, key: HtlcKey) -> bool {
-        let what = |htlc: &Htlc| (htlc.payment_hash, htlc.amount.to_sat_floor());
-        let own = self.htlcs.get(&key).map(what);
-        let mut others = self.htlcs.iter().filter(|(other, _)| **other != key);
-        others.any(|(other, htlc)| other.offerer == key.offerer && Some(what(htlc)) == own)
-    }
-
     /// What the node knows of it; `ours`: our commitment, if it is we who close.
     pub fn facts(&self, ours: bool, rng: &mut StdRng) -> Facts {
         let remote = self.remote_lowest..self.ledgers.len();
+        let has = |at: usize, key: &HtlcKey| {
+            let ledger = self.ledgers.get(at);
+            ledger.is_some_and(|ledger| ledger.htlcs.contains_key(key))
+        };
+        // A crash may have come between hsmd's validation of our newest commitment and the record of it.
+        let local = self.local_newest - usize::from(self.local_newest > 0 && rng.gen_bool(0.2));
         let known = |(key, htlc): (&HtlcKey, &Htlc)| KnownHtlc {
             key: *key,
             htlc: *htlc,
             live: self.is_live(key),
-            in_local: self.ledgers[self.local_newest].htlcs.contains_key(key),
+            places: Places {
+                local: has(local, key),
+                remote: has(self.remote_lowest, key),
+                remote_next: has(self.remote_lowest + 1, key),
+            },
             incoming_expiry: None,
         };
         let mut htlcs: Vec<KnownHtlc> = self.htlcs.iter().map(known).collect();
@@ -359,6 +361,7 @@ impl Contract {
                     (n, self.theirs.point(n))
                 })
                 .collect(),
+            local: Some(Contract::number(local)),
             htlcs,
             ours: ours.then(|| Encoded::of(&self.signed(Side::Local, self.local_newest))),
             terms: Terms {

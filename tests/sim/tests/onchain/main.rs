@@ -17,6 +17,7 @@ mod proof;
 mod run;
 mod signer;
 mod standing;
+mod twins;
 
 /// In CI, always the same ones.
 const RUNS: u64 = 10_000;

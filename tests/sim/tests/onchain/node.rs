@@ -243,11 +243,8 @@ impl Node {
     fn hear(&mut self, notice: Notice, contract: &Contract, chain: &Chain) {
         match notice {
             Notice::HtlcEnded { key, end } => {
-                // Of two that are alike either output may be taken for its own.
                 assert!(
-                    end != HtlcEnd::Failed
-                        || contract.has_twin(key)
-                        || has_ended(contract, chain, key),
+                    end != HtlcEnd::Failed || has_ended(contract, chain, key),
                     "{key:?} is called failed, and hsmd would not agree: {:#?}",
                     self.standing
                 );

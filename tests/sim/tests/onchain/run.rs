@@ -488,8 +488,6 @@ impl Run {
                     self.seen.count("fulfilled", 1);
                 }
                 (Some(HtlcEnd::Failed), None, _) => self.seen.count("failed", 1),
-                // Of two that are alike nobody can say whose the output is: one of them is paid.
-                (Some(HtlcEnd::Failed), Some(_), _) if self.contract.has_twin(*key) => {}
                 // Nobody sensible takes so little; who does it nevertheless takes no more than that.
                 (Some(HtlcEnd::Failed), Some(_), _) if htlc.amount.to_sat_floor() < WORTHLESS => {}
                 (end, took, any) => panic!("seed {seed}: {key:?} ended {end:?}: {took:?} {any:?}"),

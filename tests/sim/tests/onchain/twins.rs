@@ -1,0 +1,114 @@
+//! Two HTLCs of ours with one hash, amount and expiry, one of which is removed: their outputs look the same.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bitcoin::Transaction;
+use onchain::action::{Facts, Feerates, HtlcEnd};
+use onchain::{Action, Event, Notice, Onchain};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tx::ledger::{Delta, Htlc, HtlcKey};
+use wire::{
+    BlockHeight, CltvExpiry, CommitmentNumber, FeeratePerKw, HtlcId, MilliSatoshi, Preimage,
+    Satoshi, Side,
+};
+
+use crate::contract::Contract;
+use crate::signer::{Wallet, answer};
+
+/// Where the commitment is.
+const CLOSED: u32 = 1_000;
+const EXPIRY: u32 = CLOSED + 10;
+const PREIMAGE: Preimage = Preimage([7; 32]);
+
+fn key(id: u64) -> HtlcKey {
+    HtlcKey {
+        offerer: Side::Local,
+        id: HtlcId(id),
+    }
+}
+
+/// Both are in commitment 1; the newest, 2, lacks `removed`. The peer has not revoked its 1.
+fn contract(removed: u64) -> Contract {
+    let htlc = Htlc {
+        amount: MilliSatoshi(1_000_000_000),
+        payment_hash: PREIMAGE.payment_hash(),
+        cltv_expiry: CltvExpiry(EXPIRY),
+    };
+    let adds = [0, 1].map(|id| Delta::Add { key: key(id), htlc });
+    let key_of_removed = key(removed);
+    let fail = Delta::Fail {
+        key: key_of_removed,
+    };
+    let steps = vec![adds.to_vec(), vec![fail]];
+    let preimages: BTreeMap<_, _> = [0, 1].map(|id| (key(id), PREIMAGE)).into();
+    let value = Satoshi(100_000_000);
+    let mut contract = Contract::of_steps(&mut StdRng::seed_from_u64(1), value, steps, preimages);
+    contract.remote_lowest = 1;
+    contract
+}
+
+/// What is told once this commitment of `owner`'s is deep, and after that what took its outputs.
+fn ends(contract: &Contract, facts: Facts, (owner, at): (Side, usize)) -> Vec<(u64, HtlcEnd)> {
+    let feerates = Feerates {
+        estimates: vec![(2, FeeratePerKw(1_000))],
+        floor: FeeratePerKw(253),
+    };
+    let (mut core, actions) = Onchain::new(facts, None, feerates);
+    let (mut left, mut ends) = (VecDeque::from(actions), Vec::new());
+    let tx: Transaction = contract.signed(owner, at);
+    let height = BlockHeight(CLOSED);
+    let mut events = VecDeque::from([Event::Confirmed { tx, height }]);
+    events.extend((CLOSED..CLOSED + 6).map(|height| Event::Block {
+        height: BlockHeight(height),
+    }));
+    while let Some(event) = events.pop_front() {
+        left.extend(core.handle(event));
+        while let Some(action) = left.pop_front() {
+            match action {
+                Action::AskSigner(request) => {
+                    let reply = answer(contract, &Wallet::new(), &request);
+                    left.extend(core.handle(Event::Signer(reply)));
+                }
+                Action::Tell(Notice::HtlcEnded { key, end }) => ends.push((key.id.0, end)),
+                _ => {}
+            }
+        }
+    }
+    ends
+}
+
+fn facts(contract: &Contract) -> Facts {
+    // The record of our newest is there.
+    let seeds = (0..).map(|seed| contract.facts(false, &mut StdRng::seed_from_u64(seed)));
+    let newest = Some(Contract::number(contract.local_newest));
+    seeds
+        .into_iter()
+        .find(|facts| facts.local == newest)
+        .unwrap()
+}
+
+#[test]
+fn of_two_that_are_alike_the_one_that_is_not_in_the_commitment_fails() {
+    for removed in [0, 1] {
+        let contract = contract(removed);
+        for owner in [Side::Local, Side::Remote] {
+            let told = ends(&contract, facts(&contract), (owner, 2));
+            assert_eq!(told, [(removed, HtlcEnd::Failed)], "{owner:?}");
+        }
+        assert_eq!(ends(&contract, facts(&contract), (Side::Remote, 1)), []);
+    }
+}
+
+#[test]
+fn where_it_is_not_known_which_of_two_is_in_our_commitment_none_fails_while_its_output_is_open() {
+    for removed in [0, 1] {
+        let contract = contract(removed);
+        let mut facts = facts(&contract);
+        facts.local = Some(CommitmentNumber(1));
+        for known in &mut facts.htlcs {
+            known.places.local = true;
+        }
+        assert_eq!(ends(&contract, facts, (Side::Local, 2)), []);
+    }
+}
