@@ -9,7 +9,7 @@ use tx::signer::{NextLocal, NextRemote, Reply, Request, RevocationSecret};
 use wire::{CommitmentSigned, Message, PerCommitmentSecret, RevokeAndAck, Side};
 
 use super::{Asked, Link, Outcome, OwedRevocation, Running, unexpected, warning};
-use crate::action::{Action, Notice, Origin, PeerFault, Removal};
+use crate::action::{Action, Notice, PeerFault, Removal};
 use crate::progress::Step;
 use crate::state::{HtlcState, LastSent, Phase};
 
@@ -157,22 +157,20 @@ impl Running {
             signature: message.signature,
             htlc_signatures: message.htlc_signature,
         });
-        // Once the signer has it, our newest commitment lacks the HTLCs that the peer fulfilled: if the
-        // peer never comes back, nothing on chain shows their preimages any more.
-        let persist = self.learns_for_others().then(|| self.persist());
+        // Once the signer has it, our newest commitment lacks the HTLCs that the peer fulfilled: if the peer
+        // never comes back, nothing on chain shows their preimages any more, or that we have paid.
+        let persist = self.learns().then(|| self.persist());
         let mut actions: Vec<Action> = persist.map(Action::Persist).into_iter().collect();
         actions.push(self.ask(Asked::Validation(Box::new(next)), request));
         Ok(actions)
     }
 
-    /// Whether a preimage in our next commitment is that of a forward: whoever is owed the incoming
-    /// half has heard of it, and the next Persist covers what came of that. A payment of ours is made
-    /// without it.
-    fn learns_for_others(&self) -> bool {
+    /// Whether our next commitment lacks an HTLC for a preimage: whoever is owed it, or the payer that we are, has
+    /// heard of it, and the next Persist covers what came of that.
+    fn learns(&self) -> bool {
         self.htlcs.values().any(|record| {
-            let forward = matches!(record.origin, Some(Origin::Forward { .. }));
             let fulfilled = matches!(record.removal, Some(Removal::Fulfil { .. }));
-            record.state == HtlcState::RcvdRemoveHtlc && forward && fulfilled
+            record.state == HtlcState::RcvdRemoveHtlc && fulfilled
         })
     }
 

@@ -41,24 +41,18 @@ fn refusal(world: &mut World, node: usize, event: Event) -> Option<AddRefusal> {
 }
 
 #[test]
-fn a_payment_costs_each_side_three_persists() {
+fn a_payment_costs_each_side_three_persists_and_the_payer_one_more_for_its_preimage() {
     let mut world = ready();
-    let before = [world.nodes[A].persists, world.nodes[B].persists];
-    world.pay(A, 1_000); // number 0 fails, for the next one to succeed
-    world.settle();
-    let failed = [world.nodes[A].persists, world.nodes[B].persists];
-    world.pay(A, 5_000_000);
-    world.settle();
-    world.check_agreement();
-    let paid = [world.nodes[A].persists, world.nodes[B].persists];
-    for node in [A, B] {
-        assert_eq!(
-            failed[node] - before[node],
-            3,
-            "failed payment, node {node}"
-        );
-        assert_eq!(paid[node] - failed[node], 3, "payment, node {node}");
+    // Number 0 fails, 1 is paid by us, 2 by somebody else through us.
+    for (amount, expected) in [(1_000, [3, 3]), (5_000_000, [4, 3]), (6_000_000, [4, 3])] {
+        let before = [A, B].map(|node| world.nodes[node].persists);
+        world.pay(A, amount);
+        world.settle();
+        world.check_agreement();
+        let after = [A, B].map(|node| world.nodes[node].persists);
+        assert_eq!([after[A] - before[A], after[B] - before[B]], expected);
     }
+    assert!(!is_forward(1) && is_forward(2));
 }
 
 #[test]
@@ -78,21 +72,6 @@ fn our_newest_commitment_is_handed_over_with_its_point_once() {
         );
         assert!(live.local_next.0 > before[node] + 3);
     }
-}
-
-#[test]
-fn a_preimage_for_somebody_else_costs_one_persist_more_than_our_own() {
-    let mut world = ready();
-    for _ in 0..2 {
-        world.pay(A, 1_000);
-    }
-    world.settle();
-    let before = [world.nodes[A].persists, world.nodes[B].persists];
-    assert!(is_forward(world.pay(A, 5_000_000)));
-    world.settle();
-    world.check_agreement();
-    let after = [world.nodes[A].persists, world.nodes[B].persists];
-    assert_eq!([after[A] - before[A], after[B] - before[B]], [4, 3]);
 }
 
 #[test]

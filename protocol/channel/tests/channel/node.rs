@@ -10,7 +10,7 @@ use tx::ledger::HtlcKey;
 use tx::signer::{NextRemote, RevocationSecret};
 use wire::{HtlcId, Message, Side};
 
-use crate::fixture::{is_forward, number, origin};
+use crate::fixture::{number, origin};
 use crate::signer::TestSigner;
 
 /// What is durable.
@@ -258,16 +258,10 @@ impl Node {
     }
 
     /// Whenever it crashes: of an HTLC that the signer's newest commitment of ours lacks, because the peer
-    /// fulfilled it, the preimage is durable, if somebody is owed the incoming half. What has come of
-    /// a notice stands for it here.
+    /// fulfilled it, the preimage is durable: somebody is owed the incoming half, or it is all that proves our
+    /// payment. What has come of a notice stands for it here.
     fn check_known(&self) {
-        let forwards = self
-            .signer
-            .paid
-            .iter()
-            .map(number)
-            .filter(|i| is_forward(*i));
-        for i in forwards {
+        for i in self.signer.paid.iter().map(number) {
             assert_eq!(
                 self.db.results.get(&i),
                 Some(&true),
