@@ -114,6 +114,34 @@ impl From<End> for PartEnd {
     }
 }
 
+impl Part {
+    /// What it is after this end, if that is news: the first counts, but a preimage proves the payment whatever
+    /// was heard before it.
+    fn after(&self, end: &PartEnd) -> Option<PartStatus> {
+        let status = match end {
+            PartEnd::Ended(Removal::Fulfil { preimage }) => {
+                let preimage = *preimage;
+                let proves = preimage.payment_hash() == self.payment_hash;
+                return match self.status {
+                    PartStatus::Pending | PartStatus::Failed { .. } if proves => {
+                        Some(PartStatus::Complete { preimage })
+                    }
+                    PartStatus::Pending
+                    | PartStatus::Failed { .. }
+                    | PartStatus::Complete { .. } => None,
+                };
+            }
+            PartEnd::Ended(Removal::Fail { reason }) => PartStatus::Failed {
+                reason: reason.clone(),
+            },
+            PartEnd::Ended(Removal::Malformed { .. }) | PartEnd::Refused(_) | PartEnd::TimedOut => {
+                PartStatus::Failed { reason: Vec::new() }
+            }
+        };
+        (self.status == PartStatus::Pending).then_some(status)
+    }
+}
+
 type Key = (PaymentHash, u64, u64);
 
 /// Who waits for which part, and what is being paid now. The only state that commands share;
@@ -137,12 +165,13 @@ impl Payments {
     /// An attempt's HTLC ended: written at once, then told to who waits.
     pub fn ended(&self, node: &Node, hash: PaymentHash, groupid: u64, partid: u64, end: PartEnd) {
         match node.db.get::<Part>(&(hash.0, groupid, partid)) {
-            Ok(Some(part)) if part.status == PartStatus::Pending => {
-                if let Err(error) = self.write_end(node, part, &end) {
+            Ok(Some(part)) => {
+                if let Some(status) = part.after(&end)
+                    && let Err(error) = self.write_end(node, part, status)
+                {
                     return node.database_failed(&error);
                 }
             }
-            Ok(Some(_)) => {}
             Ok(None) => tracing::error!("an HTLC ended that no payment knows ({hash})"),
             Err(error) => return node.database_failed(&error),
         }
@@ -152,18 +181,8 @@ impl Payments {
         }
     }
 
-    fn write_end(&self, node: &Node, mut part: Part, end: &PartEnd) -> Result<(), DbError> {
-        part.status = match end {
-            PartEnd::Ended(Removal::Fulfil { preimage }) => PartStatus::Complete {
-                preimage: *preimage,
-            },
-            PartEnd::Ended(Removal::Fail { reason }) => PartStatus::Failed {
-                reason: reason.clone(),
-            },
-            PartEnd::Ended(Removal::Malformed { .. }) | PartEnd::Refused(_) | PartEnd::TimedOut => {
-                PartStatus::Failed { reason: Vec::new() }
-            }
-        };
+    fn write_end(&self, node: &Node, mut part: Part, status: PartStatus) -> Result<(), DbError> {
+        part.status = status;
         part.completed_at = Some(now());
         self.write(&node.db, |indexes| {
             indexes.updated += 1;
@@ -315,4 +334,68 @@ pub async fn approve_pending(node: &Node) -> Result<(), DbError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use secp256k1::{SECP256K1, SecretKey};
+    use wire::ChannelDbid;
+
+    use super::*;
+
+    const PREIMAGE: Preimage = Preimage([7; 32]);
+
+    fn part(status: PartStatus) -> Part {
+        let key = SecretKey::from_slice(&[1; 32]).unwrap();
+        Part {
+            payment_hash: PREIMAGE.payment_hash(),
+            groupid: 1,
+            partid: 0,
+            created_index: 1,
+            updated_index: None,
+            created_at: 0,
+            completed_at: None,
+            destination: NodeId(key.public_key(SECP256K1)),
+            amount: MilliSatoshi(1_000),
+            amount_sent: MilliSatoshi(1_000),
+            channel: ChannelDbid(1),
+            secrets: Vec::new(),
+            status,
+        }
+    }
+
+    fn fulfilled(preimage: Preimage) -> PartEnd {
+        PartEnd::Ended(Removal::Fulfil { preimage })
+    }
+
+    fn failed(reason: u8) -> PartStatus {
+        let reason = vec![reason];
+        PartStatus::Failed { reason }
+    }
+
+    const COMPLETE: PartStatus = PartStatus::Complete { preimage: PREIMAGE };
+
+    #[test]
+    fn a_preimage_completes_a_part_even_after_it_failed() {
+        for before in [PartStatus::Pending, failed(1)] {
+            let after = part(before).after(&fulfilled(PREIMAGE));
+            assert_eq!(after, Some(COMPLETE));
+        }
+        let parts = [part(COMPLETE)];
+        assert_eq!(completed(&parts).unwrap().preimage, PREIMAGE);
+    }
+
+    #[test]
+    fn nothing_but_a_preimage_changes_how_a_part_ended() {
+        let fail = || PartEnd::Ended(Removal::Fail { reason: vec![2] });
+        assert_eq!(part(PartStatus::Pending).after(&fail()), Some(failed(2)));
+        for before in [failed(1), COMPLETE] {
+            for end in [fail(), PartEnd::TimedOut] {
+                assert_eq!(part(before.clone()).after(&end), None);
+            }
+        }
+        assert_eq!(part(COMPLETE).after(&fulfilled(PREIMAGE)), None);
+        let wrong = fulfilled(Preimage([8; 32]));
+        assert_eq!(part(failed(1)).after(&wrong), None);
+    }
 }

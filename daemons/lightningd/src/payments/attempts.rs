@@ -67,11 +67,26 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// See [`PayError`].
     pub async fn run(mut self) -> Result<Paid, PayError> {
+        let tried = self.try_all().await;
+        match self.paid()? {
+            Some(paid) => Ok(paid),
+            None => tried.and(Err(PayError::Stopping)),
+        }
+    }
+
+    /// The payment, if a part of it is complete: perhaps by a preimage that came after that had failed.
+    fn paid(&self) -> Result<Option<Paid>, DbError> {
+        let parts = records::parts_of(&self.node.db, self.request.payment_hash)?;
+        Ok(completed(&parts))
+    }
+
+    /// One way after the other, until one is taken or none is left.
+    async fn try_all(&mut self) -> Result<(), PayError> {
         self.begin()?;
         let mut last = String::from("nothing has left this node");
         let mut failed = None;
         let mut changes = self.node.channels.changes();
-        loop {
+        while self.paid()?.is_none() {
             changes.mark_unchanged();
             let routed = match self.route().await {
                 Ok(Some(routed)) => routed,
@@ -98,10 +113,7 @@ impl<'a> Attempts<'a> {
                 Err(error) => return Err(error),
             };
             match self.attempt(&routed).await? {
-                PartEnd::Ended(Removal::Fulfil { .. }) => {
-                    let parts = records::parts_of(&self.node.db, self.request.payment_hash)?;
-                    return completed(&parts).ok_or(PayError::Stopping);
-                }
+                PartEnd::Ended(Removal::Fulfil { .. }) => break,
                 ended => match self.after(&routed, ended).await? {
                     Next::GiveUp(error) => return Err(error),
                     Next::TryAgain(why) => {
@@ -112,6 +124,7 @@ impl<'a> Attempts<'a> {
                 },
             }
         }
+        Ok(())
     }
 
     /// `retry_for` bounds when an attempt begins, and none how long it takes.
