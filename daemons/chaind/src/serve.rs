@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipc_messages::edges::LightningdChaind;
 use ipc_messages::hello;
-use ipc_messages::lightningd_chaind::{NotTaken, Start, ToChaind, ToLightningd};
+use ipc_messages::lightningd_chaind::{NO_ROOM, NotTaken, Start, ToChaind, ToLightningd};
 use ipc_transport::aio::{LowerConn, Receiver, Sender};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -205,7 +205,7 @@ async fn say_refused(
 ) -> ipc_transport::Error {
     while let Some(request) = refused.recv().await {
         let error = Some(NotTaken {
-            why: "too many transactions wait for bitcoind".to_owned(),
+            why: NO_ROOM.to_owned(),
             refused: true,
             rival: None,
         });

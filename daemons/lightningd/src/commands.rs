@@ -60,6 +60,7 @@ pub fn serve(node: &Arc<Node>) -> anyhow::Result<Server> {
     rows.add(&table::NEWADDR, wallet::newaddr)?;
     rows.add(&table::LISTFUNDS, wallet::listfunds)?;
     rows.add(&table::WITHDRAW, wallet::withdraw)?;
+    rows.add(&table::TXDISCARD, wallet::txdiscard)?;
     rows.add(&table::LISTTRANSACTIONS, transactions::listtransactions)?;
     rows.add(&table::LISTACCOUNTEVENTS, bookkeeper::listaccountevents)?;
     rows.add(&table::LISTBALANCES, bookkeeper::listbalances)?;

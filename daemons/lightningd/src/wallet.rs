@@ -29,6 +29,10 @@ use crate::node::Node;
 use crate::store;
 use crate::store::moves;
 
+mod unsent;
+
+pub use unsent::DiscardError;
+
 /// How many requests may wait.
 const QUEUE: usize = 256;
 /// For how many blocks the coins of a claim on chain are kept for it: as long as nobody says that it is
@@ -105,7 +109,9 @@ enum Ask {
     FreeClaim(Vec<OutPoint>),
     Sign(Box<UnsignedTx>, Reply<Transaction>),
     Sent(Transaction, Reply<()>),
-    /// What became of its first broadcast.
+    /// One that may be given up: nobody else broadcasts it from now on.
+    Doubt(Txid, mailbox::Reply<Result<Transaction, DiscardError>>),
+    /// What became of it.
     Judged {
         txid: Txid,
         refused: bool,
@@ -199,12 +205,7 @@ impl Handle {
         self.ask(|reply| Ask::Sent(tx.clone(), reply)).await?;
         let sent = chain.broadcast(tx, false).await;
         let refused = matches!(sent, Err(NotTaken { refused: true, .. }));
-        let judged = |done| Ask::Judged {
-            txid,
-            refused,
-            done,
-        };
-        let _ = self.0.ask(judged).await; // a wallet that has ended frees nothing
+        self.judged(txid, refused).await;
         sent.map_err(|NotTaken { why, .. }| match refused {
             true => SendError::Refused(why),
             false => SendError::Unknown(why),
@@ -294,13 +295,13 @@ struct Wallet {
     node: Arc<Node>,
     set: UtxoSet,
     scripts: HashMap<ScriptBuf, KeyRef>,
-    /// What is being broadcast for the first time. If that is refused it is undone, so nobody else broadcasts it
-    /// meanwhile.
+    /// What is being broadcast for the first time, or to see whether it can be given up. If that is refused it is
+    /// undone, so nobody else broadcasts it meanwhile.
     in_hand: HashSet<Txid>,
     /// Broadcasts again what is in no block yet.
     broadcaster: Option<JoinHandle<()>>,
-    /// What is refused, and was said to be.
-    refused: Arc<Mutex<HashSet<Txid>>>,
+    /// What is refused, and why, as it was said.
+    refused: Arc<Mutex<HashMap<Txid, String>>>,
 }
 
 /// Runs until the node stops.
@@ -318,6 +319,7 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
     node.chain
         .watch_coins(wallet.set.iter().map(|coin| coin.outpoint).collect());
     wallet.begin_books();
+    wallet.drop_dead();
     wallet.broadcast_again();
     wallet.tell_hsmd(wallet.set.iter()).await;
     loop {
@@ -347,15 +349,13 @@ impl Wallet {
             }
             Ask::Sign(unsigned, reply) => drop(reply.send(self.sign(*unsigned).await)),
             Ask::Sent(tx, reply) => drop(reply.send(self.sent(tx).await)),
+            Ask::Doubt(txid, reply) => drop(reply.send(self.doubt(txid))),
             Ask::Judged {
                 txid,
                 refused,
                 done,
             } => {
-                self.in_hand.remove(&txid);
-                if refused {
-                    self.abandon(txid);
-                }
+                self.judged(txid, refused);
                 let _ = done.send(());
             }
             Ask::Funds { spent, reply } => drop(reply.send(Ok(self.set.funds(spent).collect()))),
@@ -498,14 +498,6 @@ impl Wallet {
         Ok(())
     }
 
-    /// Nobody will ever take this transaction: its coins are free again.
-    fn abandon(&mut self, txid: Txid) {
-        let changes = self.set.abandon(txid);
-        let mut batch = self.batch(&changes);
-        batch.delete::<store::wallet::WalletTx>(&txid.to_byte_array());
-        self.write(batch);
-    }
-
     async fn block(&mut self, height: BlockHeight, txs: &[(u32, Transaction)]) {
         let changes = self.set.apply_block(
             height,
@@ -525,6 +517,7 @@ impl Wallet {
             self.node.database_failed(&error);
         }
         self.write(batch);
+        self.drop_dead();
         let changed = changes.iter().filter_map(|change| match change {
             Change::Put(coin) => Some(coin),
             Change::Remove(_) => None,
@@ -668,54 +661,6 @@ impl Wallet {
         }
         self.write(batch);
     }
-
-    /// At the start, with each block and when the backend is back: what is in no block yet may have been
-    /// forgotten by everybody, and what was refused may be taken at other times.
-    fn broadcast_again(&mut self) {
-        let busy = self.broadcaster.as_ref();
-        if busy.is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        let mut stored = match store::wallet::unconfirmed(&self.node.db) {
-            Ok(stored) => stored,
-            Err(error) => return self.node.database_failed(&error),
-        };
-        stored.retain(|tx| !self.in_hand.contains(&tx.compute_txid()));
-        if stored.is_empty() {
-            return;
-        }
-        let (chain, refused) = (self.node.chain.clone(), self.refused.clone());
-        self.broadcaster = Some(tokio::spawn(async move {
-            for tx in parents_first(stored) {
-                let txid = tx.compute_txid();
-                let Err(error) = chain.broadcast(tx, false).await else {
-                    continue;
-                };
-                if refused.lock().is_ok_and(|mut said| said.insert(txid)) {
-                    tracing::warn!(
-                        "our transaction {txid} is not taken: {}; tried again with each block",
-                        error.why
-                    );
-                }
-            }
-        }));
-    }
-}
-
-/// Nobody takes a transaction before those whose outputs it spends.
-fn parents_first(mut left: Vec<Transaction>) -> Vec<Transaction> {
-    let mut sorted = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        let waiting: HashSet<Txid> = left.iter().map(Transaction::compute_txid).collect();
-        let waits = |tx: &Transaction| {
-            let mut inputs = tx.input.iter();
-            inputs.any(|input| waiting.contains(&input.previous_output.txid))
-        };
-        let (later, now) = left.into_iter().partition(waits);
-        left = later;
-        sorted.extend::<Vec<Transaction>>(now);
-    }
-    sorted
 }
 
 fn index(key: &KeyRef) -> Option<u32> {

@@ -216,6 +216,9 @@ pub enum ToLightningd {
     },
 }
 
+/// `why` of what never was given to the backend.
+pub const NO_ROOM: &str = "too many transactions wait for bitcoind";
+
 /// Why the backend does not take a transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NotTaken {

@@ -234,6 +234,9 @@ commands! {
             Param::optional("utxos", Type::Outpoints)],
         "sends bitcoin from the wallet to an address",
         "The amount is in satoshi unless it carries another unit, or 'all'. Some funds are held back as long as there are channels that may need them to pay fees.";
+    TXDISCARD: "txdiscard", Wallet, [Param::required("txid", Type::Txid)],
+        "gives up a transaction that bitcoind refuses, and frees its coins",
+        "Only one of listtransactions that is in no block, and that bitcoind refuses once more now; one that spends its outputs goes with it. Whoever has kept it may still bring it into a block: to rule that out, spend one of its coins, with utxos of withdraw, before you pay the same again.";
     LISTTRANSACTIONS: "listtransactions", Wallet, [],
         "lists the transactions of the wallet and of the channels",
         "Every transaction that paid or spent something of the wallet's or of a channel's, for good, in the order of the chain; then those of ours that are in no block yet, whose blockheight is 0.";

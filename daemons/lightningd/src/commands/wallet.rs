@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use bitcoin::hex::DisplayHex;
-use bitcoin::{Address, OutPoint, Psbt, ScriptBuf, Transaction};
+use bitcoin::{Address, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use lightningd_rpc::{Args, Context, RpcError, SatOrAll, code};
 use lightningd_wallet::{Amount, Fund, FundStatus, Inputs, Recipient, UnsignedTx, parse_address};
 use serde_json::{Value, json};
@@ -121,6 +121,20 @@ pub async fn withdraw(node: Arc<Node>, _: Context, args: Args) -> Outcome {
     }))
 }
 
+/// CLN's gives up what txprepare has made; here it is what was to be sent and is refused.
+pub async fn txdiscard(node: Arc<Node>, _: Context, args: Args) -> Outcome {
+    let txid: Txid = args.required("txid")?;
+    let discarded = node.wallet.discard(&node.chain, txid).await;
+    let mut tx = discarded.map_err(|why| failed(format!("{txid} is not given up: {why}")))?;
+    for input in &mut tx.input {
+        input.witness.clear();
+    }
+    Ok(json!({
+        "unsigned_tx": bitcoin::consensus::encode::serialize_hex(&tx),
+        "txid": txid.to_string(),
+    }))
+}
+
 /// Chooses and reserves coins. What is missing may be on its way while the chain is still read.
 pub async fn build(node: &Node, spend: Spend) -> Result<UnsignedTx, RpcError> {
     let built = node.wallet.build(spend).await.map_err(wallet_error);
@@ -142,7 +156,7 @@ pub async fn broadcast(node: &Node, tx: Transaction) -> Result<(), RpcError> {
         Err(SendError::Refused(why)) => (why, "The transaction is not sent"),
         Err(SendError::Unknown(why)) => (
             why,
-            "Whether the transaction is sent is not known; it is broadcast again with each block",
+            "Whether the transaction is sent is not known; it is broadcast again with each block, until txdiscard gives it up",
         ),
     };
     Err(failed(format!(

@@ -63,8 +63,8 @@ impl Record for WalletTxV1 {
     type Key = [u8; 32];
 }
 
-/// A transaction of ours in a block that may be taken out of the chain again; key: height and txid (wire
-/// order).
+/// A transaction of ours in a block that may be taken out of the chain again, or one that cannot be in a block
+/// because of that one; key: height and txid (wire order).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MinedWalletTx(pub Transaction);
 
@@ -96,14 +96,21 @@ pub fn mined<'a>(
     for tx in txs {
         let txid = tx.compute_txid().to_byte_array();
         if let Some(sent) = db.get::<WalletTx>(&txid)? {
-            batch.delete::<WalletTx>(&txid);
-            batch.put(&(height.0, txid), &MinedWalletTx(sent.0));
+            settled(batch, height, sent.0);
         }
     }
     Ok(())
 }
 
-/// A reorganization took the block at `height` out: what of ours was in it is in none again.
+/// The block at `height` has it, or another that spends its coins.
+pub fn settled(batch: &mut Batch, height: BlockHeight, tx: Transaction) {
+    let txid = tx.compute_txid().to_byte_array();
+    batch.delete::<WalletTx>(&txid);
+    batch.put(&(height.0, txid), &MinedWalletTx(tx));
+}
+
+/// A reorganization took the block at `height` out: what of ours was in it is in none again, and what was not
+/// because of it may be.
 ///
 /// # Errors
 /// A record that cannot be read.

@@ -226,6 +226,20 @@ impl UtxoSet {
         self.changes(touched)
     }
 
+    /// The block in which another transaction has spent a coin that this one spends.
+    #[must_use]
+    pub fn conflict(&self, tx: &Transaction) -> Option<BlockHeight> {
+        let txid = tx.compute_txid();
+        let spends = tx.input.iter().filter_map(|input| {
+            let coin = self.coins.get(&input.previous_output)?;
+            match coin.status {
+                Status::Spent { by, at, .. } if by != txid => at,
+                Status::Spent { .. } | Status::Unconfirmed | Status::Confirmed { .. } => None,
+            }
+        });
+        spends.min()
+    }
+
     /// Reserves coins for `blocks` more blocks; one that is reserved already is kept for longer.
     ///
     /// # Errors

@@ -369,3 +369,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_transaction_is_in_conflict_once_a_block_has_another_that_spends_its_coin() {
+    let (mut set, pay) = funded();
+    let ours = tx(&[coin_of(&pay, 0)], &[(2, 400)]);
+    let other = tx(&[coin_of(&pay, 0)], &[(151, 900)]);
+    let _ = set.add_broadcast(&ours, owner);
+    assert_eq!(set.conflict(&ours), None);
+    assert_eq!(set.conflict(&other), None, "a broadcast decides nothing");
+    let _ = set.apply_block(height(12), [&other], owner);
+    assert_eq!(set.conflict(&ours), Some(height(12)));
+    assert_eq!(set.conflict(&other), None);
+    set.disconnect_block(height(12)).unwrap();
+    assert_eq!(set.conflict(&ours), None);
+}
