@@ -21,11 +21,11 @@ fn finds_bitcoind_again(node: &Node) {
     .unwrap();
 }
 
-/// All of a coin that may be spent to somebody.
+/// BIP 173's example of a program: bitcoind's wallet would broadcast what pays it.
+const SOMEBODY: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
 fn withdraw(network: &Network, coin: &str, satoshi: u64) -> Value {
-    let to = network.bitcoind.rpc("getnewaddress", json!([])).unwrap();
-    let params =
-        json!({"destination": to, "satoshi": satoshi, "utxos": [coin], "feerate": "5000perkw"});
+    let params = json!({"destination": SOMEBODY, "satoshi": satoshi, "utxos": [coin], "feerate": "5000perkw"});
     network.nodes[0].rpc("withdraw", params).unwrap()
 }
 
@@ -128,6 +128,7 @@ fn a_withdrawal_whose_coin_a_block_spends_otherwise_is_dropped_without_a_command
         .bitcoind
         .rpc("invalidateblock", json!([hash]))
         .unwrap();
+    network.bitcoind.mine_empty(1).unwrap();
     alice
         .wait_for("it waits again", |alice| {
             let again = waiting(alice);
