@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 const FUNDED: u64 = 1_000_000;
 /// In satoshi for 1,000 virtual bytes; the lowest feerate of Lightning is about a tenth.
 const HIGH: u64 = 10_000;
+/// Nobody's here (BIP 173's example): bitcoind's own wallet would keep what pays to it, and bring it back.
+const PAYEE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
 fn list(value: &Value) -> usize {
     value.as_array().map_or(0, Vec::len)
@@ -21,11 +23,10 @@ fn finds_bitcoind_again(node: &Node) {
     .unwrap();
 }
 
-/// BIP 173's example of a program: bitcoind's wallet would broadcast what pays it.
-const SOMEBODY: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-
+/// Out of this coin alone.
 fn withdraw(network: &Network, coin: &str, satoshi: u64) -> Value {
-    let params = json!({"destination": SOMEBODY, "satoshi": satoshi, "utxos": [coin], "feerate": "5000perkw"});
+    let params =
+        json!({"destination": PAYEE, "satoshi": satoshi, "utxos": [coin], "feerate": "5000perkw"});
     network.nodes[0].rpc("withdraw", params).unwrap()
 }
 
@@ -108,7 +109,7 @@ fn a_withdrawal_whose_coin_a_block_spends_otherwise_is_dropped_without_a_command
     // Somebody had kept the first one.
     let to = network.bitcoind.rpc("getnewaddress", json!([])).unwrap();
     let block = json!([to, [first["tx"]]]);
-    let block = network.bitcoind.rpc("generateblock", block).unwrap();
+    network.bitcoind.rpc("generateblock", block).unwrap();
     network.sync().unwrap();
     let alice = &network.nodes[0];
     let dropped = format!("{} is given up", second["txid"].as_str().unwrap());
@@ -123,12 +124,7 @@ fn a_withdrawal_whose_coin_a_block_spends_otherwise_is_dropped_without_a_command
     let of_first = |output: &&Value| output["txid"] == first["txid"];
     assert_eq!(change.iter().filter(of_first).count(), change.len());
     // Without that block it may be in another.
-    let hash = block["hash"].clone();
-    network
-        .bitcoind
-        .rpc("invalidateblock", json!([hash]))
-        .unwrap();
-    network.bitcoind.mine_empty(1).unwrap();
+    network.bitcoind.reorganize(1).unwrap();
     alice
         .wait_for("it waits again", |alice| {
             let again = waiting(alice);
