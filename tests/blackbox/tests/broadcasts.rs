@@ -168,6 +168,7 @@ fn a_funding_transaction_that_is_refused_leaves_nothing() {
     };
     assert_eq!(alice.rpc("listfunds", json!({})).unwrap(), funds);
     alice.connect(bob).unwrap();
+    finds_bitcoind_again(alice);
     let params = json!({"id": bob.id().unwrap(), "amount": "all", "feerate": "5000perkw"});
     alice.rpc("fundchannel", params).unwrap();
     network.bitcoind.wait_for_mempool(1).unwrap();
