@@ -4,9 +4,11 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use lightningd_options::{CheckOutput, Environment, Options, Start};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use subd::{Mode, Waiter};
@@ -15,6 +17,9 @@ use crate::logbook::LogBook;
 
 /// As in `--version` and getinfo.
 pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"), "-bulkhead");
+
+/// What a lightningd that was killed had just forked may hold its lock for a moment longer.
+const LINGERS: Duration = Duration::from_secs(1);
 
 /// A process that may start the node.
 pub struct Ready {
@@ -123,14 +128,19 @@ pub fn lock_existing(path: &Path) -> anyhow::Result<Option<Flock<File>>> {
 fn lock_file(mut file: File, path: &Path) -> anyhow::Result<Flock<File>> {
     let mut pid = String::new();
     let _ = file.read_to_string(&mut pid);
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-            "another lightningd (pid {}) runs on this folder: {} is locked",
-            pid.trim(),
-            path.display()
-        ),
-        Err((_, error)) => Err(error).context("cannot lock the pid file"),
+    let patience = Instant::now() + LINGERS;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < patience => file,
+            Err((_, Errno::EWOULDBLOCK)) => bail!(
+                "another lightningd (pid {}) runs on this folder: {} is locked",
+                pid.trim(),
+                path.display()
+            ),
+            Err((_, error)) => return Err(error).context("cannot lock the pid file"),
+        };
+        std::thread::sleep(LINGERS / 50);
     }
 }
 
