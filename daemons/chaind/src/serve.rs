@@ -2,6 +2,7 @@
 //! lightningd (and never waits for anything else, so that lightningd can always be heard), who
 //! follows the chain, who broadcasts, and who notices new blocks.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Common {
     pub regtest: bool,
     /// The follower should look at the chain.
     pub wake: Notify,
+    /// The backend may have been restarted since it was last said to be synced, and have lost its mempool.
+    interrupted: Cell<bool>,
     backend: Rc<Backend>,
     timeout: Duration,
     ready: watch::Sender<bool>,
@@ -58,6 +61,7 @@ impl Common {
             up,
             regtest: start.chain == "regtest",
             wake: Notify::new(),
+            interrupted: Cell::new(false),
             backend: Rc::new(backend),
             timeout: Duration::from_secs(start.timeout.max(1)),
             ready: watch::Sender::new(false),
@@ -72,6 +76,16 @@ impl Common {
     /// What lightningd says about where the backend is.
     pub fn locator(&self) -> &Locator {
         &self.backend.locator
+    }
+
+    /// The backend broke off. It may be back before anybody has asked it for anything.
+    pub fn interrupted(&self) {
+        self.interrupted.set(true);
+    }
+
+    /// Whether it has, since this was last asked.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted.take()
     }
 
     /// Whether the backend answers and is the one that it should be.

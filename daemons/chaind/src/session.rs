@@ -259,8 +259,10 @@ impl Follower {
         Ok(())
     }
 
+    /// Said again when the backend may be another process than before: what it knew of is to be broadcast again.
     async fn synced(&mut self, info: &ChainInfo) -> Result<(), Trouble> {
-        if !matches!(self.told, Told::Synced) {
+        let interrupted = self.common.was_interrupted();
+        if interrupted || !matches!(self.told, Told::Synced) {
             self.told = Told::Synced;
             self.say(ToLightningd::Synced {
                 height: BlockHeight(info.blocks),

@@ -39,16 +39,34 @@ impl How {
     }
 }
 
+/// What a look shows.
+enum Look {
+    Tip(Tip),
+    /// The backend waits no longer, though nothing has changed: as one that is about to end.
+    CutShort,
+}
+
 /// Wakes who follows the chain. Has a connection of its own, which mostly waits.
 pub async fn run(common: Rc<Common>) -> Infallible {
     let mut rpc = common.rpc();
     let mut how = How::OtherTip;
     let mut seen = None;
+    let mut cut_short = false;
     loop {
         common.ready().await;
         match look(&common, &mut rpc, how, seen).await {
-            Ok(tip) => {
-                seen = Some(tip);
+            Ok(Look::Tip(tip)) => {
+                (seen, cut_short) = (Some(tip), false);
+                common.wake.notify_one();
+            }
+            Ok(Look::CutShort) if cut_short => {
+                tracing::debug!("{how:?}: bitcoind answers without waiting");
+                how = how.without();
+            }
+            Ok(Look::CutShort) => {
+                cut_short = true;
+                sleep(PAUSE).await;
+                common.interrupted();
                 common.wake.notify_one();
             }
             Err(RpcError::Refused {
@@ -59,9 +77,13 @@ pub async fn run(common: Rc<Common>) -> Infallible {
                 tracing::debug!("{method} is not there ({words})");
                 how = how.without();
             }
-            Err(_) => {
-                // Who follows the chain finds out for itself what is wrong, and says so.
-                seen = None;
+            Err(error) => {
+                // Who follows the chain finds out for itself what is wrong, and says so. What comes back may be
+                // another program.
+                (seen, cut_short, how) = (None, false, How::OtherTip);
+                if matches!(error, RpcError::Http(_)) {
+                    common.interrupted();
+                }
                 common.wake.notify_one();
                 sleep(PAUSE).await;
             }
@@ -82,9 +104,9 @@ async fn look(
     rpc: &mut Rpc,
     how: How,
     seen: Option<Tip>,
-) -> Result<Tip, RpcError> {
+) -> Result<Look, RpcError> {
     let Some(seen) = seen else {
-        return Ok(rpc.chain_info().await?.tip());
+        return Ok(Look::Tip(rpc.chain_info().await?.tip()));
     };
     let asked = Instant::now();
     let tip = match how {
@@ -102,9 +124,8 @@ async fn look(
             rpc.chain_info().await?.tip()
         }
     };
-    // It waits no longer, for instance because it is about to end.
-    if tip == seen && asked.elapsed() < PAUSE / 2 {
-        sleep(PAUSE).await;
-    }
-    Ok(tip)
+    Ok(match tip == seen && asked.elapsed() < PAUSE / 2 {
+        true => Look::CutShort,
+        false => Look::Tip(tip),
+    })
 }

@@ -325,6 +325,46 @@ fn blocks_are_noticed_where_there_is_no_long_poll() {
     assert_eq!(chaind.block().height, BlockHeight(1));
 }
 
+/// A backend at the genesis block which answers the first so many long polls at once, and no more of them.
+fn cuts_short(times: usize) -> Backend {
+    let backend = Backend::start(|_, _| Reply::Well);
+    let genesis = backend.chain.lock().unwrap()[0].block_hash();
+    let mut left = times;
+    backend.set(move |method, _| match method {
+        "waitfornewblock" | "waitforblockheight" => match left.checked_sub(1) {
+            Some(fewer) => {
+                left = fewer;
+                Reply::Result(json!({"hash": genesis, "height": 0}))
+            }
+            None => Reply::Hang,
+        },
+        _ => Reply::Well,
+    });
+    backend
+}
+
+#[test]
+fn a_backend_that_ends_and_is_back_before_it_is_asked_is_said_to_be_synced_again() {
+    let backend = cuts_short(1);
+    let mut chaind = Chaind::follow(start(backend.port));
+    assert_eq!(chaind.blocks_until_synced().1, 0);
+    assert_eq!(chaind.blocks_until_synced().1, 0);
+}
+
+#[test]
+fn a_backend_that_never_waits_is_polled() {
+    let backend = cuts_short(usize::MAX);
+    let mut chaind = Chaind::follow(start(backend.port));
+    (0..2).for_each(|_| assert_eq!(chaind.blocks_until_synced().1, 0));
+    backend.mine();
+    let next = chaind.until(|message| match message {
+        ToLightningd::Synced { .. } => Some(None),
+        ToLightningd::Block(block) => Some(Some(block.height)),
+        _ => None,
+    });
+    assert_eq!(next, Some(BlockHeight(1)));
+}
+
 #[test]
 fn a_connection_that_was_closed_between_two_questions_is_made_again() {
     let backend = Backend::start(|_, _| Reply::WellAndClose);
