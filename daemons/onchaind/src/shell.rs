@@ -146,6 +146,7 @@ impl Shell {
             ToOnchaind::Preimage { preimage } => Event::Preimage { preimage },
             ToOnchaind::Feerates(feerates) => Event::Feerates(feerates),
             ToOnchaind::Coins { claim, coins } => Event::Coins { claim, coins },
+            ToOnchaind::Taken { txid } => Event::Taken { txid },
             ToOnchaind::Rejected {
                 txid,
                 reason,

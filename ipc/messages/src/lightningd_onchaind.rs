@@ -41,6 +41,10 @@ pub enum ToOnchaind {
         claim: ClaimId,
         coins: Option<Coins>,
     },
+    /// The backend took a transaction that was to be broadcast, or had it.
+    Taken {
+        txid: Txid,
+    },
     /// The backend did not take a transaction that was to be broadcast: its words, and what it has in the
     /// mempool that spends the first input of the package.
     Rejected {

@@ -114,6 +114,10 @@ pub enum Event {
         claim: ClaimId,
         coins: Option<Coins>,
     },
+    /// The backend has a transaction that was broadcast in its mempool.
+    Taken {
+        txid: Txid,
+    },
     /// The backend did not take a transaction that was broadcast. `rival`: what it has in the mempool that
     /// spends the same (of a package: as its parent).
     Rejected {
@@ -233,6 +237,8 @@ impl fmt::Display for Spender {
 pub struct Standing {
     /// `None` while the spending transaction is in no block.
     pub spender: Option<(Spender, Txid, BlockHeight)>,
+    /// The peer's transaction in the mempool that stands in the way of ours.
+    pub rival: Option<Txid>,
     pub outputs: Vec<OutputStanding>,
     /// Block after which the channel can be forgotten, if nothing more happens.
     pub until: Option<BlockHeight>,

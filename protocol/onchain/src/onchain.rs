@@ -128,6 +128,7 @@ impl Onchain {
             Event::Feerates(feerates) => self.feerates = feerates,
             Event::Signer(reply) => self.signer(reply, &mut actions),
             Event::Coins { claim, coins } => self.coins(claim, coins, &mut actions),
+            Event::Taken { txid } => self.took(txid, &mut actions),
             Event::Rejected {
                 txid,
                 reason,

@@ -22,7 +22,7 @@ fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
     let before = alice.coins().unwrap();
     let expiry = line.expiry(0, 1);
     alice.freeze();
-    bob.close_unilaterally(&line.ids[0]).unwrap();
+    let theirs = bob.close_unilaterally(&line.ids[0]).unwrap();
     line.network.bitcoind.wait_for_mempool(1).unwrap();
     line.network.bitcoind.mine(1).unwrap();
     alice.thaw();
@@ -35,6 +35,13 @@ fn a_reorg_swaps_the_peers_commitment_for_ours(format: Format) {
     let alice = line.node(0);
     alice
         .wait_for_state(&line.ids[1], "AWAITING_UNILATERAL")
+        .unwrap();
+    alice
+        .wait_for("she knows that the mempool has the peer's", |alice| {
+            let status = alice.status_with(&line.ids[1])?.join("\n");
+            let said = status.contains(&theirs) && status.contains("in the mempool");
+            Ok(said.then_some(()))
+        })
         .unwrap();
     line.network.bitcoind.forget_mempool().unwrap();
     line.network.bitcoind.wait_for_mempool(1).unwrap();

@@ -148,7 +148,7 @@ impl Channel {
         self.onchain.answer_later(Box::pin(async move {
             let txid = tx.compute_txid();
             match chain.broadcast_with(tx, parent, true).await {
-                Ok(()) => None,
+                Ok(()) => Some(Answer::Taken { txid }),
                 Err(NotTaken { why, rival, .. }) => {
                     tracing::info!("{txid} is not taken: {why}");
                     let (reason, rival) = (why, rival.map(Encoded));
@@ -198,6 +198,7 @@ impl Channel {
                 }
                 self.onchain.tell(ToOnchaind::Coins { claim, coins }).await;
             }
+            Answer::Taken { txid } => self.onchain.tell(ToOnchaind::Taken { txid }).await,
             Answer::Rejected {
                 txid,
                 reason,

@@ -85,6 +85,9 @@ pub enum Answer {
         claim: ClaimId,
         coins: Option<Coins>,
     },
+    Taken {
+        txid: bitcoin::Txid,
+    },
     Rejected {
         txid: bitcoin::Txid,
         reason: String,

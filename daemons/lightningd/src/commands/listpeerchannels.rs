@@ -245,7 +245,7 @@ fn waits_for(node: &Node, view: &ChannelView, open: &OpenView, state: &str) -> S
         "CHANNELD_AWAITING_LOCKIN" => return locks_in(node, open),
         "CHANNELD_SHUTTING_DOWN" => return runs_out(node, open),
         "CLOSINGD_COMPLETE" => return mines(open, "closed: waiting for a block with"),
-        "AWAITING_UNILATERAL" => return mines(open, "closing alone: waiting for a block with"),
+        "AWAITING_UNILATERAL" => return closes_alone(open),
         "ONCHAIN" => match &open.standing {
             Some(standing) => return standing::summary(standing, open.tip, node.network),
             None => "closed on chain",
@@ -291,6 +291,14 @@ fn runs_out(node: &Node, open: &OpenView) -> String {
             let last = standing::block(BlockHeight(last), open.tip, node.network);
             format!("closing: waiting for HTLCs to end, {n} left, the last one by {last}")
         }
+    }
+}
+
+fn closes_alone(open: &OpenView) -> String {
+    let what = "closing alone: waiting for a block with";
+    match open.standing.as_ref().and_then(|standing| standing.rival) {
+        Some(rival) => format!("{what} {rival}, the peer's, which is in the mempool"),
+        None => mines(open, what),
     }
 }
 

@@ -242,6 +242,7 @@ mod tests {
         let outputs = (0..).zip(fates);
         Standing {
             spender: Some((Spender::Ours, Txid::all_zeros(), BlockHeight(100))),
+            rival: None,
             outputs: outputs
                 .map(|(vout, fate)| output(vout, OutputKind::ToLocal, *fate))
                 .collect(),
@@ -258,6 +259,7 @@ mod tests {
         let until = BlockHeight(244);
         let standing = Standing {
             spender: Some((Spender::Ours, Txid::all_zeros(), BlockHeight(100))),
+            rival: None,
             outputs: vec![
                 output(0, OutputKind::ToLocal, Fate::Waits { until }),
                 output(1, OutputKind::Htlc(key), Fate::NeedsPreimage { until }),
@@ -348,6 +350,7 @@ mod tests {
     fn before_a_block_has_it_there_is_nothing_to_say() {
         let standing = Standing {
             spender: None,
+            rival: None,
             outputs: Vec::new(),
             until: None,
         };

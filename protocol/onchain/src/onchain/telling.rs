@@ -3,7 +3,7 @@
 use tx::limits::WORTHLESS;
 use wire::{BlockHeight, Side};
 
-use super::{Action, HtlcEnd, Notice, Onchain, Standing, Tree};
+use super::{Action, HtlcEnd, Notice, Onchain, Standing, Transaction, Tree};
 use crate::action::{Fate, KnownHtlc, OutputKind, OutputStanding, Spender};
 use crate::plan::Plan;
 use crate::tree::Output;
@@ -74,6 +74,7 @@ impl Onchain {
             Some(tree) => self.standing(tree),
             None => Standing {
                 spender: None,
+                rival: self.rival.as_ref().map(Transaction::compute_txid),
                 outputs: Vec::new(),
                 until: None,
             },
@@ -99,6 +100,7 @@ impl Onchain {
         });
         Standing {
             spender: Some((tree.spender, tree.txid, tree.height)),
+            rival: None,
             outputs: outputs.collect(),
             until: self.until(tree),
         }

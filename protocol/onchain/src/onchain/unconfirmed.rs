@@ -44,11 +44,27 @@ impl Onchain {
         };
         let rival = rival.filter(is_rival);
         let concerned = ours == Some(txid) || self.claims_anchor(txid);
-        if concerned && self.rival != rival {
-            self.rival = rival;
-            self.ask_points(actions);
-            self.unconfirmed(actions);
+        if concerned {
+            self.race(rival, actions);
         }
+    }
+
+    /// The mempool has ours, and so nothing that spends the same.
+    pub(super) fn took(&mut self, txid: bitcoin::Txid, actions: &mut Vec<Action>) {
+        let is_ours = |ours: Transaction| ours.compute_txid() == txid;
+        if self.confirmed.is_empty() && self.ours().is_some_and(is_ours) {
+            self.race(None, actions);
+        }
+    }
+
+    fn race(&mut self, rival: Option<Transaction>, actions: &mut Vec<Action>) {
+        if self.rival == rival {
+            return;
+        }
+        self.rival = rival;
+        self.ask_points(actions);
+        self.unconfirmed(actions);
+        self.stand(None, actions);
     }
 
     /// Whether this is the child of an anchor.

@@ -1,6 +1,7 @@
 //! Children of anchors, step by step.
 
-use onchain::action::{Coins, Feerates};
+use bitcoin::Txid;
+use onchain::action::{Coins, Feerates, Notice};
 use onchain::{Action, Event, Onchain};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -111,6 +112,37 @@ fn a_child_that_the_least_coin_pays_for_leaves_change_that_is_not_dust() {
     assert!(change >= DUST, "change of {change} satoshi");
 }
 
+/// What is said of the peer's transaction in the mempool, if anything is.
+fn rival(actions: &[Action]) -> Option<Option<Txid>> {
+    actions.iter().find_map(|action| match action {
+        Action::Tell(Notice::Standing(standing)) => Some(standing.rival),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_rival_is_one_until_the_backend_has_ours() {
+    let mut rng = StdRng::seed_from_u64(0);
+    let contract = Contract::random(&mut rng);
+    let theirs = contract.signed(Side::Remote, contract.ledgers.len() - 1);
+    let txid = (contract.signed(Side::Local, contract.local_newest)).compute_txid();
+    let feerates = Feerates {
+        estimates: vec![],
+        floor: FeeratePerKw(253),
+    };
+    let (mut core, actions) = Onchain::new(contract.facts(true, &mut rng), None, feerates);
+    points(&mut core, &contract, actions);
+    let actions = core.handle(Event::Rejected {
+        txid,
+        reason: "txn-mempool-conflict".to_owned(),
+        rival: Some(theirs.clone()),
+    });
+    assert_eq!(rival(&actions), Some(Some(theirs.compute_txid())));
+    points(&mut core, &contract, actions);
+    assert_eq!(rival(&core.handle(Event::Taken { txid })), Some(None));
+    assert!(core.handle(Event::Taken { txid }).is_empty());
+}
+
 #[test]
 fn a_peers_commitment_in_the_mempool_gets_a_child_once_our_htlcs_hang_on_it() {
     let contracts = (0..200).map(|seed| {
@@ -137,6 +169,7 @@ fn a_peers_commitment_in_the_mempool_gets_a_child_once_our_htlcs_hang_on_it() {
             rival: Some(theirs.clone()),
         };
         let actions = core.handle(event);
+        assert_eq!(rival(&actions), Some(Some(theirs.compute_txid())));
         let mut wanted = points(&mut core, &contract, actions);
         for height in START..START + 120 {
             let height = BlockHeight(height);

@@ -202,9 +202,9 @@ impl Node {
                 }
                 Action::Broadcast(Broadcast { tx, parent }) => {
                     self.broadcasts += 1;
+                    let txid = tx.compute_txid();
                     if let Err(reason) = chain.submit(&tx, parent.as_ref()) {
                         *self.rejections.entry(reason.clone()).or_default() += 1;
-                        let txid = tx.compute_txid();
                         let first = parent.as_ref().unwrap_or(&tx).input[0].previous_output;
                         let spends = |other: &&Transaction| {
                             let mut inputs = other.input.iter();
@@ -217,6 +217,8 @@ impl Node {
                             rival,
                         };
                         queue.extend(self.core.handle(event));
+                    } else {
+                        queue.extend(self.core.handle(Event::Taken { txid }));
                     }
                 }
                 Action::NeedCoins {
