@@ -178,12 +178,14 @@ async fn listen(
                 outpoints,
                 scripts,
                 since,
+                partly,
             } => {
                 let _ = changes.send(Change::Search(Search {
                     request,
                     outpoints,
                     scripts,
                     since,
+                    partly,
                 }));
             }
             ToChaind::Headers { request, from } => {

@@ -346,9 +346,7 @@ impl Follower {
             wanted.add(search.outpoints, search.scripts);
         }
         if !wanted.is_empty() {
-            for height in since.0..=last.height.0 {
-                self.search_block(BlockHeight(height), &mut wanted).await?;
-            }
+            self.search_blocks(since, last.height, &mut wanted).await?;
         }
         for Search { request, .. } in std::mem::take(&mut self.searches) {
             self.say(ToLightningd::Searched { request }).await?;
@@ -356,17 +354,44 @@ impl Follower {
         Ok(())
     }
 
+    async fn search_blocks(
+        &mut self,
+        since: BlockHeight,
+        last: BlockHeight,
+        wanted: &mut Watched,
+    ) -> Result<(), Trouble> {
+        let whole = self.searches.iter().filter(|search| !search.partly);
+        let needed = whole.map(|search| search.since).min();
+        let mut missed = None;
+        for height in (since.0..=last.0).map(BlockHeight) {
+            if !self.search_block(height, wanted).await? {
+                if needed.is_some_and(|needed| needed <= height) {
+                    return Err(pruned(height));
+                }
+                missed = Some(height);
+            }
+        }
+        if let Some(missed) = missed {
+            tracing::error!(
+                "bitcoind has pruned block {missed} and those before it: what became of a closed channel's outputs \
+                 there is not known until a bitcoind is used that has them"
+            );
+        }
+        Ok(())
+    }
+
+    /// False if the backend has it no more.
     async fn search_block(
         &mut self,
         height: BlockHeight,
         wanted: &mut Watched,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         let tip = match self.chain.at(height) {
             Some(tip) => tip,
             // Below all that we keep; no reorganization goes there.
             None => match self.rpc.block_hash(height).await? {
                 Some(hash) => Tip { height, hash },
-                None => return Ok(()),
+                None => return Ok(true),
             },
         };
         let report = match self.recent.get(tip) {
@@ -379,10 +404,11 @@ impl Follower {
                     wanted.follow(&block);
                     report(tip, &block, wanted)
                 }
-                Fetched::Pruned => return Err(pruned(height)),
+                Fetched::Pruned => return Ok(false),
             },
         };
-        self.found(report).await
+        self.found(report).await?;
+        Ok(true)
     }
 
     /// A block, in as many messages as it takes.

@@ -32,6 +32,8 @@ pub struct Search {
     pub outpoints: Vec<OutPoint>,
     pub scripts: Vec<ScriptBuf>,
     pub since: BlockHeight,
+    /// Without what the backend has pruned.
+    pub partly: bool,
 }
 
 /// Scripts that are paid and outpoints that are spent.

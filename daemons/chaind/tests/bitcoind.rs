@@ -181,6 +181,7 @@ fn a_search_reads_older_blocks_again_and_says_when_it_is_done() {
         outpoints: vec![],
         scripts: vec![script.clone()],
         since: BlockHeight(since),
+        partly: false,
     };
     chaind.send(search(7, 126));
     match chaind.next_of_chain() {

@@ -13,9 +13,9 @@ use backend::{Backend, Reply, another_block, block_with_other_root, info};
 use base64::Engine;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, Network};
+use bitcoin::{BlockHash, Network, OutPoint, Txid};
 use chaind::{Chaind, PASSWORD, USER, heights, start};
-use ipc_messages::lightningd_chaind::{Begin, Login, ToLightningd};
+use ipc_messages::lightningd_chaind::{Begin, Login, ToChaind, ToLightningd};
 use serde_json::json;
 use wire::{BlockHeight, FeeratePerKw};
 
@@ -218,6 +218,33 @@ fn a_backend_that_has_pruned_what_is_needed_is_unusable() {
     });
     let why = Chaind::follow(start(backend.port)).unusable();
     assert!(why.contains("pruned block 0"), "{why}");
+}
+
+#[test]
+fn what_a_channel_asks_of_pruned_blocks_stops_nothing() {
+    let backend = Backend::start(|_, _| Reply::Well);
+    (0..150).for_each(|_| backend.mine());
+    let tip = backend.chain.lock().unwrap()[150].block_hash();
+    backend.set(move |method, params| match method {
+        "getblock" if params[0] != json!(tip) => {
+            Reply::Error(-1, "Block not available (pruned data)")
+        }
+        _ => Reply::Well,
+    });
+    let mut chaind = Chaind::follow(start(backend.port));
+    assert_eq!(chaind.blocks_until_synced().1, 150);
+    let search = |request, partly| ToChaind::Search {
+        request,
+        outpoints: vec![OutPoint::new(Txid::all_zeros(), 7)],
+        scripts: vec![],
+        since: BlockHeight(10),
+        partly,
+    };
+    chaind.send(search(1, true));
+    let next = chaind.next_of_chain();
+    assert!(matches!(next, ToLightningd::Searched { request: 1 }));
+    chaind.send(search(2, false));
+    assert!(chaind.unusable().contains("pruned block 10"));
 }
 
 #[test]

@@ -262,6 +262,8 @@ impl Searching {
             outpoints: self.outpoints.clone(),
             scripts: self.scripts.clone(),
             since: self.since,
+            // A peer may make a channel's reach far back: that must not stop the node.
+            partly: self.asker.is_some(),
         }
     }
 }

@@ -29,12 +29,14 @@ pub enum ToChaind {
     },
     /// Effect: these are watched as with Watch, and the blocks from `since` on that were reported are read
     /// again for them as soon as all blocks that the backend has are: what is found comes as `Rescanned`,
-    /// and then one `Searched` names `request`. A chain that is not followed yet stays so.
+    /// and then one `Searched` names `request`. A chain that is not followed yet stays so. Blocks that the backend
+    /// has pruned make it unusable, unless it is to be done as far as it can (`partly`).
     Search {
         request: u64,
         outpoints: Vec<OutPoint>,
         scripts: Vec<ScriptBuf>,
         since: BlockHeight,
+        partly: bool,
     },
     Unwatch {
         outpoints: Vec<OutPoint>,
