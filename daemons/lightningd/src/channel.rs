@@ -200,6 +200,7 @@ impl Channel {
     async fn run(mut self, mut mail: mpsc::UnboundedReceiver<Mail>) {
         let node = self.node.clone();
         self.begin_books();
+        self.forget_unrecorded_block().await;
         self.resume_duties();
         self.begin_processes().await;
         while !self.over {

@@ -240,6 +240,8 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// As after the block that follows `tip`: it may have been begun. See [`run`].
+    ///
     /// # Errors
     /// A record that cannot be read.
     pub fn load(db: &Db, tip: BlockHeight) -> Result<Stored, DbError> {
@@ -247,7 +249,7 @@ impl Stored {
             .scan::<store::wallet::Coin>()?
             .into_iter()
             .map(|(_, coin)| coin.0);
-        let set = UtxoSet::restore(tip, coins);
+        let set = UtxoSet::restore(tip.after(1), coins);
         let mut scripts = HashMap::new();
         for (index, address) in db.scan::<store::wallet::Address>()? {
             add_scripts(&mut scripts, index, &address);
@@ -314,6 +316,9 @@ pub async fn run(node: Arc<Node>, Mailbox(mut asks): Mailbox, stored: Stored) {
         broadcaster: None,
         refused: Arc::default(),
     };
+    // A death may have come between what a block meant and its own record. If another is in its place by now,
+    // nobody says that it is gone; if not, it comes again.
+    wallet.disconnect(node.chain.height().after(1));
     node.chain
         .watch_scripts(wallet.scripts.keys().cloned().collect());
     node.chain

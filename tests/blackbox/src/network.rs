@@ -3,6 +3,7 @@
 use crate::Bitcoind;
 use crate::node::{ChannelState, Format, Node, Options};
 use anyhow::Result;
+use nix::sys::signal::Signal;
 
 /// A chain and its nodes. The nodes end before their bitcoind.
 pub struct Network {
@@ -107,5 +108,28 @@ impl Network {
     pub fn mine(&self, blocks: u32) -> Result<()> {
         self.bitcoind.mine(blocks)?;
         self.sync()
+    }
+
+    /// A block comes, and the node dies when its database has what the block means, as `seen` says, and not yet the
+    /// block itself.
+    ///
+    /// # Errors
+    /// Where nothing is seen.
+    pub fn die_within_a_block(
+        &mut self,
+        node: usize,
+        seen: impl Fn(&Node) -> Result<bool>,
+    ) -> Result<()> {
+        let node = &mut self.nodes[node];
+        // Its turn comes between the two.
+        for hsmd in node.processes_in_role("hsmd") {
+            hsmd.signal(Signal::SIGSTOP);
+        }
+        self.bitcoind.mine(1)?;
+        node.wait_for(
+            "it has seen the block",
+            |node| Ok(seen(node)?.then_some(())),
+        )?;
+        node.kill_all()
     }
 }

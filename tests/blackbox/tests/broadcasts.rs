@@ -197,6 +197,14 @@ fn what_bitcoind_forgets_is_broadcast_again_with_its_parents_and_without_a_resta
         })
         .unwrap();
     };
+    let spends = |txid: &String| {
+        let tx = network.bitcoind.transaction(txid).unwrap();
+        let inputs = tx["vin"].as_array().unwrap();
+        inputs
+            .iter()
+            .any(|input| before.iter().any(|one| input["txid"] == **one))
+    };
+    let child = before.iter().find(|txid| spends(txid)).unwrap().clone();
     network.bitcoind.forget_mempool().unwrap();
     back(&network);
 
@@ -213,8 +221,31 @@ fn what_bitcoind_forgets_is_broadcast_again_with_its_parents_and_without_a_resta
         })
         .unwrap();
     assert_eq!(network.bitcoind.mempool().unwrap(), Vec::<String>::new());
+    // That it is refused says nothing: bitcoind lacks what it spends.
+    let kept = alice.rpc("txdiscard", json!({"txid": child})).unwrap_err();
+    assert!(kept.to_string().contains("that one comes first"), "{kept}");
     network.bitcoind.restart_for_fees_from(1_000).unwrap();
     back(&network);
     network.mine(1).unwrap();
     assert_eq!(network.bitcoind.mempool().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_withdrawal_in_a_block_that_never_was_is_broadcast_again() {
+    let mut network = Network::start(&["alice"]).unwrap();
+    network.nodes[0].fund(&network.bitcoind, FUNDED).unwrap();
+    let coin = coin(&network.nodes[0]);
+    let sent = withdraw(&network, &coin, 100_000);
+    let txid = sent["txid"].as_str().unwrap().to_owned();
+    network
+        .die_within_a_block(0, |alice| Ok(waiting(alice).is_empty()))
+        .unwrap();
+    network.bitcoind.reorganize(1).unwrap();
+    network.bitcoind.forget_mempool().unwrap();
+    network.nodes[0].launch().unwrap();
+    assert_eq!(
+        network.bitcoind.wait_for_mempool(1).unwrap(),
+        [txid.clone()]
+    );
+    assert_eq!(waiting(&network.nodes[0]), [txid]);
 }

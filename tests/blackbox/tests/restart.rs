@@ -102,6 +102,33 @@ fn a_channel_that_waits_for_its_confirmation_survives_a_restart() {
     alice.pay(&invoice.bolt11).unwrap();
 }
 
+#[test]
+fn a_channel_in_a_block_that_never_was_has_no_confirmation_after_a_restart() {
+    let mut network = Network::start(&["alice", "bob"]).unwrap();
+    let [alice, bob] = &network.nodes[..] else {
+        panic!("two nodes")
+    };
+    alice.fund(&network.bitcoind, CHANNEL + 200_000).unwrap();
+    alice.connect(bob).unwrap();
+    let params = serde_json::json!({"id": bob.id().unwrap(), "amount": CHANNEL});
+    alice.rpc("fundchannel", params).unwrap();
+    let is_confirmed = |node: &Node| -> anyhow::Result<bool> {
+        let all = node.rpc("listpeerchannels", serde_json::json!({}))?;
+        Ok(!all["channels"][0]["short_channel_id"].is_null())
+    };
+    network.die_within_a_block(1, is_confirmed).unwrap();
+    network.bitcoind.reorganize(1).unwrap();
+    network.nodes[1].launch().unwrap();
+    assert!(!is_confirmed(&network.nodes[1]).unwrap());
+    // In a block it is one.
+    network.mine(6).unwrap();
+    let [alice, bob] = &network.nodes[..] else {
+        panic!("two nodes")
+    };
+    bob.wait_for_normal(alice).unwrap();
+    alice.wait_for_normal(bob).unwrap();
+}
+
 /// Its peer dials it at once, and what it says first waits for the channel's process.
 #[test]
 fn a_peer_that_is_back_before_the_channels_process_is_not_turned_away() {

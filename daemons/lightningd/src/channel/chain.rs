@@ -137,6 +137,18 @@ impl Channel {
         self.closed_on_chain(tx, mutual);
     }
 
+    /// At the start: as the wallet does, see [`crate::wallet::run`].
+    pub(super) async fn forget_unrecorded_block(&mut self) {
+        let from = self.tip.after(1);
+        let is_concerned = |record: &ChannelRecord| {
+            let funded = record.facts.funding_height;
+            record.facts.spent_by.is_some() || funded.is_some_and(|height| height >= from)
+        };
+        if self.tip > BlockHeight::ZERO && self.record().is_some_and(is_concerned) {
+            self.disconnected(from).await;
+        }
+    }
+
     async fn disconnected(&mut self, from: BlockHeight) {
         self.tip = from.before(1).min(self.tip);
         self.onchain.tell_disconnected(from).await;

@@ -191,24 +191,12 @@ impl Channel {
     /// After a start: what may have been lost on the way out is said again.
     pub(super) fn resume_duties(&mut self) {
         let Some(record) = self.record() else { return };
-        let (live, facts) = (&record.live, &record.facts);
+        let live = &record.live;
         let script = live.setup.funding_script_pubkey();
         self.node
             .chain
             .watch_channel(self.dbid, live.funding.outpoint, script);
-        // A closing transaction is onchaind's.
-        let unfunded = facts
-            .funding_tx
-            .as_ref()
-            .filter(|_| facts.funding_height.is_none());
-        if let Some(tx) = unfunded.cloned() {
-            let chain = self.node.chain.clone();
-            tokio::spawn(async move {
-                if let Err(error) = chain.broadcast(tx, true).await {
-                    tracing::debug!("not broadcast again: {}", error.why);
-                }
-            });
-        }
+        // A closing transaction is onchaind's, a funding transaction the wallet's.
         self.keep_connected();
         self.publish();
     }

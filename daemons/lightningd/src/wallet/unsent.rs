@@ -22,6 +22,8 @@ pub enum DiscardError {
     NotWaiting,
     #[error("it is being broadcast right now")]
     InHand,
+    #[error("it spends what {0} has, which waits for a block, too: that one comes first")]
+    Child(Txid),
     #[error(
         "bitcoind has it in its mempool or in a block: it is on its way and cannot be given up"
     )]
@@ -81,6 +83,11 @@ impl Wallet {
         let key = txid.to_byte_array();
         let stored = self.node.db.get::<store::wallet::WalletTx>(&key)?;
         let tx = stored.ok_or(DiscardError::NotWaiting)?.0;
+        // Its refusal would say no more than that bitcoind lacks the other.
+        let mut waiting = self.unconfirmed().into_iter().map(|tx| tx.compute_txid());
+        if let Some(parent) = waiting.find(|parent| spends_from(&tx, parent)) {
+            return Err(DiscardError::Child(parent));
+        }
         if !self.in_hand.insert(txid) {
             return Err(DiscardError::InHand);
         }
@@ -92,7 +99,9 @@ impl Wallet {
 
     pub(super) fn judged(&mut self, txid: Txid, refused: bool) {
         self.in_hand.remove(&txid);
-        if refused {
+        // A block may have it since.
+        let waiting = self.unconfirmed();
+        if refused && waiting.iter().any(|tx| tx.compute_txid() == txid) {
             self.abandon(txid);
         }
     }
@@ -188,6 +197,11 @@ impl Wallet {
             }
         }));
     }
+}
+
+fn spends_from(tx: &Transaction, parent: &Txid) -> bool {
+    let mut inputs = tx.input.iter();
+    inputs.any(|input| input.previous_output.txid == *parent)
 }
 
 /// Nobody takes a transaction before those whose outputs it spends.
