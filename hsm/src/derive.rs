@@ -21,7 +21,7 @@ use crate::secret::{Key, Secret};
 use crate::seed::Seed;
 use crate::uses::{
     DelayedPayment, DeriveHtlcKey, Funding, Htlc, HtlcBase, Payment, Revocation, SignClose,
-    SignCommitment, SignHtlc, ToOwner,
+    SignCommitment, SignHtlc,
 };
 
 /// How many salts are tried: the first always serves but for a chance of 2^-127.
@@ -70,7 +70,8 @@ pub(crate) struct NodeKeys {
 impl NodeKeys {
     pub(crate) fn derive(seed: &Seed) -> Result<NodeKeys, KeyError> {
         let half = seed.first_half();
-        let node = NodeKey::new(expand_until(half.as_slice(), Label::NodeId, key)?);
+        let node = expand_until(half.as_slice(), Label::NodeId, |half| key(Some(half)).ok());
+        let node = node.map(NodeKey::new)?;
         let users = expand(None, seed.whole(), Label::DerivedSecrets)?;
         Ok(NodeKeys {
             node_id: NodeId(node.public()),
@@ -100,18 +101,29 @@ impl NodeKeys {
         peer: &NodeId,
         dbid: ChannelDbid,
     ) -> Result<ChannelKeys, KeyError> {
-        let mut salt = [0; 41];
-        let bytes = peer.0.serialize().into_iter().chain(dbid.0.to_le_bytes());
-        for (to, from) in salt.iter_mut().zip(bytes) {
-            *to = from;
-        }
-        let seed = expand::<32>(Some(&salt), &self.channels[..], Label::PerPeerSeed)?;
-        ChannelKeys::derive(&seed)
+        ChannelKeys::derive(&self.channel_seed(peer, dbid)?)
+    }
+
+    /// For its owner, while no node runs: our balance in a commitment of the peer's. Alone, since millions are tried.
+    pub(crate) fn payment(
+        &self,
+        peer: &NodeId,
+        dbid: ChannelDbid,
+    ) -> Result<Key<Payment>, KeyError> {
+        let seed = self.channel_seed(peer, dbid)?;
+        let first = expand::<128>(None, &seed[..], Label::ChannelKeys)?;
+        key(first.as_chunks().0.last())
+    }
+
+    fn channel_seed(&self, peer: &NodeId, dbid: ChannelDbid) -> Result<Secret<32>, KeyError> {
+        let salt = [&peer.0.serialize()[..], &dbid.0.to_le_bytes()].concat();
+        expand(Some(&salt), &self.channels[..], Label::PerPeerSeed)
     }
 }
 
-fn key<K>(bytes: &Secret<32>) -> Option<Key<K>> {
-    SecretKey::from_slice(&bytes[..]).ok().map(Key::new)
+fn key<K>(bytes: Option<&[u8; 32]>) -> Result<Key<K>, KeyError> {
+    let key = bytes.and_then(|bytes| SecretKey::from_slice(bytes).ok());
+    key.map(Key::new).ok_or(KeyError::OffCurve)
 }
 
 /// The private half of one channel.
@@ -128,22 +140,14 @@ pub(crate) struct ChannelKeys {
 impl ChannelKeys {
     fn derive(seed: &Secret<32>) -> Result<ChannelKeys, KeyError> {
         let all = expand::<192>(None, &seed[..], Label::ChannelKeys)?;
-        let mut parts = all.chunks_exact(32).map(|chunk| {
-            let mut part = Secret::new([0; 32]);
-            part.copy_from_slice(chunk);
-            part
-        });
-        let mut next = || parts.next().ok_or(KeyError::OffCurve);
-        fn as_key<K>(part: Secret<32>) -> Result<Key<K>, KeyError> {
-            key(&part).ok_or(KeyError::OffCurve)
-        }
+        let mut parts = all.as_chunks().0.iter();
         Ok(ChannelKeys {
-            funding: as_key(next()?)?,
-            revocation: as_key(next()?)?,
-            htlc: as_key(next()?)?,
-            payment: as_key(next()?)?,
-            delayed_payment: as_key(next()?)?,
-            shachain: next()?,
+            funding: key(parts.next())?,
+            revocation: key(parts.next())?,
+            htlc: key(parts.next())?,
+            payment: key(parts.next())?,
+            delayed_payment: key(parts.next())?,
+            shachain: Secret::new(*parts.next().ok_or(KeyError::OffCurve)?),
         })
     }
 
@@ -160,11 +164,6 @@ impl ChannelKeys {
             delayed_payment: self.delayed_payment.public(),
             htlc: self.htlc.public(),
         }
-    }
-
-    /// For its owner, while no node runs: our balance in a commitment of the peer's.
-    pub(crate) fn payment(&self) -> &SecretKey {
-        self.payment.to(ToOwner)
     }
 
     pub(crate) fn funding_pubkey(&self) -> PublicKey {
@@ -210,9 +209,8 @@ impl ChannelKeys {
     /// Our signature on our own newest commitment.
     pub(crate) fn sign_ours(&self, newest: &Publishable<'_>) -> Result<Signature, TxError> {
         let (setup, funding) = newest.terms();
-        newest
-            .commitment()
-            .sign(setup, funding, self.funding.to(SignCommitment))
+        let commitment = newest.commitment();
+        commitment.sign(setup, funding, self.funding.to(SignCommitment))
     }
 
     /// Our signature on a mutual close.
@@ -221,10 +219,8 @@ impl ChannelKeys {
         closing: &Settled,
         funded: &Funded,
     ) -> Result<Signature, TxError> {
-        let (setup, funding) = (&funded.setup, &funded.funding);
-        closing
-            .closing()
-            .sign(setup, funding, self.funding.to(SignClose))
+        let closing = closing.closing();
+        closing.sign(&funded.setup, &funded.funding, self.funding.to(SignClose))
     }
 
     pub(crate) fn point(&self, n: CommitmentNumber) -> Result<PublicKey, KeyError> {
@@ -259,9 +255,8 @@ mod tests {
             "037d8d1109836a88daf2b86d6e52e12351f9c274f597b78eca941525b309096ca8"
         );
         let peer = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
-        let channel = keys
-            .channel(&peer.parse().unwrap(), ChannelDbid(7))
-            .unwrap();
+        let peer = peer.parse().unwrap();
+        let channel = keys.channel(&peer, ChannelDbid(7)).unwrap();
         let basepoints = channel.basepoints();
         let point = |n| channel.point(CommitmentNumber(n)).unwrap();
         let ours = [
@@ -285,6 +280,8 @@ mod tests {
             "02bad076ccb96967f28b12bc8698049e39e4678eb22e9c03571e1d7a7c16da07af",
         ];
         assert_eq!(ours.map(|key| key.to_string()), expected);
+        let payment = keys.payment(&peer, ChannelDbid(7)).unwrap();
+        assert_eq!(payment.public(), basepoints.payment);
     }
 
     // Core Lightning 090f4b0e6981d458b07a8e95d3eccf5a7c0b9542, tests/test_wallet.py: the mnemonic

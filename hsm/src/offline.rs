@@ -13,6 +13,8 @@ use crate::derive::NodeKeys;
 use crate::hsm::OpenError;
 use crate::journal::{self, Journal, JournalError};
 use crate::seed::{self, Origin, SeedError, StoredSeed};
+pub use crate::state::{LONGEST_SKIP, RUN};
+use crate::uses::ToOwner;
 use crate::wallet;
 use hsm_files::folder::Folder;
 
@@ -106,7 +108,7 @@ impl PaymentKeys {
     /// # Errors
     /// As [`node_id`].
     pub fn public(&self, peer: &NodeId, channel: ChannelDbid) -> Result<PublicKey, KeyError> {
-        Ok(self.0.channel(peer, channel)?.basepoints().payment)
+        Ok(self.0.payment(peer, channel)?.public())
     }
 
     /// For the owner's eyes.
@@ -114,7 +116,7 @@ impl PaymentKeys {
     /// # Errors
     /// As [`node_id`].
     pub fn secret(&self, peer: &NodeId, channel: ChannelDbid) -> Result<SecretKey, KeyError> {
-        Ok(*self.0.channel(peer, channel)?.payment())
+        Ok(*self.0.payment(peer, channel)?.to(ToOwner))
     }
 }
 

@@ -20,7 +20,10 @@ use crate::tip::Tip;
 /// Coins in one record of a compacted journal.
 const COINS: usize = 10_000;
 /// So many channels and preimages at most were begun after a backup, or by one life of the node.
-const RUN: u64 = 1 << 20;
+pub const RUN: u64 = 1 << 20;
+/// So many runs at most are skipped at once: two lives hardly ever begin at the same, and the owner's tool can try
+/// all, where nothing but the seed is left of a channel.
+pub const LONGEST_SKIP: u64 = 1 << 20;
 
 /// A record does not fit what came before it: a damaged journal, or our bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -211,7 +214,8 @@ impl State {
     pub(crate) fn copied(&self) -> io::Result<Record> {
         let mut random = [0; 4];
         fill_random(&mut random)?;
-        let skipped = RUN.saturating_mul(1 + u64::from(u32::from_le_bytes(random) >> 8));
+        let runs = 1 + u64::from(u32::from_le_bytes(random)) % LONGEST_SKIP;
+        let skipped = RUN.saturating_mul(runs);
         let next_dbid = ChannelDbid(self.next_dbid.0.saturating_add(skipped));
         Ok(Record::Copied(next_dbid, self.invoices.beyond(skipped)))
     }

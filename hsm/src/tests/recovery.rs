@@ -7,10 +7,11 @@ use hsm_messages::ctl::Database;
 use hsm_messages::mark::Mark;
 use tx::setup::CommitmentFormat;
 use tx::signer::{NextLocal, NextRemote, Proof, Reply, Request, RevocationSecret};
-use wire::{CommitmentNumber, Side};
+use wire::{ChannelDbid, CommitmentNumber, Side};
 
 use super::fixture::{CHAIN, CLOSE_FEE, Node, Pair, folder, open};
 use crate::refused::Phase;
+use crate::state::{LONGEST_SKIP, RUN, State};
 use crate::{Hsm, JournalError, OpenError, Opened, Rule};
 
 /// What opening beside a database comes to.
@@ -330,6 +331,22 @@ fn b2_a_new_journal_gives_out_no_number_of_one_that_was_lost() {
         let dir = node.stop().to_owned();
         fs::remove_file(dir.join("hsm-journal")).unwrap();
         node.go_on(open(&dir, true).unwrap());
+    }
+}
+
+#[test]
+fn b2_each_life_begins_whole_runs_further_on_and_no_further_than_the_owners_tool_looks() {
+    let mut state = State::new();
+    state.next_dbid = ChannelDbid(3);
+    let mut runs = 0;
+    for _ in 0..1000 {
+        let copied = state.copied().unwrap();
+        state.apply(copied).unwrap();
+        let ChannelDbid(next) = state.next_dbid;
+        assert_eq!(next % RUN, 3);
+        let skipped = next / RUN - runs;
+        assert!((1..=LONGEST_SKIP).contains(&skipped), "{skipped}");
+        runs = next / RUN;
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::numbers::Numbers;
+
 pub const NO: u8 = 1;
 pub const UNREACHABLE: u8 = 2;
 pub const USAGE: u8 = 3;
@@ -34,8 +36,12 @@ pub enum Failure {
     Differ,
     #[error("an empty passphrase protects nothing: nothing was changed")]
     Empty,
-    #[error("of none of the channels 1 to {0} with this peer: try more, or another peer")]
-    NotToRemote(u64),
+    #[error(
+        "of none of the channels 1 to {} with this peer, with --begun-anew {}: try more channels, \
+         a higher --begun-anew, or another peer",
+        .0.last, .0.begun_anew
+    )]
+    NotToRemote(Numbers),
     #[error("{0}")]
     Journal(#[from] hsm::OpenError),
     #[error("not text, or longer than {} bytes", hsm::Passphrase::MAX)]

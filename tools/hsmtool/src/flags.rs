@@ -54,11 +54,16 @@ pub enum Command {
     ///
     /// Tries the channels 1 to MAX_CHANNEL_DBID with this peer: an address that starts with bc1 and is that of a
     /// static remote key (P2WPKH) or of a channel with anchors (P2WSH). Prints a descriptor without a private key.
+    /// Channels of a node that was begun anew have numbers far up: of each there are 2^20 to try, on all cores.
     Guesstoremote {
         address: Address<NetworkUnchecked>,
         node_id: NodeId,
         max_channel_dbid: u64,
         file: PathBuf,
+        /// How often the node was first started with a seed that was there (Core Lightning's file, or made with this
+        /// tool), or without its journal, or on a backup. More of them only take longer; 0 takes no time
+        #[arg(long, value_name = "TIMES", default_value_t = 1)]
+        begun_anew: u16,
         /// Print the private key too: whoever sees it has these coins.
         #[arg(long)]
         private_key: bool,

@@ -11,6 +11,7 @@ mod dates;
 mod descriptor;
 mod failure;
 mod flags;
+mod numbers;
 mod offline;
 mod operator;
 mod prompt;
@@ -23,6 +24,7 @@ use clap::Parser;
 
 use failure::Failure;
 use flags::{Audit, Command, Flags, Journal};
+use numbers::Numbers;
 
 fn main() -> ExitCode {
     // Neither a core nor another process of this user shall see what is typed.
@@ -62,12 +64,16 @@ fn run(flags: &Flags) -> Result<(), Failure> {
             node_id,
             max_channel_dbid,
             file,
+            begun_anew,
             private_key,
         } => {
             let wanted = offline::ToRemote {
                 address,
                 peer: *node_id,
-                last: *max_channel_dbid,
+                numbers: Numbers {
+                    last: *max_channel_dbid,
+                    begun_anew: *begun_anew,
+                },
             };
             offline::guess_to_remote(file, &wanted, *private_key)?
         }

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
 
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::constants::ChainHash;
@@ -11,11 +13,13 @@ use bitcoin::{Address, Network, NetworkKind};
 use hsm::offline::{self, PaymentKeys, SeedFolder};
 use hsm::{Origin, StoredSeed};
 use hsm_messages::operator::{SOCKET, SeedFormat};
+use tx::error::KeyError;
 use tx::script::to_remote_script_pubkey;
 use tx::setup::CommitmentFormat;
-use wire::{ChannelDbid, NodeId};
+use wire::NodeId;
 
 use crate::failure::Failure;
+use crate::numbers::Numbers;
 use crate::{Facts, descriptor, prompt};
 
 /// The folder of a seed file that no running node uses.
@@ -164,8 +168,7 @@ pub fn descriptors(file: &Path, network: Network) -> Result<Facts, Failure> {
 pub struct ToRemote<'a> {
     pub address: &'a Address<NetworkUnchecked>,
     pub peer: NodeId,
-    /// The last channel number that is tried, from 1 on.
-    pub last: u64,
+    pub numbers: Numbers,
 }
 
 pub fn guess_to_remote(
@@ -174,36 +177,40 @@ pub fn guess_to_remote(
     private_key: bool,
 ) -> Result<Facts, Failure> {
     let folder = folder(file)?;
-    let keys = PaymentKeys::new(&open(&stored(&folder, file)?)?)?;
-    let script = wanted.address.assume_checked_ref().script_pubkey();
-    let (plain, anchors) = (
-        CommitmentFormat::StaticRemotekey,
-        CommitmentFormat::AnchorsZeroFeeHtlc,
-    );
-    for channel in (1..=wanted.last).map(ChannelDbid) {
-        let key = keys.public(&wanted.peer, channel)?;
-        let pays = |format| to_remote_script_pubkey(format, &key) == script;
-        let descriptor = if pays(plain) {
-            format!("wpkh({key})")
-        } else if pays(anchors) {
-            // BOLT 3, to_remote Output: after one block.
-            format!("wsh(and_v(v:pk({key}),older(1)))")
-        } else {
-            continue;
-        };
-        let mut facts = vec![
-            ("channel", channel.0.to_string()),
-            ("pubkey", key.to_string()),
-            ("descriptor", descriptor::with_checksum(&descriptor)),
-        ];
-        if private_key {
-            let mut secret = keys.secret(&wanted.peer, channel)?;
-            facts.push(("privkey", secret.display_secret().to_string()));
-            secret.non_secure_erase();
-        }
-        return Ok(facts);
+    let origin = open(&stored(&folder, file)?)?;
+    let script = &wanted.address.assume_checked_ref().script_pubkey();
+    let format = match script.is_p2wpkh() {
+        true => CommitmentFormat::StaticRemotekey,
+        false => CommitmentFormat::AnchorsZeroFeeHtlc,
+    };
+    // To each thread its own: secrets are not shared.
+    let tries = (0..thread::available_parallelism().map_or(1, NonZero::get)).map(|_| {
+        let keys = PaymentKeys::new(&origin)?;
+        Ok(move |channel| {
+            let key = keys.public(&wanted.peer, channel)?;
+            let pays = to_remote_script_pubkey(format, &key) == *script;
+            Ok(pays.then_some((channel, key)))
+        })
+    });
+    let tries = tries.collect::<Result<Vec<_>, KeyError>>()?;
+    let found = wanted.numbers.search::<_, KeyError>(tries)?;
+    let (channel, key) = found.ok_or(Failure::NotToRemote(wanted.numbers))?;
+    let descriptor = match format {
+        CommitmentFormat::StaticRemotekey => format!("wpkh({key})"),
+        // BOLT 3, to_remote Output: after one block.
+        CommitmentFormat::AnchorsZeroFeeHtlc => format!("wsh(and_v(v:pk({key}),older(1)))"),
+    };
+    let mut facts = vec![
+        ("channel", channel.0.to_string()),
+        ("pubkey", key.to_string()),
+        ("descriptor", descriptor::with_checksum(&descriptor)),
+    ];
+    if private_key {
+        let mut secret = PaymentKeys::new(&origin)?.secret(&wanted.peer, channel)?;
+        facts.push(("privkey", secret.display_secret().to_string()));
+        secret.non_secure_erase();
     }
-    Err(Failure::NotToRemote(wanted.last))
+    Ok(facts)
 }
 
 pub fn verify_journal(file: &Path) -> Result<Facts, Failure> {

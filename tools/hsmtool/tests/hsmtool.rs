@@ -166,8 +166,34 @@ fn the_key_of_a_balance_in_a_peers_commitment_is_found_and_its_private_half_only
         let secret = fact(&guess(address, "20", &["--private-key"]), "privkey");
         let secret: SecretKey = secret.parse().unwrap();
         assert_eq!(secret.public_key(SECP256K1).to_string(), key);
-        refused(&guess(address, "6", &[]), "channels 1 to 6");
+        refused(
+            &guess(address, "6", &["--begun-anew", "0"]),
+            "channels 1 to 6",
+        );
     }
+}
+
+// As in the test before, of channel 1 + 2000 * 2^20.
+#[test]
+fn a_channel_of_a_node_that_was_begun_with_a_seed_that_was_there_is_found_far_up() {
+    use bitcoin::{Address, CompressedPublicKey, Network};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hsm_secret");
+    fs::write(&path, (1..=32).collect::<Vec<u8>>()).unwrap();
+    let peer = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
+    let key = "039d4302ab5436260f30f76a00e529f2cf7f02f46d3ba6e3a6826e72f4330685cc";
+    let compressed: CompressedPublicKey = key.parse().unwrap();
+    let address = Address::p2wpkh(&compressed, Network::Bitcoin).to_string();
+    let path = path.to_str().unwrap();
+    let command = ["--json", "guesstoremote", &address, peer, "3", path];
+    let found = run(&command, "");
+    assert_eq!(fact(&found, "channel"), "2097152001");
+    assert_eq!(fact(&found, "pubkey"), key);
+    let none = run(&[&command[..], &["--begun-anew", "0"]].concat(), "");
+    refused(&none, "channels 1 to 3 with this peer");
+    refused(&none, "with --begun-anew 0:");
+    refused(&none, "a higher --begun-anew");
 }
 
 #[test]
