@@ -92,11 +92,13 @@ impl Group {
     }
 
     /// Those of `outputs` that can be in the next block, in groups: what has the same deadline is taken
-    /// together, but what the peer can take too stands apart from what it cannot.
+    /// together, but what the peer can take too stands apart from what it cannot, and a guess from all else: hsmd
+    /// refuses the whole if it is wrong.
     pub(crate) fn form<'a>(
         outputs: impl Iterator<Item = &'a Output>,
         format: CommitmentFormat,
         split: bool,
+        is_guess: impl Fn(&Output) -> bool,
         height: BlockHeight,
     ) -> Vec<Group> {
         let mut sweeps: BTreeMap<_, Vec<Output>> = BTreeMap::new();
@@ -120,7 +122,8 @@ impl Group {
                     lock_time,
                     ..
                 } => {
-                    let single = split || format == CommitmentFormat::StaticRemotekey;
+                    let fixed = format == CommitmentFormat::StaticRemotekey;
+                    let single = split || fixed || is_guess(output);
                     let key = (*lock_time, *deadline, alone(single));
                     htlcs.entry(key).or_default().push(output.clone());
                 }

@@ -321,8 +321,8 @@ fn classify(facts: &Facts, points: Points, tx: &Transaction) -> (Spender, Option
 #[derive(Debug, Default)]
 pub(crate) struct Guesses {
     pub owners: HashMap<OutPoint, HtlcKey>,
-    /// Outputs that are not of these HTLCs.
-    pub misfits: HashSet<(HtlcKey, OutPoint)>,
+    /// HTLCs that have no output.
+    pub misfits: HashSet<HtlcKey>,
 }
 
 impl Guesses {
@@ -331,7 +331,7 @@ impl Guesses {
             Some(owner) => *owner == key,
             None => {
                 let is_elsewhere = self.owners.values().any(|owner| *owner == key);
-                !is_elsewhere && !self.misfits.contains(&(key, outpoint))
+                !is_elsewhere && !self.misfits.contains(&key)
             }
         }
     }

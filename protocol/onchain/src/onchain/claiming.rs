@@ -175,7 +175,8 @@ impl Onchain {
                 && builder.is_worth_its_input(output, &self.feerates)
         });
         let (format, height) = (self.facts.setup.format, self.state.height);
-        for group in Group::form(open, format, self.state.split, height) {
+        let is_guess = |output: &Output| self.guessed(tree, output).is_some();
+        for group in Group::form(open, format, self.state.split, is_guess, height) {
             let feerate = self.feerates.before(group.deadline(), height);
             let id = self.next_claim();
             self.draft_below_cap(id, group, feerate, None, tree, actions);

@@ -6,8 +6,9 @@ use tx::ledger::HtlcKey;
 use tx::onchain::Reply;
 
 use super::Onchain;
+use super::claiming::What;
 use crate::action::{ClaimId, Encoded, KnownHtlc, OutputKind, Spender};
-use crate::tree::{Tree, looks};
+use crate::tree::{Output, Tree, looks};
 
 impl Onchain {
     /// Whether a claim takes an output for an HTLC whose it is not: the signer took another, or has none of this
@@ -16,42 +17,42 @@ impl Onchain {
         let (Some(tree), Some(draft)) = (self.tree(), self.drafts.get(&claim)) else {
             return false;
         };
-        let tx = match reply {
-            Reply::Signed { tx } => Encoded(tx.clone()).decode(),
-            Reply::Refused { .. } | Reply::Point { .. } => None,
+        let What::Htlcs(group) = &draft.what else {
+            return false;
         };
-        let mut found = false;
-        // HTLC transactions are joined in the order in which they were asked for.
-        for (at, outpoint) in draft.takes.iter().enumerate() {
-            let Some(key) = self.guessed(&tree, outpoint) else {
-                continue;
-            };
-            let input = tx.as_ref().and_then(|tx| tx.input.get(at));
-            match input.map(|input| input.previous_output) {
-                Some(its) => {
-                    self.guesses.owners.insert(its, key);
-                    found |= its != *outpoint;
+        // A guess stands alone in its claim, so that what is said of that is said of it.
+        let [output] = group.outputs() else {
+            return false;
+        };
+        let outpoint = output.outpoint;
+        let Some(key) = self.guessed(&tree, output) else {
+            return false;
+        };
+        let is_misfit = match reply {
+            Reply::Signed { tx } => self.owns(key, tx) != Some(outpoint),
+            Reply::Refused { .. } => {
+                if !self.guesses.misfits.insert(key) {
+                    self.guesses.misfits.clear();
                 }
-                None => {
-                    let is_new = self.guesses.misfits.insert((key, *outpoint));
-                    if !is_new {
-                        self.guesses.misfits.clear();
-                    }
-                    found = true;
-                }
+                true
             }
-        }
-        if found {
-            self.tree = None;
-        }
-        found
+            Reply::Point { .. } => return false,
+        };
+        self.tree = None;
+        is_misfit
     }
 
-    /// The HTLC that this output was taken for, if that was a guess.
-    fn guessed(&self, tree: &Tree, outpoint: &OutPoint) -> Option<HtlcKey> {
+    /// Notes which output the signer has for this HTLC: the first that its transaction spends.
+    fn owns(&mut self, key: HtlcKey, tx: &[u8]) -> Option<OutPoint> {
+        let tx = Encoded(tx.to_vec()).decode()?;
+        let its = tx.input.first()?.previous_output;
+        self.guesses.owners.insert(its, key);
+        Some(its)
+    }
+
+    /// The HTLC that this output is taken for, if that is a guess, or was one: a restart forgets what was learned.
+    pub(super) fn guessed(&self, tree: &Tree, output: &Output) -> Option<HtlcKey> {
         let commitment = tree.commitment.as_ref()?;
-        let mut outputs = tree.outputs.iter();
-        let output = outputs.find(|output| output.outpoint == *outpoint)?;
         let OutputKind::Htlc(key) = output.kind else {
             return None;
         };

@@ -1,7 +1,7 @@
 //! What claims pay, step by step: the operator's cap, replacements, what stands in the way of a batch, and what
 //! a reorg or a restart leaves of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bitcoin::hashes::Hash;
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
@@ -18,10 +18,7 @@ use wire::{BlockHeight, CltvExpiry, FeeratePerKw, HtlcId, MilliSatoshi, Preimage
 use crate::additions::peers_claim;
 use crate::chain::Chain;
 use crate::contract::{Contract, START};
-use crate::node::Node;
-
-/// So much no transaction of these tests pays.
-const NEVER: FeeratePerKw = FeeratePerKw(50_000_000);
+use crate::world::World;
 
 /// So many HTLCs of ours, each worth so much, in commitment 1, which the peer has revoked or not.
 fn contract(count: u8, satoshi: u64, expiry: u32, revoked: bool) -> Contract {
@@ -45,105 +42,6 @@ fn contract(count: u8, satoshi: u64, expiry: u32, revoked: bool) -> Contract {
     let preimages: BTreeMap<_, _> = (0..count).map(|id| (key(id), preimage(id))).collect();
     let mut rng = StdRng::seed_from_u64(1);
     Contract::of_steps(&mut rng, Satoshi(100_000_000), steps, preimages)
-}
-
-/// A node and the chain that it sees.
-struct World<'a> {
-    contract: &'a Contract,
-    chain: Chain,
-    node: Node,
-    rng: StdRng,
-}
-
-impl<'a> World<'a> {
-    fn new(contract: &'a Contract, market: FeeratePerKw, facts: Facts) -> World<'a> {
-        let mut rng = StdRng::seed_from_u64(2);
-        let mut chain = Chain::of(contract);
-        chain.market = market;
-        let mut node = Node::new(facts, contract, &mut chain, &mut rng);
-        node.crash = 0.0;
-        World {
-            contract,
-            chain,
-            node,
-            rng,
-        }
-    }
-
-    /// Commitment 1 of the peer's is in a block.
-    fn closed_by_peer(contract: &'a Contract, market: FeeratePerKw) -> World<'a> {
-        let facts = contract.facts(false, &mut StdRng::seed_from_u64(2));
-        let mut world = World::new(contract, market, facts);
-        world.mine(&[contract.signed(Side::Remote, 1)]);
-        world
-    }
-
-    /// Only these, whatever the mempool pays; the node does not hear of it.
-    fn bury(&mut self, txs: &[Transaction]) {
-        let market = std::mem::replace(&mut self.chain.market, NEVER);
-        self.chain.mine(txs);
-        self.chain.market = market;
-    }
-
-    fn mine(&mut self, txs: &[Transaction]) {
-        self.bury(txs);
-        let height = self.chain.height();
-        let block = self.chain.block(height).len();
-        assert_eq!(block, txs.len(), "the block has what it should");
-        let (contract, chain) = (self.contract, &mut self.chain);
-        self.node.block(height, contract, chain, &mut self.rng);
-    }
-
-    fn restart(&mut self) {
-        let (contract, chain) = (self.contract, &mut self.chain);
-        self.node.restart(contract, chain, &mut self.rng);
-    }
-
-    /// What is in the mempool and takes an output of this transaction.
-    fn claims_of(&self, txid: Txid) -> Vec<&Transaction> {
-        let takes = |tx: &&Transaction| {
-            let mut inputs = tx.input.iter();
-            inputs.any(|input| input.previous_output.txid == txid)
-        };
-        self.chain.mempool.iter().filter(takes).collect()
-    }
-
-    /// The outputs of commitment `at` of the peer's that hold HTLCs, and those of them that a claim takes.
-    fn htlcs(&self, at: usize) -> (BTreeSet<OutPoint>, BTreeSet<OutPoint>) {
-        let commitment = self.contract.commitment(Side::Remote, at);
-        let txid = commitment.tx.compute_txid();
-        let vouts = commitment.htlcs.iter().map(|htlc| htlc.output_index);
-        let all: BTreeSet<_> = vouts.map(|vout| OutPoint { txid, vout }).collect();
-        let claims = self.claims_of(txid).into_iter();
-        let inputs = claims.flat_map(|tx| tx.input.iter().map(|input| input.previous_output));
-        let taken = inputs.filter(|outpoint| all.contains(outpoint)).collect();
-        (all, taken)
-    }
-
-    /// Each HTLC of the peer's commitment 1 is claimed by something that pays this and no more than the cap.
-    fn assert_all_claimed(&self, feerate: FeeratePerKw) {
-        let (all, taken) = self.htlcs(1);
-        assert_eq!(all, taken, "{:?}", self.node.rejections);
-        let takes = |tx: &Transaction| {
-            let mut inputs = tx.input.iter();
-            inputs.any(|input| all.contains(&input.previous_output))
-        };
-        for tx in self.chain.mempool.iter().filter(|tx| takes(tx)) {
-            let (fee, cap) = (self.chain.fee(tx), self.contract.max_fee.get());
-            assert!(fee <= cap.0, "a fee of {fee}, above {cap}");
-            let rate = fee * 1_000 / tx.weight().to_wu();
-            assert!(
-                rate >= u64::from(feerate.0),
-                "{rate} of {} inputs",
-                tx.input.len()
-            );
-        }
-    }
-
-    fn rejections(&self, of: &str) -> u64 {
-        let of = |(reason, count): (&String, &u64)| reason.contains(of).then_some(*count);
-        self.node.rejections.iter().filter_map(of).sum()
-    }
 }
 
 #[test]
@@ -174,7 +72,7 @@ fn a_cap_that_the_operator_has_lowered_is_learned_when_hsmd_refuses_and_looked_f
 fn a_claim_that_fees_carry_above_the_cap_is_split_and_its_parts_replace_it() {
     let contract = contract(100, 60_000, START + 500, true);
     let mut world = World::closed_by_peer(&contract, FeeratePerKw(4_000));
-    let before = world.htlcs(1).0.first().unwrap().txid;
+    let before = world.htlcs(Side::Remote, 1).0.first().unwrap().txid;
     let count = world.claims_of(before).len();
     for market in [8_000, 40_000, 45_000, 55_000].map(FeeratePerKw) {
         world.chain.market = market;
@@ -280,7 +178,7 @@ fn one_output_that_the_peer_takes_in_the_mempool_does_not_keep_us_from_the_other
             world.chain.submit(&theirs, None).unwrap();
             world.restart();
             world.mine(&[]);
-            let (all, taken) = world.htlcs(1);
+            let (all, taken) = world.htlcs(Side::Remote, 1);
             assert_eq!(all, taken, "{at} {revoked} {:?}", world.node.rejections);
         }
     }

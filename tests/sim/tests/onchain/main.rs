@@ -18,6 +18,7 @@ mod run;
 mod signer;
 mod standing;
 mod twins;
+mod world;
 
 /// In CI, always the same ones.
 const RUNS: u64 = 10_000;

@@ -1,4 +1,4 @@
-//! Two HTLCs of ours with one hash, amount and expiry, one of which is removed: their outputs look the same.
+//! HTLCs of ours with one hash, amount and expiry, some of which are removed: their outputs look the same.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,6 +15,7 @@ use wire::{
 
 use crate::contract::Contract;
 use crate::signer::{Wallet, answer};
+use crate::world::World;
 
 /// Where the commitment is.
 const CLOSED: u32 = 1_000;
@@ -28,20 +29,17 @@ fn key(id: u64) -> HtlcKey {
     }
 }
 
-/// Both are in commitment 1; the newest, 2, lacks `removed`. The peer has not revoked its 1.
-fn contract(removed: u64) -> Contract {
+/// All are in commitment 1; the newest, 2, lacks `removed`. The peer has not revoked its 1.
+fn contract(count: u64, removed: &[u64]) -> Contract {
     let htlc = Htlc {
         amount: MilliSatoshi(1_000_000_000),
         payment_hash: PREIMAGE.payment_hash(),
         cltv_expiry: CltvExpiry(EXPIRY),
     };
-    let adds = [0, 1].map(|id| Delta::Add { key: key(id), htlc });
-    let key_of_removed = key(removed);
-    let fail = Delta::Fail {
-        key: key_of_removed,
-    };
-    let steps = vec![adds.to_vec(), vec![fail]];
-    let preimages: BTreeMap<_, _> = [0, 1].map(|id| (key(id), PREIMAGE)).into();
+    let adds = (0..count).map(|id| Delta::Add { key: key(id), htlc });
+    let fails = removed.iter().map(|id| Delta::Fail { key: key(*id) });
+    let steps = vec![adds.collect(), fails.collect()];
+    let preimages: BTreeMap<_, _> = (0..count).map(|id| (key(id), PREIMAGE)).collect();
     let value = Satoshi(100_000_000);
     let mut contract = Contract::of_steps(&mut StdRng::seed_from_u64(1), value, steps, preimages);
     contract.remote_lowest = 1;
@@ -88,10 +86,21 @@ fn facts(contract: &Contract) -> Facts {
         .unwrap()
 }
 
+/// The signer has our newest, 2, and the node knows of 1.
+fn facts_before_a_crash(contract: &Contract) -> Facts {
+    let mut facts = facts(contract);
+    facts.local = Some(CommitmentNumber(1));
+    for known in &mut facts.htlcs {
+        known.places.local = true;
+        known.incoming_expiry = None;
+    }
+    facts
+}
+
 #[test]
 fn of_two_that_are_alike_the_one_that_is_not_in_the_commitment_fails() {
     for removed in [0, 1] {
-        let contract = contract(removed);
+        let contract = contract(2, &[removed]);
         for owner in [Side::Local, Side::Remote] {
             let told = ends(&contract, facts(&contract), (owner, 2));
             assert_eq!(told, [(removed, HtlcEnd::Failed)], "{owner:?}");
@@ -103,12 +112,34 @@ fn of_two_that_are_alike_the_one_that_is_not_in_the_commitment_fails() {
 #[test]
 fn where_it_is_not_known_which_of_two_is_in_our_commitment_none_fails_while_its_output_is_open() {
     for removed in [0, 1] {
-        let contract = contract(removed);
-        let mut facts = facts(&contract);
-        facts.local = Some(CommitmentNumber(1));
-        for known in &mut facts.htlcs {
-            known.places.local = true;
-        }
+        let contract = contract(2, &[removed]);
+        let facts = facts_before_a_crash(&contract);
         assert_eq!(ends(&contract, facts, (Side::Local, 2)), []);
+    }
+}
+
+#[test]
+fn whichever_of_those_that_are_alike_are_in_our_commitment_each_output_is_claimed() {
+    let cases: [(u64, &[u64]); 8] = [
+        (3, &[0]),
+        (3, &[1]),
+        (3, &[2]),
+        (4, &[0, 1]),
+        (4, &[1, 2]),
+        (4, &[2, 3]),
+        (4, &[0, 3]),
+        (4, &[1]),
+    ];
+    for (count, removed) in cases {
+        let contract = contract(count, removed);
+        let facts = facts_before_a_crash(&contract);
+        let mut world = World::new(&contract, FeeratePerKw(1_000), facts);
+        world.mine(&[contract.signed(Side::Local, 2)]);
+        // One block for each that may be tried in vain.
+        while world.chain.height() < EXPIRY + 4 {
+            world.mine(&[]);
+        }
+        let (all, taken) = world.htlcs(Side::Local, 2);
+        assert_eq!(all, taken, "{removed:?} of {count}");
     }
 }
