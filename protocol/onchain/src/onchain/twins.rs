@@ -10,6 +10,9 @@ use super::claiming::What;
 use crate::action::{ClaimId, Encoded, KnownHtlc, OutputKind, Spender};
 use crate::tree::{Output, Tree, looks};
 
+/// hsmd's rule of what a claim may take: it has no such HTLC.
+const CLAIM_RULE: &str = "X1";
+
 impl Onchain {
     /// Whether a claim takes an output for an HTLC whose it is not: the signer took another, or has none of this
     /// HTLC. The next that is like it is tried with the next block, and all once more when all were.
@@ -30,13 +33,14 @@ impl Onchain {
         };
         let is_misfit = match reply {
             Reply::Signed { tx } => self.owns(key, tx) != Some(outpoint),
-            Reply::Refused { .. } => {
+            Reply::Refused { rule, .. } if rule == CLAIM_RULE => {
                 if !self.guesses.misfits.insert(key) {
                     self.guesses.misfits.clear();
                 }
                 true
             }
-            Reply::Point { .. } => return false,
+            // What it costs says nothing of what it takes.
+            Reply::Refused { .. } | Reply::Point { .. } => return false,
         };
         self.tree = None;
         is_misfit

@@ -143,3 +143,23 @@ fn whichever_of_those_that_are_alike_are_in_our_commitment_each_output_is_claime
         assert_eq!(all, taken, "{removed:?} of {count}");
     }
 }
+
+#[test]
+fn a_guess_that_is_refused_for_its_fee_is_tried_with_less() {
+    for removed in [0, 1] {
+        let contract = contract(2, &[removed]);
+        contract.max_fee.set(Satoshi(1_500));
+        let mut facts = facts_before_a_crash(&contract);
+        for known in &mut facts.htlcs {
+            known.incoming_expiry = Some(BlockHeight(EXPIRY + 20));
+        }
+        let mut world = World::new(&contract, FeeratePerKw(2_000), facts);
+        world.mine(&[contract.signed(Side::Local, 2)]);
+        while world.chain.height() < EXPIRY + 2 {
+            world.mine(&[]);
+        }
+        let (all, taken) = world.htlcs(Side::Local, 2);
+        assert_eq!(all, taken, "{removed}");
+        assert!(world.node.refused > 0);
+    }
+}
