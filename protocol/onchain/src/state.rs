@@ -77,6 +77,7 @@ pub struct Broadcasted {
     /// The contract's outputs that it takes.
     pub takes: Vec<OutPoint>,
     pub fee: Satoshi,
+    /// What it pays, with an unconfirmed parent.
     pub feerate: FeeratePerKw,
     /// The tip then.
     pub at: BlockHeight,

@@ -377,6 +377,7 @@ impl Onchain {
         let (Some(draft), Some(decoded)) = (self.drafts.remove(&id), tx.decode()) else {
             return;
         };
+        let feerate = self.pays(&draft, &decoded);
         let parent = match draft.what {
             What::Anchor(commitment) => Some(commitment),
             What::Sweep | What::Htlcs(_) => None,
@@ -385,7 +386,7 @@ impl Onchain {
             tx,
             takes: draft.takes,
             fee: draft.fee,
-            feerate: draft.feerate,
+            feerate,
             at: self.state.height,
             funded: draft.funded,
         };
@@ -395,6 +396,17 @@ impl Onchain {
             tx: decoded,
             parent,
         }));
+    }
+
+    /// What a claim pays with its parent: the cap, or the worth of what it takes, may hold it below what was wanted.
+    fn pays(&self, draft: &Draft, tx: &Transaction) -> FeeratePerKw {
+        let (weight, paid) = match &draft.what {
+            What::Anchor(parent) => (parent.weight().to_wu(), self.fee_of(parent)),
+            What::Sweep | What::Htlcs(_) => (0, Satoshi::ZERO),
+        };
+        let weight = weight.saturating_add(tx.weight().to_wu());
+        let pays = rate_of(draft.fee.saturating_add(paid), weight);
+        draft.feerate.min(pays)
     }
 
     /// It is tried again with the next block; at once with less if it was for its fee.

@@ -7,7 +7,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use onchain::Facts;
-use onchain::action::{OutputKind, Spender};
+use onchain::action::{Fate, OutputKind, Spender};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use secp256k1::{Message, SECP256K1};
@@ -66,6 +66,53 @@ fn a_cap_that_the_operator_has_lowered_is_learned_when_hsmd_refuses_and_looked_f
         world.mine(&[]);
     }
     world.assert_all_claimed(world.chain.market);
+}
+
+#[test]
+fn a_claim_that_the_cap_held_down_is_said_to_be_until_the_cap_is_higher_and_raised_then() {
+    let contract = contract(1, 200_000, START + 3, false);
+    contract.max_fee.set(Satoshi(5_000));
+    let market = FeeratePerKw(15_000);
+    let mut facts = facts_with_deadline(&contract, START + 90);
+    facts.ours = None;
+    let mut world = World::new(&contract, market, facts);
+    world.mine(&[contract.signed(Side::Remote, 1)]);
+    for _ in 0..3 {
+        world.mine(&[]);
+    }
+    for _ in 0..12 {
+        world.mine(&[]);
+        let standing = world.node.standing.as_ref().unwrap();
+        let is_held = |fate| matches!(fate, Fate::Claimed { held: Some(_), .. });
+        let mut htlcs = standing.outputs.iter();
+        let held = htlcs.any(|o| matches!(o.kind, OutputKind::Htlc(_)) && is_held(o.fate));
+        assert!(held, "{standing:?}");
+    }
+    contract.max_fee.set(MAX_FEE);
+    for _ in 0..6 {
+        world.mine(&[]);
+    }
+    world.assert_all_claimed(market);
+}
+
+#[test]
+fn an_anchors_child_that_the_cap_held_down_is_raised_when_the_cap_is_higher() {
+    let contract = contract(3, 1_000_000, START + 500, false);
+    contract.max_fee.set(Satoshi(20_000));
+    let facts = facts_with_deadline(&contract, START + 90);
+    let mut world = World::new(&contract, FeeratePerKw(15_000), facts);
+    let ours = contract.signed(Side::Local, 1).compute_txid();
+    let fee = |world: &World<'_>| {
+        let claims = world.claims_of(ours);
+        claims.iter().map(|tx| world.chain.fee(tx)).sum::<u64>()
+    };
+    world.mine(&[]);
+    assert!((1..=20_000).contains(&fee(&world)), "{}", fee(&world));
+    contract.max_fee.set(MAX_FEE);
+    for _ in 0..6 {
+        world.mine(&[]);
+    }
+    assert!(fee(&world) > 20_000, "{}", fee(&world));
 }
 
 #[test]
