@@ -57,7 +57,8 @@ impl Onchain {
         }
     }
 
-    /// What is halved until each part has room below the cap, as long as the first can pay for what it replaces.
+    /// What is halved until each part has room below the cap. What replaces a claim stays whole if no part could pay
+    /// for that.
     fn parts(
         &self,
         group: Group,
@@ -70,7 +71,11 @@ impl Onchain {
         }
         let must = !self.builder(tree).can_be_shown(group.outputs());
         match group.halves() {
-            Some((first, rest)) if must || self.can_pay(&first, feerate, before, tree) => {
+            Some((first, rest))
+                if must
+                    || before.is_none()
+                    || self.can_first_pay(&first, feerate, before, tree) =>
+            {
                 let mut parts = self.parts(first, feerate, before, tree);
                 parts.extend(self.parts(rest, feerate, None, tree));
                 parts
@@ -100,6 +105,19 @@ impl Onchain {
                 .max(least(&self.feerates, weight, before));
             fee.0 <= cap.0 / ROOM
         })
+    }
+
+    /// Whether it, or what is first when it is halved further, can pay for what it replaces.
+    fn can_first_pay(
+        &self,
+        group: &Group,
+        feerate: FeeratePerKw,
+        before: Option<Satoshi>,
+        tree: &Tree,
+    ) -> bool {
+        let halved = || group.halves().map(|(first, _)| first);
+        self.can_pay(group, feerate, before, tree)
+            || halved().is_some_and(|first| self.can_first_pay(&first, feerate, before, tree))
     }
 
     fn can_pay(

@@ -69,6 +69,26 @@ fn a_cap_that_the_operator_has_lowered_is_learned_when_hsmd_refuses_and_looked_f
 }
 
 #[test]
+fn a_batch_of_which_no_half_can_pay_below_the_cap_is_taken_in_smaller_parts() {
+    let contract = contract(100, 200_000, START + 500, true);
+    contract.max_fee.set(Satoshi(6_000));
+    let market = FeeratePerKw(15_000);
+    let world = World::closed_by_peer(&contract, market);
+    world.assert_all_claimed(world.chain.floor());
+}
+
+#[test]
+fn a_claim_of_which_no_half_can_pay_below_the_cap_is_replaced_by_smaller_parts() {
+    let contract = contract(100, 200_000, START + 500, true);
+    let mut world = World::closed_by_peer(&contract, FeeratePerKw(1_000));
+    world.chain.market = FeeratePerKw(100_000);
+    for _ in 0..2 {
+        world.mine(&[]);
+    }
+    world.assert_all_claimed(world.chain.floor());
+}
+
+#[test]
 fn a_claim_that_the_cap_held_down_is_said_to_be_until_the_cap_is_higher_and_raised_then() {
     let contract = contract(1, 200_000, START + 3, false);
     contract.max_fee.set(Satoshi(5_000));
