@@ -99,11 +99,16 @@ impl Onchain {
         if share(group.value(), self.facts.terms.fee_part) <= cap {
             return true;
         }
+        // For another part of what is broadcast the wallet may have no coins.
+        let room = match (group, before) {
+            (Group::Htlcs(_), Some(_)) => 1,
+            (Group::Htlcs(_), None) | (Group::Sweep(_), _) => ROOM,
+        };
         self.full_weight(group, tree).is_none_or(|weight| {
             let fee = feerate
                 .fee(weight)
                 .max(least(&self.feerates, weight, before));
-            fee.0 <= cap.0 / ROOM
+            fee.0 <= cap.0 / room
         })
     }
 

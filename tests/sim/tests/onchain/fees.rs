@@ -89,6 +89,24 @@ fn a_claim_of_which_no_half_can_pay_below_the_cap_is_replaced_by_smaller_parts()
 }
 
 #[test]
+fn what_coins_pay_for_stays_together_up_to_the_cap_if_the_wallet_has_none_for_the_rest() {
+    let contract = contract(3, 100_000, START + 3, false);
+    contract.max_fee.set(Satoshi(10_000));
+    let mut facts = facts_with_deadline(&contract, START + 90);
+    (facts.terms.max_fee, facts.ours) = (Satoshi(10_000), None);
+    let mut world = World::new(&contract, FeeratePerKw(1_000), facts);
+    world.node.keep_one_coin();
+    world.mine(&[contract.signed(Side::Local, 1)]);
+    for market in [1_000, 3_500].map(FeeratePerKw) {
+        world.chain.market = market;
+        for _ in 0..4 {
+            world.mine(&[]);
+        }
+        world.assert_claimed(Side::Local, market);
+    }
+}
+
+#[test]
 fn a_claim_that_the_cap_held_down_is_said_to_be_until_the_cap_is_higher_and_raised_then() {
     let contract = contract(1, 200_000, START + 3, false);
     contract.max_fee.set(Satoshi(5_000));

@@ -97,6 +97,11 @@ impl Node {
         node
     }
 
+    /// A wallet that can pay for one claim at a time.
+    pub fn keep_one_coin(&mut self) {
+        self.coins.drain(..self.coins.len() - 1);
+    }
+
     pub fn wallet_script(&self) -> bitcoin::ScriptBuf {
         self.wallet.script()
     }

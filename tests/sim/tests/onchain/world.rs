@@ -90,7 +90,12 @@ impl<'a> World<'a> {
 
     /// Each HTLC of the peer's commitment 1 is claimed by something that pays this and no more than the cap.
     pub fn assert_all_claimed(&self, feerate: FeeratePerKw) {
-        let (all, taken) = self.htlcs(Side::Remote, 1);
+        self.assert_claimed(Side::Remote, feerate);
+    }
+
+    /// The same of this side's.
+    pub fn assert_claimed(&self, owner: Side, feerate: FeeratePerKw) {
+        let (all, taken) = self.htlcs(owner, 1);
         assert_eq!(all, taken, "{:?}", self.node.rejections);
         let takes = |tx: &Transaction| {
             let mut inputs = tx.input.iter();
