@@ -11,8 +11,6 @@ const PATIENCE: u32 = 144;
 const URGENT: u32 = 12;
 /// Without a deadline it is raised no sooner than after so many blocks.
 const REST: u32 = 6;
-/// A replacement pays for its own relay beyond what it replaces (BIP 125): 1 satoshi a virtual byte.
-const INCREMENT: FeeratePerKw = FeeratePerKw(250);
 /// What bitcoind takes if it says nothing else: 1 satoshi a virtual byte, rounded up.
 const FLOOR: FeeratePerKw = FeeratePerKw(253);
 
@@ -89,10 +87,12 @@ pub(crate) fn fee(
     (fee >= least).then_some(fee)
 }
 
-/// The least that is relayed: at the floor, and more than `before`, which it replaces (BIP 125).
+/// The least that is relayed: at the floor, and beyond `before`, which it replaces, what its own relay costs (BIP 125):
+/// 1 satoshi a virtual byte, the last of which need not be full.
 pub(crate) fn least(feerates: &Feerates, weight: u64, before: Option<Satoshi>) -> Satoshi {
     let floor = feerates.least().fee(weight);
-    let replacement = before.map(|fee| fee.saturating_add(INCREMENT.fee(weight)));
+    let relay = Satoshi(weight.div_ceil(4));
+    let replacement = before.map(|fee| fee.saturating_add(relay));
     floor.max(replacement.unwrap_or(Satoshi::ZERO))
 }
 
@@ -175,5 +175,12 @@ mod tests {
         assert_eq!(fee(299, None), None);
         assert_eq!(fee(10_000, Some(2900)), Some(Satoshi(3150)));
         assert_eq!(fee(3000, Some(2900)), None);
+    }
+
+    #[test]
+    fn a_replacement_pays_for_the_last_virtual_byte_too() {
+        let least = |weight| least(&Feerates::default(), weight, Some(Satoshi(2900)));
+        let all = [1000, 1001, 1003, 1004].map(least);
+        assert_eq!(all, [3150, 3151, 3151, 3151].map(Satoshi));
     }
 }

@@ -10,8 +10,6 @@ use crate::contract::{Contract, START};
 use crate::node::Node;
 use crate::signer::Wallet;
 
-/// A replacement pays so much more for each weight unit, in satoshi per 1,000.
-const INCREMENT: u64 = 250;
 const FLOOR: u32 = 253;
 /// A full mempool takes nothing that pays less than one in so many of what the next block takes.
 const FLOOR_PART: u32 = 4;
@@ -202,7 +200,8 @@ impl Chain {
         let better =
             |old: &Transaction| rate(fee, weight) > rate(self.fee(old), old.weight().to_wu());
         if !conflicts.is_empty()
-            && (fee < replaced + weight * INCREMENT / 1000 || !conflicts.iter().all(better))
+            // 1 satoshi a virtual byte for its own relay.
+            && (fee < replaced + weight.div_ceil(4) || !conflicts.iter().all(better))
         {
             return Err("insufficient fee, rejecting replacement".to_owned());
         }
