@@ -45,6 +45,8 @@ pub struct Onchain {
     state: State,
     /// As in the state, decoded.
     confirmed: Vec<(Transaction, BlockHeight)>,
+    /// Of those: they may be many, and each input of what is told is looked up.
+    txids: HashSet<Txid>,
     feerates: Feerates,
     /// Worked out from the three above; `None` after one of them has changed.
     tree: Option<Arc<Tree>>,
@@ -81,11 +83,13 @@ impl Onchain {
         let mut state = state.unwrap_or_default();
         state.rewind(state.resumes_after());
         let decoded = |confirmed: &Confirmed| Some((confirmed.tx.decode()?, confirmed.height));
-        let confirmed = state.confirmed.iter().filter_map(decoded).collect();
+        let confirmed: Vec<_> = state.confirmed.iter().filter_map(decoded).collect();
+        let txids = confirmed.iter().map(|(tx, _)| tx.compute_txid()).collect();
         let mut onchain = Onchain {
             facts,
             state,
             confirmed,
+            txids,
             feerates,
             tree: None,
             local: BTreeMap::new(),
@@ -140,10 +144,9 @@ impl Onchain {
 
     fn confirm(&mut self, mut tx: Transaction, height: BlockHeight, actions: &mut Vec<Action>) {
         let txid = tx.compute_txid();
-        let place = self
-            .confirmed
-            .iter()
-            .position(|(known, _)| known.compute_txid() == txid);
+        let is = |(known, _): &(Transaction, _)| known.compute_txid() == txid;
+        let known = self.txids.contains(&txid);
+        let place = known.then(|| self.confirmed.iter().position(is)).flatten();
         let first = spends(&tx, self.facts.funding.outpoint);
         if let Some(at) = place {
             let stored = self.state.confirmed.get_mut(at);
@@ -158,6 +161,7 @@ impl Onchain {
             self.strip(&mut tx);
             self.state.confirm(&tx, height);
             self.confirmed.push((tx, height));
+            self.txids.insert(txid);
         } else {
             return;
         }
@@ -182,6 +186,9 @@ impl Onchain {
         if gone.is_empty() {
             return;
         }
+        for txid in &gone {
+            self.txids.remove(txid);
+        }
         let mut left = (self.confirmed.iter()).map(|(tx, _)| !gone.contains(&tx.compute_txid()));
         let mut stored = std::mem::take(&mut self.state.confirmed);
         stored.retain(|_| left.next().unwrap_or_default());
@@ -196,8 +203,7 @@ impl Onchain {
 
     /// Whether it is an output of a transaction that is known here.
     fn is_ours(&self, outpoint: &OutPoint) -> bool {
-        let parent = |(known, _): &(Transaction, _)| known.compute_txid() == outpoint.txid;
-        self.confirmed.iter().any(parent)
+        self.txids.contains(&outpoint.txid)
     }
 
     /// The peer may add inputs to its HTLC transactions (BOLT 3: SIGHASH_SINGLE and ANYONECANPAY) and show there
@@ -228,6 +234,8 @@ impl Onchain {
     fn disconnect(&mut self, from: BlockHeight, actions: &mut Vec<Action>) {
         self.tree = None;
         self.confirmed.retain(|(_, height)| *height < from);
+        let txids = self.confirmed.iter().map(|(tx, _)| tx.compute_txid());
+        self.txids = txids.collect();
         self.state.rewind(from.before(1));
         actions.push(Action::Record(Box::new(self.state.clone())));
         self.broadcast_all(actions);

@@ -484,16 +484,11 @@ impl Onchain {
     }
 
     pub(super) fn broadcast_claims(&self, actions: &mut Vec<Action>) {
-        let confirmed: BTreeSet<_> = self
-            .confirmed
-            .iter()
-            .map(|(tx, _)| tx.compute_txid())
-            .collect();
         for claim in self.state.claims.values() {
             let Some(tx) = claim.tx.decode() else {
                 continue;
             };
-            if !confirmed.contains(&tx.compute_txid()) {
+            if !self.txids.contains(&tx.compute_txid()) {
                 let parent = self.parent_of(&tx);
                 actions.push(Action::Broadcast(Broadcast { tx, parent }));
             }
