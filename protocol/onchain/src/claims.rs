@@ -12,7 +12,7 @@ use tx::onchain::{Claim, ParentTx, Request};
 use tx::setup::CommitmentFormat;
 use wire::{BlockHeight, Preimage, Satoshi, Side};
 
-use crate::action::{Facts, Feerates};
+use crate::action::{ClaimId, Facts, Feerates};
 use crate::feerates::share;
 use crate::plan::Plan;
 use crate::tree::{Output, Tree};
@@ -35,6 +35,16 @@ pub(crate) const LEAST_COIN: u64 = 230;
 pub(crate) const FIXED_WEIGHT: u64 = 42;
 /// What the destination, a P2TR output, must have at least.
 pub(crate) const DUST: Satoshi = Satoshi(330);
+
+/// How an HTLC transaction stands among others: what stands differently is not joined.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stand {
+    /// Coins are asked for after all others'.
+    pub last: bool,
+    /// The claim that was broken up to put it apart.
+    pub part: Option<ClaimId>,
+    pub alone: Option<OutPoint>,
+}
 
 /// Outputs that one transaction takes.
 #[derive(Clone, Debug)]
@@ -92,19 +102,16 @@ impl Group {
     }
 
     /// Those of `outputs` that can be in the next block, in groups: what has the same deadline is taken
-    /// together, but what the peer can take too stands apart from what it cannot, and a guess from all else: hsmd
-    /// refuses the whole if it is wrong.
+    /// together, but what the peer can take too stands apart from what it cannot.
     pub(crate) fn form<'a>(
         outputs: impl Iterator<Item = &'a Output>,
-        format: CommitmentFormat,
         split: bool,
-        is_guess: impl Fn(&Output) -> bool,
+        stand: impl Fn(&Output) -> Stand,
         height: BlockHeight,
     ) -> Vec<Group> {
         let mut sweeps: BTreeMap<_, Vec<Output>> = BTreeMap::new();
         let mut htlcs: BTreeMap<_, Vec<Output>> = BTreeMap::new();
         for output in outputs.filter(|output| output.plan.is_ready(height)) {
-            let alone = |alone: bool| alone.then_some(output.outpoint);
             match &output.plan {
                 Plan::Sweep {
                     deadline,
@@ -114,7 +121,8 @@ impl Group {
                     // After the deadline the peer can take what it could not before.
                     let late = deadline.is_some_and(|deadline| deadline <= height.after(1));
                     let single = split && (*contested || late);
-                    let key = (*deadline, *contested, alone(single));
+                    let alone = single.then_some(output.outpoint);
+                    let key = (*deadline, *contested, alone);
                     sweeps.entry(key).or_default().push(output.clone());
                 }
                 Plan::HtlcTx {
@@ -122,9 +130,7 @@ impl Group {
                     lock_time,
                     ..
                 } => {
-                    let fixed = format == CommitmentFormat::StaticRemotekey;
-                    let single = split || fixed || is_guess(output);
-                    let key = (*lock_time, *deadline, alone(single));
+                    let key = (stand(output), *lock_time, *deadline);
                     htlcs.entry(key).or_default().push(output.clone());
                 }
                 Plan::Leave | Plan::NeedsPreimage { .. } => {}

@@ -20,11 +20,13 @@ use crate::tree::{Guesses, Points, Tree};
 
 mod cap;
 mod claiming;
+mod spoils;
 mod telling;
 mod twins;
 mod unconfirmed;
 
 use claiming::Draft;
+use spoils::Spoils;
 
 /// What the last blocks showed is forgotten at a start and told again: a reorg may have been missed.
 pub const REWIND: u32 = 6;
@@ -58,6 +60,7 @@ pub struct Onchain {
     drafts: BTreeMap<ClaimId, Draft>,
     /// Outputs for whose claims the wallet had no coins.
     lacking: HashSet<OutPoint>,
+    spoils: Spoils,
     guesses: Guesses,
     /// Broadcast, and refused by the backend.
     rejected: BTreeSet<ClaimId>,
@@ -97,6 +100,7 @@ impl Onchain {
             jobs: VecDeque::new(),
             drafts: BTreeMap::new(),
             lacking: HashSet::new(),
+            spoils: Spoils::default(),
             guesses: Guesses::default(),
             rejected: BTreeSet::new(),
             missing: BTreeMap::new(),

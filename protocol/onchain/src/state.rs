@@ -21,8 +21,8 @@ pub struct State {
     /// Claims that were broadcast and are not known to be spent otherwise.
     pub claims: BTreeMap<ClaimId, Broadcasted>,
     pub next_claim: u32,
-    /// The peer has spoilt a claim of several outputs by taking one of them: what it can take too is
-    /// claimed one by one from then on.
+    /// The peer has spoilt a sweep of several outputs by taking one of them: what it can take too is swept one by
+    /// one from then on.
     pub split: bool,
 }
 

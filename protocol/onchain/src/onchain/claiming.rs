@@ -17,9 +17,6 @@ use wire::{BlockHeight, Side};
 
 /// hsmd's rules of what a claim may cost.
 const FEE_RULES: [&str; 2] = ["X2", "X4"];
-/// What bitcoind says where something else in its mempool spends the same: "txn-mempool-conflict", "insufficient
-/// fee, rejecting replacement" and the like.
-const CONFLICTS: [&str; 2] = ["replac", "conflict"];
 
 /// A claim on its way to a signature.
 #[derive(Clone, Debug)]
@@ -86,7 +83,7 @@ impl Onchain {
 
     /// Forgets claims of which something was taken for good; notes when it was the peer who broke one.
     fn drop_spent(&mut self, tree: &Tree, actions: &mut Vec<Action>) {
-        let (height, mut gone) = (self.state.height, Vec::new());
+        let (height, mut gone, mut spoilt) = (self.state.height, Vec::new(), Vec::new());
         for (id, claim) in &self.state.claims {
             let txid = claim.tx.decode().map(|tx| tx.compute_txid());
             let taken = |outpoint: &OutPoint| {
@@ -98,12 +95,15 @@ impl Onchain {
             let other = |spent: &Spent| spent.by == Side::Remote && Some(spent.txid) != txid;
             let broken = spends.iter().any(other);
             if broken && claim.takes.len() > 1 {
-                self.state.split = true;
+                spoilt.push((*id, claim.takes.clone(), claim.funded));
             }
             let buried = spends.iter().any(|spent| self.is_buried(spent.height));
             if broken || buried || is_missed(&mut self.missing, *id, claim, tree, height) {
                 gone.push((*id, claim.funded));
             }
+        }
+        for (id, takes, funded) in spoilt {
+            self.take_apart(id, &takes, funded);
         }
         for (id, funded) in gone {
             self.state.claims.remove(&id);
@@ -174,9 +174,9 @@ impl Onchain {
                 && !covered.contains(&output.outpoint)
                 && builder.is_worth_its_input(output, &self.feerates)
         });
-        let (format, height) = (self.facts.setup.format, self.state.height);
-        let is_guess = |output: &Output| self.guessed(tree, output).is_some();
-        for group in Group::form(open, format, self.state.split, is_guess, height) {
+        let height = self.state.height;
+        let stand = |output: &Output| self.stand_of(tree, output);
+        for group in Group::form(open, self.state.split, stand, height) {
             let feerate = self.feerates.before(group.deadline(), height);
             let id = self.next_claim();
             self.draft_below_cap(id, group, feerate, None, tree, actions);
@@ -417,37 +417,6 @@ impl Onchain {
         if fee.is_some_and(|fee| is_of_fees && self.lower_cap(fee)) {
             self.advance(actions);
         }
-    }
-
-    /// A claim of several that the backend refused because the peer takes some of them: the others are claimed
-    /// without those. Who it is that takes the first one the backend says, and of the rest nothing: an older claim
-    /// of ours takes the first one, too.
-    pub(super) fn break_up(
-        &mut self,
-        id: ClaimId,
-        reason: &str,
-        rival: Option<&Transaction>,
-        actions: &mut Vec<Action>,
-    ) {
-        let (Some(tree), Some(claim)) = (self.tree(), self.state.claims.get(&id)) else {
-            return;
-        };
-        let by_peer = match rival {
-            Some(rival) => tree.is_taken_by_peer(&claim.takes, rival),
-            None => CONFLICTS.iter().any(|word| reason.contains(word)),
-        };
-        if claim.takes.len() < 2 || !by_peer {
-            return;
-        }
-        let draft = self.drafts.remove(&id);
-        if claim.funded || draft.is_some_and(|draft| draft.funded) {
-            actions.push(Action::FreeCoins { claim: id });
-        }
-        self.state.claims.remove(&id);
-        self.rejected.remove(&id);
-        self.state.split = true;
-        self.advance(actions);
-        actions.push(Action::Record(Box::new(self.state.clone())));
     }
 
     /// The claim of ours that was broadcast and takes this output.

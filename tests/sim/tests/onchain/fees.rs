@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use onchain::Facts;
 use onchain::action::{Fate, OutputKind, Spender};
@@ -266,6 +268,67 @@ fn one_output_that_the_peer_takes_in_the_mempool_does_not_keep_us_from_the_other
             let (all, taken) = world.htlcs(Side::Remote, 1);
             assert_eq!(all, taken, "{at} {revoked} {:?}", world.node.rejections);
         }
+    }
+}
+
+/// The peer's claim of this HTLC from our commitment 1, for so much that no claim of ours takes its place.
+fn dear_claim_from_ours(contract: &Contract, at: usize) -> Transaction {
+    let commitment = contract.commitment(Side::Local, 1);
+    let htlc = &commitment.htlcs[at];
+    let (script, value) = (&htlc.redeem_script, htlc.htlc.amount.to_sat_floor().0);
+    let mut tx = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![TxIn {
+            previous_output: OutPoint::new(commitment.tx.compute_txid(), htlc.output_index),
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence(1),
+            witness: Witness::new(),
+        }],
+        output: vec![TxOut {
+            value: Amount::from_sat(value / 4),
+            script_pubkey: ScriptBuf::from(vec![0x51]),
+        }],
+    };
+    let hash = SighashCache::new(&tx)
+        .p2wsh_signature_hash(0, script, Amount::from_sat(value), EcdsaSighashType::All)
+        .unwrap();
+    let secret = contract.htlc_secret(Side::Remote, &contract.ours.point(commitment.n));
+    let signature = SECP256K1.sign_ecdsa(&Message::from_digest(hash.to_byte_array()), &secret);
+    let preimage = contract.preimages[&htlc.key];
+    tx.input[0].witness = tx::witness::htlc_preimage(&signature, &preimage, script);
+    tx
+}
+
+#[test]
+fn one_coin_at_a_time_is_enough_for_what_the_peer_does_not_take_in_the_mempool() {
+    for theirs in [&[0][..], &[2], &[3], &[5], &[1, 4]] {
+        let contract = contract(6, 100_000, START + 3, false);
+        let mut facts = facts_with_deadline(&contract, START + 90);
+        facts.ours = None;
+        let mut world = World::new(&contract, FeeratePerKw(1_000), facts);
+        world.node.keep_one_coin();
+        world.mine(&[contract.signed(Side::Local, 1)]);
+        for at in theirs {
+            let tx = dear_claim_from_ours(&contract, *at);
+            world.chain.submit(&tx, None).unwrap();
+        }
+        world.mine(&[]);
+        world.mine(&[]);
+        // A block takes ours and not the peer's, and the change of ours is a coin again.
+        for coin in 20..23 {
+            let is_ours = |tx: &Transaction| tx.input.len() > 1;
+            let ours = world.chain.mempool.iter().filter(|tx| is_ours(tx));
+            let ours: Vec<Transaction> = ours.cloned().collect();
+            assert!(ours.len() <= 1, "{theirs:?}");
+            if !ours.is_empty() {
+                world.node.give_coin(coin);
+            }
+            world.mine(&ours);
+        }
+        let (all, taken) = world.htlcs(Side::Local, 1);
+        let is_open = |o: &&OutPoint| world.chain.spender(o).is_none() && !taken.contains(o);
+        assert_eq!(all.iter().filter(is_open).count(), 0, "{theirs:?}");
     }
 }
 

@@ -102,6 +102,10 @@ impl Node {
         self.coins.drain(..self.coins.len() - 1);
     }
 
+    pub fn give_coin(&mut self, at: usize) {
+        self.coins.push((Node::coins()[at], None));
+    }
+
     pub fn wallet_script(&self) -> bitcoin::ScriptBuf {
         self.wallet.script()
     }
