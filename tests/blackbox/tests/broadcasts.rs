@@ -243,9 +243,7 @@ fn a_withdrawal_in_a_block_that_never_was_is_broadcast_again() {
     network.bitcoind.reorganize(1).unwrap();
     network.bitcoind.forget_mempool().unwrap();
     network.nodes[0].launch().unwrap();
-    assert_eq!(
-        network.bitcoind.wait_for_mempool(1).unwrap(),
-        [txid.clone()]
-    );
-    assert_eq!(waiting(&network.nodes[0]), [txid]);
+    let again = network.bitcoind.wait_for_mempool(1).unwrap();
+    assert_eq!(again, [txid]);
+    assert_eq!(waiting(&network.nodes[0]), again);
 }
