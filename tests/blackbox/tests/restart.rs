@@ -112,9 +112,10 @@ fn a_channel_in_a_block_that_never_was_has_no_confirmation_after_a_restart() {
     alice.connect(bob).unwrap();
     let params = serde_json::json!({"id": bob.id().unwrap(), "amount": CHANNEL});
     alice.rpc("fundchannel", params).unwrap();
+    let peer = alice.id().unwrap();
     let is_confirmed = |node: &Node| -> anyhow::Result<bool> {
-        let all = node.rpc("listpeerchannels", serde_json::json!({}))?;
-        Ok(!all["channels"][0]["short_channel_id"].is_null())
+        let status = node.status_with(&peer)?.join("\n");
+        Ok(!status.contains("waiting for a block with the funding transaction"))
     };
     network.die_within_a_block(1, is_confirmed).unwrap();
     network.bitcoind.reorganize(1).unwrap();

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::libc::{self, c_long, user_regs_struct};
 use nix::sys::ptrace;
 use nix::unistd::Pid;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,8 @@ pub struct Fault {
     how: How,
     /// It has happened to this file.
     happened: Option<PathBuf>,
+    /// Descriptors that have heard of it.
+    told: HashSet<u64>,
     /// Calls under way, and what becomes of them.
     under_way: HashMap<Pid, (user_regs_struct, Option<Errno>)>,
 }
@@ -71,6 +73,7 @@ impl Fault {
                 other => bail!("nothing fails with {other}"),
             },
             happened: None,
+            told: HashSet::new(),
             under_way: HashMap::new(),
         })
     }
@@ -105,10 +108,18 @@ impl Fault {
                 }
                 eprintln!("power: {:?} of {} goes wrong", self.call, file.display());
                 self.happened = Some(file.clone());
+                self.told.insert(registers.rdi);
                 self.strike(pid, number, registers, self.how == How::Torn)?;
             }
-            // A disk stays full. What a failed sync has lost is not told twice.
+            // A disk stays full. What a failed sync has lost each descriptor is told once (fsync(2)), as on Linux.
             Some(first) => match self.how {
+                How::Fails(_)
+                    if self.call == Call::Sync
+                        && *first == file
+                        && self.told.insert(registers.rdi) =>
+                {
+                    self.strike(pid, number, registers, false)?;
+                }
                 How::Fails(Errno::ENOSPC) if self.call == Call::Write => {
                     self.strike(pid, number, registers, false)?;
                 }

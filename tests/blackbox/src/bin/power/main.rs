@@ -8,7 +8,7 @@
 //! keep their order, and nothing here depends on more.
 //!
 //! With a fault ([`fault`]) the disk goes wrong once, and what was not durable then never is: after a failed
-//! sync the kernel may report the next one as good without the data. When the program has ended, the
+//! sync the kernel may report the next one of that descriptor as good without the data. When the program has ended, the
 //! files are as the disk has them. With a step ([`step`]) every process dies at that moment.
 
 #[cfg(target_arch = "x86_64")]
