@@ -21,6 +21,8 @@ pub struct BothWays {
     theirs_dust: Held,
     /// The last block before all of ours have expired.
     pub our_expiry: u64,
+    /// The last block before that of LDK's which nobody claims has.
+    pub their_expiry: u64,
     /// The last block before all have expired.
     pub expiry: u64,
 }
@@ -38,8 +40,10 @@ impl BothWays {
             theirs_claimed: world.ldk_pays_merchant(THEIRS_CLAIMED),
             theirs_never: world.ldk_pays_merchant(THEIRS_NEVER),
             theirs_dust: world.ldk_pays_merchant(THEIRS_DUST),
+            their_expiry: 0,
             expiry: 0,
         };
+        both.their_expiry = world.expiry_of(THEIRS_NEVER);
         both.expiry = world.last_expiry();
         both
     }

@@ -304,13 +304,26 @@ impl World {
     /// There is none.
     #[must_use]
     pub fn last_expiry(&self) -> u64 {
+        self.expiries(|_| true).into_iter().max().unwrap()
+    }
+
+    /// The last block in which the HTLC of this value has not expired. LDK gives each of its own some blocks more, at
+    /// random.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn expiry_of(&self, satoshi: u64) -> u64 {
+        let is =
+            |htlc: &Value| htlc["amount_msat"].as_u64().map(|msat| msat / 1000) == Some(satoshi);
+        self.expiries(is)[0]
+    }
+
+    fn expiries(&self, wanted: impl Fn(&Value) -> bool) -> Vec<u64> {
         let channel = self.channel_with(&self.ldk);
-        let htlcs = channel["htlcs"].as_array().unwrap();
-        htlcs
-            .iter()
-            .filter_map(|h| h["expiry"].as_u64())
-            .max()
-            .unwrap()
+        let htlcs = channel["htlcs"].as_array().unwrap().iter();
+        let wanted = htlcs.filter(|htlc| wanted(htlc));
+        wanted.filter_map(|htlc| htlc["expiry"].as_u64()).collect()
     }
 
     /// Mines to this height.

@@ -48,7 +48,7 @@ fn a_reorg_takes_each_step_out_and_it_comes_back(world: &World, both: &BothWays,
     both.merchant_fails(world);
     world.mine_to(both.our_expiry);
     world.taken_twice(&[OURS_NEVER]);
-    world.mine_to(both.expiry);
+    world.mine_to(both.their_expiry);
     world.taken_twice(&[THEIRS_NEVER]);
     both.others_fail(world);
     both.is_shared_out(world, ours);
