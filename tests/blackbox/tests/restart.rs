@@ -79,9 +79,9 @@ fn sigterm_under_load_ends_with_success_and_loses_nothing() {
     );
 }
 
-#[test]
-fn a_channel_that_waits_for_its_confirmation_survives_a_restart() {
-    let mut network = Network::start(&["alice", "bob"]).unwrap();
+/// Alice has opened a channel to Bob, which no block has.
+fn unconfirmed() -> Network {
+    let network = Network::start(&["alice", "bob"]).unwrap();
     let [alice, bob] = &network.nodes[..] else {
         panic!("two nodes")
     };
@@ -89,30 +89,35 @@ fn a_channel_that_waits_for_its_confirmation_survives_a_restart() {
     alice.connect(bob).unwrap();
     let params = serde_json::json!({"id": bob.id().unwrap(), "amount": CHANNEL});
     alice.rpc("fundchannel", params).unwrap();
-    for node in &mut network.nodes {
-        node.restart().unwrap();
-    }
+    network
+}
+
+/// Blocks come, and both ends use the channel.
+fn confirm(network: &Network) -> [&Node; 2] {
     network.mine(6).unwrap();
     let [alice, bob] = &network.nodes[..] else {
         panic!("two nodes")
     };
     bob.wait_for_normal(alice).unwrap();
     alice.wait_for_normal(bob).unwrap();
+    [alice, bob]
+}
+
+#[test]
+fn a_channel_that_waits_for_its_confirmation_survives_a_restart() {
+    let mut network = unconfirmed();
+    for node in &mut network.nodes {
+        node.restart().unwrap();
+    }
+    let [alice, bob] = confirm(&network);
     let invoice = bob.invoice(1_000_000, "after").unwrap();
     alice.pay(&invoice.bolt11).unwrap();
 }
 
 #[test]
 fn a_channel_in_a_block_that_never_was_has_no_confirmation_after_a_restart() {
-    let mut network = Network::start(&["alice", "bob"]).unwrap();
-    let [alice, bob] = &network.nodes[..] else {
-        panic!("two nodes")
-    };
-    alice.fund(&network.bitcoind, CHANNEL + 200_000).unwrap();
-    alice.connect(bob).unwrap();
-    let params = serde_json::json!({"id": bob.id().unwrap(), "amount": CHANNEL});
-    alice.rpc("fundchannel", params).unwrap();
-    let peer = alice.id().unwrap();
+    let mut network = unconfirmed();
+    let peer = network.nodes[0].id().unwrap();
     let is_confirmed = |node: &Node| -> anyhow::Result<bool> {
         let status = node.status_with(&peer)?.join("\n");
         Ok(!status.contains("waiting for a block with the funding transaction"))
@@ -122,12 +127,7 @@ fn a_channel_in_a_block_that_never_was_has_no_confirmation_after_a_restart() {
     network.nodes[1].launch().unwrap();
     assert!(!is_confirmed(&network.nodes[1]).unwrap());
     // In a block it is one.
-    network.mine(6).unwrap();
-    let [alice, bob] = &network.nodes[..] else {
-        panic!("two nodes")
-    };
-    bob.wait_for_normal(alice).unwrap();
-    alice.wait_for_normal(bob).unwrap();
+    confirm(&network);
 }
 
 /// Its peer dials it at once, and what it says first waits for the channel's process.

@@ -128,6 +128,23 @@ fn an_encrypted_file_of_core_lightning_is_read_and_taken_over() {
     assert_eq!(fs::read(&path).unwrap(), plain);
 }
 
+const PEER: &str = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
+
+/// A folder with the seed 1, 2, ..., 32.
+fn seeded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let seed: Vec<u8> = (1..=32).collect();
+    fs::write(dir.path().join("hsm_secret"), seed).unwrap();
+    dir
+}
+
+fn guess(dir: &tempfile::TempDir, address: &bitcoin::Address, last: &str, more: &[&str]) -> Output {
+    let (address, path) = (address.to_string(), dir.path().join("hsm_secret"));
+    let path = path.to_str().unwrap();
+    let command = ["--json", "guesstoremote", &address, PEER, last, path];
+    run(&[&command, more].concat(), "")
+}
+
 // The payment basepoint of channel 7 with this peer, computed from RFC 5869 and BOLT 3 by a program that shares
 // no code with this one; its addresses are made by BIP 141 and BOLT 3 here.
 #[test]
@@ -136,10 +153,7 @@ fn the_key_of_a_balance_in_a_peers_commitment_is_found_and_its_private_half_only
     use bitcoin::secp256k1::{SECP256K1, SecretKey};
     use bitcoin::{Address, CompressedPublicKey, Network, ScriptBuf, WScriptHash};
 
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("hsm_secret");
-    fs::write(&path, (1..=32).collect::<Vec<u8>>()).unwrap();
-    let peer = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
+    let dir = seeded();
     let key = "034d969508f242301c92dabfa3bbf2ea55e2db7019e6760d5845414f2e4fceaff0";
     let compressed: CompressedPublicKey = key.parse().unwrap();
     let plain = Address::p2wpkh(&compressed, Network::Bitcoin);
@@ -148,13 +162,8 @@ fn the_key_of_a_balance_in_a_peers_commitment_is_found_and_its_private_half_only
     let hash = WScriptHash::from_byte_array(sha256::Hash::hash(&script).to_byte_array());
     let anchors = ScriptBuf::new_p2wsh(&hash);
     let anchors = Address::from_script(&anchors, Network::Bitcoin).unwrap();
-    let guess = |address: &Address, last: &str, more: &[&str]| {
-        let (address, path) = (address.to_string(), path.to_str().unwrap());
-        let command = ["--json", "guesstoremote", &address, peer, last, path];
-        run(&[&command, more].concat(), "")
-    };
     for (address, kind) in [(&plain, "wpkh("), (&anchors, "wsh(and_v(v:pk(")] {
-        let found = guess(address, "7", &[]);
+        let found = guess(&dir, address, "7", &[]);
         assert_eq!(fact(&found, "channel"), "7");
         assert_eq!(fact(&found, "pubkey"), key);
         let descriptor = fact(&found, "descriptor");
@@ -163,11 +172,11 @@ fn the_key_of_a_balance_in_a_peers_commitment_is_found_and_its_private_half_only
             "{descriptor}"
         );
         assert!(!String::from_utf8_lossy(&found.stdout).contains("privkey"));
-        let secret = fact(&guess(address, "20", &["--private-key"]), "privkey");
+        let secret = fact(&guess(&dir, address, "20", &["--private-key"]), "privkey");
         let secret: SecretKey = secret.parse().unwrap();
         assert_eq!(secret.public_key(SECP256K1).to_string(), key);
         refused(
-            &guess(address, "6", &["--begun-anew", "0"]),
+            &guess(&dir, address, "6", &["--begun-anew", "0"]),
             "channels 1 to 6",
         );
     }
@@ -178,19 +187,14 @@ fn the_key_of_a_balance_in_a_peers_commitment_is_found_and_its_private_half_only
 fn a_channel_of_a_node_that_was_begun_with_a_seed_that_was_there_is_found_far_up() {
     use bitcoin::{Address, CompressedPublicKey, Network};
 
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("hsm_secret");
-    fs::write(&path, (1..=32).collect::<Vec<u8>>()).unwrap();
-    let peer = "0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c";
+    let dir = seeded();
     let key = "039d4302ab5436260f30f76a00e529f2cf7f02f46d3ba6e3a6826e72f4330685cc";
     let compressed: CompressedPublicKey = key.parse().unwrap();
-    let address = Address::p2wpkh(&compressed, Network::Bitcoin).to_string();
-    let path = path.to_str().unwrap();
-    let command = ["--json", "guesstoremote", &address, peer, "3", path];
-    let found = run(&command, "");
+    let address = Address::p2wpkh(&compressed, Network::Bitcoin);
+    let found = guess(&dir, &address, "3", &[]);
     assert_eq!(fact(&found, "channel"), "2097152001");
     assert_eq!(fact(&found, "pubkey"), key);
-    let none = run(&[&command[..], &["--begun-anew", "0"]].concat(), "");
+    let none = guess(&dir, &address, "3", &["--begun-anew", "0"]);
     refused(&none, "channels 1 to 3 with this peer");
     refused(&none, "with --begun-anew 0:");
     refused(&none, "a higher --begun-anew");

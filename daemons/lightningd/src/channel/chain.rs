@@ -137,7 +137,7 @@ impl Channel {
         self.closed_on_chain(tx, mutual);
     }
 
-    /// At the start: as the wallet does, see [`crate::wallet::run`].
+    /// At the start: what the block after the tip meant is taken back, as the wallet does ([`crate::wallet::run`]).
     pub(super) async fn forget_unrecorded_block(&mut self) {
         let from = self.tip.after(1);
         let is_concerned = |record: &ChannelRecord| {

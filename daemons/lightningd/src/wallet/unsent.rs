@@ -100,8 +100,8 @@ impl Wallet {
     pub(super) fn judged(&mut self, txid: Txid, refused: bool) {
         self.in_hand.remove(&txid);
         // A block may have it since.
-        let waiting = self.unconfirmed();
-        if refused && waiting.iter().any(|tx| tx.compute_txid() == txid) {
+        let waits = |tx: &Transaction| tx.compute_txid() == txid;
+        if refused && self.unconfirmed().iter().any(waits) {
             self.abandon(txid);
         }
     }

@@ -1,6 +1,8 @@
 //! The operator's cap on a fee (X2, X4): hsmd refuses what is above it and tells nobody when it is moved. It is as it
 //! was made until a refusal shows that it is lower; and what would go above it is claimed in several.
 
+use std::iter::successors;
+
 use super::{Action, ClaimId, CommitmentFormat, FeeratePerKw, Onchain, Satoshi, Tree};
 use crate::claims::{COIN_WEIGHT, Group};
 use crate::feerates::{fee, least, share};
@@ -69,13 +71,15 @@ impl Onchain {
         if self.has_room(&group, feerate, before, tree) {
             return vec![group];
         }
-        let must = !self.builder(tree).can_be_shown(group.outputs());
+        let must = before.is_none() || !self.builder(tree).can_be_shown(group.outputs());
+        // The first half, or the first of that when it is halved further.
+        let can_pay = |first: &Group| {
+            let half = |group: &Group| group.halves().map(|(first, _)| first);
+            let mut firsts = successors(Some(first.clone()), half);
+            firsts.any(|part| self.can_pay(&part, feerate, before, tree))
+        };
         match group.halves() {
-            Some((first, rest))
-                if must
-                    || before.is_none()
-                    || self.can_first_pay(&first, feerate, before, tree) =>
-            {
+            Some((first, rest)) if must || can_pay(&first) => {
                 let mut parts = self.parts(first, feerate, before, tree);
                 parts.extend(self.parts(rest, feerate, None, tree));
                 parts
@@ -110,19 +114,6 @@ impl Onchain {
                 .max(least(&self.feerates, weight, before));
             fee.0 <= cap.0 / room
         })
-    }
-
-    /// Whether it, or what is first when it is halved further, can pay for what it replaces.
-    fn can_first_pay(
-        &self,
-        group: &Group,
-        feerate: FeeratePerKw,
-        before: Option<Satoshi>,
-        tree: &Tree,
-    ) -> bool {
-        let halved = || group.halves().map(|(first, _)| first);
-        self.can_pay(group, feerate, before, tree)
-            || halved().is_some_and(|first| self.can_first_pay(&first, feerate, before, tree))
     }
 
     fn can_pay(

@@ -51,7 +51,7 @@ fn a_batch_whose_fee_would_be_above_the_cap_is_taken_in_several() {
     let contract = contract(100, 20_000, START + 500, true);
     let market = FeeratePerKw(15_000);
     let world = World::closed_by_peer(&contract, market);
-    world.assert_all_claimed(market);
+    world.assert_claimed(Side::Remote, market);
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn a_cap_that_the_operator_has_lowered_is_learned_when_hsmd_refuses_and_looked_f
     contract.max_fee.set(Satoshi(50_000));
     let market = FeeratePerKw(15_000);
     let mut world = World::closed_by_peer(&contract, market);
-    world.assert_all_claimed(market);
+    world.assert_claimed(Side::Remote, market);
     // It is higher again: once that was noticed, one claim may pay what it could not.
     contract.max_fee.set(MAX_FEE);
     world.chain.market = FeeratePerKw(150_000);
     for _ in 0..12 {
         world.mine(&[]);
     }
-    world.assert_all_claimed(world.chain.market);
+    world.assert_claimed(Side::Remote, world.chain.market);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_batch_of_which_no_half_can_pay_below_the_cap_is_taken_in_smaller_parts() {
     contract.max_fee.set(Satoshi(6_000));
     let market = FeeratePerKw(15_000);
     let world = World::closed_by_peer(&contract, market);
-    world.assert_all_claimed(world.chain.floor());
+    world.assert_claimed(Side::Remote, world.chain.floor());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_claim_of_which_no_half_can_pay_below_the_cap_is_replaced_by_smaller_parts()
     for _ in 0..2 {
         world.mine(&[]);
     }
-    world.assert_all_claimed(world.chain.floor());
+    world.assert_claimed(Side::Remote, world.chain.floor());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_claim_that_the_cap_held_down_is_said_to_be_until_the_cap_is_higher_and_rais
     for _ in 0..6 {
         world.mine(&[]);
     }
-    world.assert_all_claimed(market);
+    world.assert_claimed(Side::Remote, market);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_claim_that_fees_carry_above_the_cap_is_split_and_its_parts_replace_it() {
         for _ in 0..13 {
             world.mine(&[]);
         }
-        world.assert_all_claimed(market);
+        world.assert_claimed(Side::Remote, market);
     }
     assert!(world.claims_of(before).len() > count);
 }

@@ -136,9 +136,7 @@ fn whichever_of_those_that_are_alike_are_in_our_commitment_each_output_is_claime
         let mut world = World::new(&contract, FeeratePerKw(1_000), facts);
         world.mine(&[contract.signed(Side::Local, 2)]);
         // One block for each that may be tried in vain.
-        while world.chain.height() < EXPIRY + 4 {
-            world.mine(&[]);
-        }
+        world.mine_to(EXPIRY + 4);
         let (all, taken) = world.htlcs(Side::Local, 2);
         assert_eq!(all, taken, "{removed:?} of {count}");
     }
@@ -155,9 +153,7 @@ fn a_guess_that_is_refused_for_its_fee_is_tried_with_less() {
         }
         let mut world = World::new(&contract, FeeratePerKw(2_000), facts);
         world.mine(&[contract.signed(Side::Local, 2)]);
-        while world.chain.height() < EXPIRY + 2 {
-            world.mine(&[]);
-        }
+        world.mine_to(EXPIRY + 2);
         let (all, taken) = world.htlcs(Side::Local, 2);
         assert_eq!(all, taken, "{removed}");
         assert!(world.node.refused > 0);

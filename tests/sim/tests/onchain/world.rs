@@ -62,6 +62,13 @@ impl<'a> World<'a> {
         self.node.block(height, contract, chain, &mut self.rng);
     }
 
+    /// Blocks that take nothing, to this height.
+    pub fn mine_to(&mut self, height: u32) {
+        while self.chain.height() < height {
+            self.mine(&[]);
+        }
+    }
+
     pub fn restart(&mut self) {
         let (contract, chain) = (self.contract, &mut self.chain);
         self.node.restart(contract, chain, &mut self.rng);
@@ -88,12 +95,7 @@ impl<'a> World<'a> {
         (all, taken)
     }
 
-    /// Each HTLC of the peer's commitment 1 is claimed by something that pays this and no more than the cap.
-    pub fn assert_all_claimed(&self, feerate: FeeratePerKw) {
-        self.assert_claimed(Side::Remote, feerate);
-    }
-
-    /// The same of this side's.
+    /// Each HTLC of this side's commitment 1 is claimed by something that pays this and no more than the cap.
     pub fn assert_claimed(&self, owner: Side, feerate: FeeratePerKw) {
         let (all, taken) = self.htlcs(owner, 1);
         assert_eq!(all, taken, "{:?}", self.node.rejections);
