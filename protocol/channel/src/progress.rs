@@ -132,6 +132,12 @@ impl HtlcState {
             | SentRemoveHtlc | SentRemoveCommit | RcvdRemoveRevocation => Some(self),
         }
     }
+
+    /// Whether nothing of it is stored any more.
+    #[must_use]
+    pub fn is_stored_as_over(self) -> bool {
+        self.is_removal() && self.stored().is_none()
+    }
 }
 
 #[cfg(test)]

@@ -377,6 +377,14 @@ impl Running {
     fn persist(&mut self) -> Box<Persist> {
         let mut live = self.live.clone();
         live.feerate = live.feerate.stored();
+        // As far as what is stored goes they are over: here too, then.
+        for (key, record) in self
+            .htlcs
+            .iter()
+            .filter(|(_, r)| r.state.is_stored_as_over())
+        {
+            live.tally(key, record);
+        }
         let htlcs = std::mem::take(&mut self.dirty)
             .into_iter()
             .filter_map(|key| Some((key, self.stored(&key)?)))
@@ -395,11 +403,7 @@ impl Running {
             return Some(None);
         };
         let Some(state) = record.state.stored() else {
-            let never_stored = matches!(
-                record.state,
-                HtlcState::SentAddHtlc | HtlcState::RcvdAddHtlc
-            );
-            return (!never_stored).then_some(None);
+            return record.state.is_stored_as_over().then_some(None);
         };
         let mut record = HtlcRecord {
             state,

@@ -7,8 +7,8 @@ use channel::state::{HtlcState, Phase};
 use tx::setup::CommitmentFormat::AnchorsZeroFeeHtlc;
 use tx::signer::{Reply, Request};
 use wire::{
-    ChannelReestablish, CommitmentNumber, HtlcId, Message, NetAddress, PerCommitmentSecret,
-    ShortChannelId, Shutdown,
+    ChannelReestablish, CommitmentNumber, HtlcId, Message, MilliSatoshi, NetAddress,
+    PerCommitmentSecret, ShortChannelId, Shutdown, Side,
 };
 
 use crate::fixture::{key, policy, preimage, script};
@@ -374,6 +374,46 @@ fn uncommitted_updates_of_the_peer_are_forgotten_with_the_connection() {
     assert_eq!(world.nodes[B].channel.as_ref().unwrap().htlcs().count(), 1);
     reconnect(&mut world);
     assert_eq!(world.nodes[B].channel.as_ref().unwrap().htlcs().count(), 0);
+    world.settle();
+    world.check_agreement();
+}
+
+/// Our commitment without it is valid and the one with it not yet revoked to the peer when the channel is stored for
+/// another reason: the HTLC is gone there.
+#[test]
+fn what_is_over_in_what_is_stored_is_counted_there() {
+    let mut world = ready();
+    for _ in 0..2 {
+        world.pay(A, 90_000_000);
+    }
+    world.flush(A);
+    world.quiet();
+    for _ in 0..2 {
+        assert!(world.decide(B)); // the first fails, the second is fulfilled
+    }
+    world.flush(B);
+    while world.deliver(A) {}
+    world.flush(A);
+    assert!(world.deliver(B)); // revoke_and_ack
+    world.pay(B, 7_000_000);
+    world.flush(B);
+    assert!(world.deliver(B)); // commitment_signed, which B now owes a revocation for
+    while world.deliver(A) {}
+    world.flush(A);
+    assert!(world.deliver(B)); // revoke_and_ack
+    world.nodes[B].crash(usize::MAX);
+    assert!(
+        world.nodes[B]
+            .db
+            .htlcs
+            .keys()
+            .all(|key| key.offerer == Side::Local)
+    );
+    let counted = world.nodes[B].db.live.as_ref().unwrap().fulfilled_in;
+    assert_eq!(
+        (counted.count, counted.amount),
+        (1, MilliSatoshi(90_000_000))
+    );
     world.settle();
     world.check_agreement();
 }
