@@ -120,6 +120,8 @@ impl Network {
         node: usize,
         seen: impl Fn(&Node) -> Result<bool>,
     ) -> Result<()> {
+        // It must not be in the midst of an earlier one.
+        self.sync()?;
         let node = &mut self.nodes[node];
         // Its turn comes between the two.
         for hsmd in node.processes_in_role("hsmd") {
