@@ -20,6 +20,7 @@ const RESOLVED: usize = 4;
 
 /// Runs while somebody wants the peer connected and it is not. One such task for a peer.
 pub async fn run(node: Rc<Node>, peer: Rc<Peer>, mut pause: Duration) {
+    node.open.wait().await;
     loop {
         tokio::select! {
             () = sleep(pause) => {}

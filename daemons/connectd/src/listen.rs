@@ -62,8 +62,9 @@ fn refusal(address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address}: {why}: {advice}")
 }
 
-/// Accepts connections for as long as the node runs.
+/// Accepts connections from when it may for as long as the node runs; the system holds those that come earlier.
 pub async fn accept(node: Rc<Node>, listener: TcpListener) {
+    node.open.wait().await;
     loop {
         match listener.accept().await {
             Ok((stream, address)) => come_in(&node, stream, address),

@@ -12,7 +12,7 @@ use ipc_messages::edges::ConnectdChanneld;
 use ipc_messages::hello;
 use ipc_messages::lightningd_connectd::ToLightningd;
 use ipc_transport::aio::UpperConn;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio::task::spawn_local;
 use wire::{ChannelId, NodeId};
 
@@ -63,6 +63,8 @@ pub struct Node {
     pub id: NodeId,
     pub ours: Ours,
     pub online: bool,
+    /// Set once connections may begin.
+    pub open: SetOnce<()>,
     pub limits: Limits,
     pub hsm: Hsm,
     pub up: Rc<Up>,
@@ -83,6 +85,7 @@ impl Node {
             id,
             ours,
             online,
+            open: SetOnce::new(),
             limits,
             hsm,
             names: Names::new(Rc::clone(&up)),

@@ -114,6 +114,7 @@ async fn obey(node: &Rc<Node>, from: &mut Receiver<ToConnectd>) -> Result<Go, Se
         };
         match said {
             ToConnectd::Start(_) => return Err(ServeError::Start),
+            ToConnectd::Open => drop(node.open.set(())),
             ToConnectd::Connect {
                 request,
                 peer,

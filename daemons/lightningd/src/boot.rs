@@ -460,7 +460,8 @@ async fn start_node(
     let loaded = backup::load(&node)?;
     // The channels' mailboxes exist before the first block is told.
     channels::resume(&node, stored);
-    // After them: connectd has their sockets when the first peer comes.
+    // connectd has their sockets when the first peer comes.
+    node.peers.open();
     tasks.spawn(peers::run(node.clone(), peers_mail, door, addresses));
     tasks.spawn(backup::run(node.clone(), backup_mail, loaded));
     if is_rescan_of_all {

@@ -17,6 +17,7 @@ mod process;
 mod view;
 
 use std::collections::{BTreeMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use channel::action::{Command, Notice, Origin, Persist};
@@ -43,6 +44,7 @@ pub use view::{ChannelView, OpenView, is_spent, ours, state_name};
 use crate::backup::is_backed_up;
 use crate::chain::ChannelNews;
 use crate::node::{Node, Stop};
+use crate::peers::Awaited;
 use crate::store::channels::{self as records, ChannelRecord, Facts, StateChange, StoodHtlc};
 use crate::store::now;
 use books::{is_fulfilled, is_taken_back};
@@ -65,7 +67,7 @@ pub enum Mail {
     Chain(ChannelNews),
     Feerates,
     /// connectd is a new process: it needs a new socket for this channel.
-    ConnectdRestarted,
+    ConnectdRestarted(Awaited),
     /// The peer sent an error for all its channels.
     PeerError(String),
     View(oneshot::Sender<ChannelView>),
@@ -79,7 +81,7 @@ impl Mail {
         match self {
             Mail::Chain(news) => Some(Mail::Chain(news.clone())),
             Mail::Feerates => Some(Mail::Feerates),
-            Mail::ConnectdRestarted => Some(Mail::ConnectdRestarted),
+            Mail::ConnectdRestarted(awaited) => Some(Mail::ConnectdRestarted(awaited.clone())),
             Mail::PeerError(text) => Some(Mail::PeerError(text.clone())),
             Mail::Offer { .. } | Mail::Remove { .. } | Mail::View(_) | Mail::Close(_) => None,
         }
@@ -104,6 +106,8 @@ pub struct Channel {
     job: Option<OpenJob>,
     /// `None` while channeld is being started again.
     link: Option<Link>,
+    /// The next channeld's end of its socket to connectd, if there is one before the process.
+    socket: Option<OwnedFd>,
     /// How channeld begins if there is no record yet.
     begin: Option<Begin>,
     claims: Vec<ChannelId>,
@@ -169,13 +173,14 @@ impl Channel {
             open @ Stage::Open(..) => (open, None),
         };
         let tip = node.chain.height();
-        let channel = Channel {
+        let mut channel = Channel {
             node,
             dbid,
             peer,
             stage,
             job,
             link: None,
+            socket: None,
             begin: Some(begin),
             claims,
             newest: None,
@@ -192,6 +197,9 @@ impl Channel {
             update: None,
             over: false,
         };
+        if !channel.is_spent() {
+            channel.socket = channel.attach().ok();
+        }
         let span = tracing::info_span!("channel", channel = %dbid, peer = %peer);
         let tasks = channel.node.tasks.clone();
         tasks.spawn(tracing::Instrument::instrument(channel.run(mail), span));
@@ -239,9 +247,8 @@ impl Channel {
     /// What a channel in this state has: a channeld until its funding output is spent, an onchaind from
     /// when a transaction of ours is about to spend it.
     async fn begin_processes(&mut self) {
-        let facts = self.record().map(|record| &record.facts);
-        let spent = facts.is_some_and(|facts| facts.spent_by.is_some());
-        let ending = facts.is_some_and(|facts| facts.closing_tx.is_some());
+        let spent = self.is_spent();
+        let ending = (self.record()).is_some_and(|record| record.facts.closing_tx.is_some());
         if !spent {
             self.launch().await;
         }
@@ -271,7 +278,7 @@ impl Channel {
             Mail::Remove { id, how } => self.remove(id, how).await,
             Mail::Chain(news) => self.chain(news).await,
             Mail::Feerates => self.feerates().await,
-            Mail::ConnectdRestarted => self.new_peer_socket().await,
+            Mail::ConnectdRestarted(awaited) => self.new_peer_socket(awaited).await,
             Mail::PeerError(text) => self.failed(wire::Side::Remote, &text).await,
             Mail::View(reply) => drop(reply.send(self.view())),
             Mail::Close(ask) => self.close(ask).await,
@@ -513,6 +520,11 @@ impl Channel {
         if let Err(error) = self.node.db.write(batch) {
             self.node.database_failed(&error);
         }
+    }
+
+    /// Whether the funding output is spent in a block.
+    fn is_spent(&self) -> bool {
+        (self.record()).is_some_and(|record| record.facts.spent_by.is_some())
     }
 
     fn is_normal(&self) -> bool {

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc_messages::hsm::Role;
 use ipc_messages::lightningd_connectd::{Resolved, ToConnectd, ToLightningd};
@@ -53,6 +55,8 @@ enum Ask {
         channel_ids: Vec<ChannelId>,
         socket: OwnedFd,
     },
+    /// Whoever asked for an Attach of a channel that there is has done so.
+    Open,
     Keep {
         peer: NodeId,
         keep: bool,
@@ -77,6 +81,13 @@ enum Ask {
         done: oneshot::Sender<Option<u16>>,
     },
 }
+
+/// Held by a channel whose socket a new connectd does not have yet.
+#[derive(Clone)]
+pub struct Awaited(#[expect(dead_code, reason = "dropped")] mpsc::Sender<Infallible>);
+
+/// For no longer do peers wait for those. What they say to one that comes later costs them their connection.
+const SOCKETS_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Handle {
@@ -163,6 +174,11 @@ impl Handle {
             channel_ids,
             socket,
         });
+    }
+
+    /// The channels that there are have asked for [`Handle::attach`]: connections may begin.
+    pub fn open(&self) {
+        let _ = self.asks.send(Ask::Open);
     }
 
     /// Whether connectd is to reconnect to this peer by itself.
@@ -293,7 +309,13 @@ impl Peers {
         for message in greetings {
             let _ = self.link.to.send(&message).await;
         }
-        self.node.channels.tell_all(Mail::ConnectdRestarted);
+        let (awaited, mut all) = mpsc::channel(1);
+        (self.node.channels).tell_all(Mail::ConnectdRestarted(Awaited(awaited)));
+        let (node, tasks) = (self.node.clone(), &self.node.tasks);
+        tasks.spawn(async move {
+            let _ = tokio::time::timeout(SOCKETS_WITHIN, all.recv()).await;
+            node.peers.open();
+        });
     }
 
     async fn start(&mut self, listening: Vec<SocketAddr>) -> anyhow::Result<()> {
@@ -340,6 +362,7 @@ impl Peers {
                 let _ = self.link.to.send_with_fds(&attach, vec![socket]).await;
                 return;
             }
+            Ask::Open => ToConnectd::Open,
             Ask::Keep { peer, keep } => {
                 let addresses = self.addresses.get(&peer).cloned().unwrap_or_default();
                 ToConnectd::Keep {

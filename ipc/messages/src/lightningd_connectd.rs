@@ -10,6 +10,9 @@ use wire::{ChainHash, ChannelId, NodeId};
 pub enum ToConnectd {
     /// First message. Effect: listens and answers `Ready`.
     Start(Start),
+    /// Effect: from now on, and not before, whoever dials is let in and who is asked for is dialled. Every channel
+    /// that there is has its socket: what peers say has a place to wait in.
+    Open,
     /// Effect: connects unless connected; one `Connected` or `ConnectFailed` names `request`.
     /// `addresses` are host:port, tried in order, before those known from before.
     Connect {

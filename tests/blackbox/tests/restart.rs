@@ -1,5 +1,6 @@
 //! Orderly restarts in the middle of payments: everything goes on where it was.
 
+use blackbox::kill::{Victim, strike_and_wait};
 use blackbox::node::settled;
 use blackbox::payments::{Load, audit};
 use blackbox::{Network, Node, until};
@@ -140,6 +141,21 @@ fn a_peer_that_is_back_before_the_channels_process_is_not_turned_away() {
     }
     let log = network.nodes[0].log();
     assert_eq!(log.matches("server started").count(), 16);
+    assert_none_was_turned_away(&network.nodes[0]);
+}
+
+#[test]
+fn a_peer_that_is_back_before_a_new_connectd_knows_the_channel_is_not_turned_away() {
+    let (mut network, _) = Network::pair(CHANNEL).unwrap();
+    for _ in 0..15 {
+        strike_and_wait(&mut network.nodes[0], Victim::Role("connectd"), 1).unwrap();
+        network.nodes[0].wait_for_normal(&network.nodes[1]).unwrap();
+    }
+    assert_none_was_turned_away(&network.nodes[0]);
+}
+
+fn assert_none_was_turned_away(node: &Node) {
+    let log = node.log();
     for lost in ["for unclaimed channel", "a channel was not ready"] {
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(lost)).collect();
         assert!(lines.is_empty(), "{lines:#?}");

@@ -6,6 +6,7 @@ use ipc_messages::channeld_connectd::ToChanneld;
 use ipc_messages::lightningd_connectd::{ToConnectd, ToLightningd};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio::time::timeout;
 use wire::features::{Feature, Features};
 use wire::{Body, ChainHash, ChannelId, Warning};
 
@@ -298,6 +299,33 @@ async fn stop_says_what_waits_and_ends() {
         let TestNode { to, from, task, .. } = b;
         drop((to, from));
         task.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_or_dialled_before_it_opens() {
+    local(async {
+        let mut a = TestNode::start_shut(1, LIMITS, |_| {}).await;
+        let mut b = TestNode::start(2, LIMITS).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        a.connect(1, id(3), listener.local_addr().unwrap()).await;
+        b.connect(2, a.id, a.address).await;
+        let mut channel = a.attach(b.id, &[1]).await;
+        let quiet = Duration::from_millis(50);
+        assert!(timeout(quiet, listener.accept()).await.is_err());
+        assert!(timeout(quiet, b.hear()).await.is_err());
+        a.say(ToConnectd::Open).await;
+        listener.accept().await.unwrap();
+        assert_eq!(b.connected().await, (a.id, false, vec![2]));
+        b.say(ToConnectd::Send {
+            peer: a.id,
+            data: message(1, 5),
+        })
+        .await;
+        assert_eq!(a.connected().await, (b.id, true, vec![]));
+        channel.connected().await;
+        assert_eq!(channel.message().await, message(1, 5));
     })
     .await;
 }

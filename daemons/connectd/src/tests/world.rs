@@ -90,6 +90,13 @@ impl TestNode {
     }
 
     pub async fn start_as(of: u8, limits: Limits, change: impl FnOnce(&mut Start)) -> TestNode {
+        let node = TestNode::start_shut(of, limits, change).await;
+        node.say(ToConnectd::Open).await;
+        node
+    }
+
+    /// One that has not been told to open.
+    pub async fn start_shut(of: u8, limits: Limits, change: impl FnOnce(&mut Start)) -> TestNode {
         let (ours, theirs) = pair().unwrap();
         let (hsm_ours, hsm_theirs) = pair().unwrap();
         let hsmd = hsmd(key(of), hsm_ours);

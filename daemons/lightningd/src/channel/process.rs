@@ -18,6 +18,7 @@ use super::{Channel, Stage};
 use crate::feerates;
 use crate::hsm::{HsmError, mint_for};
 use crate::node::{Node, Stop};
+use crate::peers::Awaited;
 
 /// A channeld that dies so often without getting anywhere is started after [`LONG_PAUSE`] only.
 const MAX_DEATHS: u32 = 10;
@@ -73,10 +74,10 @@ impl Channel {
             (Stage::Opening(_), None) => return Ok(()),
         };
         // First of all: what the peer says meanwhile waits in the socket.
-        let (ours, theirs) = ipc_transport::pair()?;
-        self.node
-            .peers
-            .attach(self.peer, self.claims.clone(), theirs);
+        let ours = match self.socket.take() {
+            Some(ours) => ours,
+            None => self.attach()?,
+        };
         let turn = self.node.subdaemons.turn().await;
         if self.node.is_stopping() {
             return Ok(());
@@ -109,8 +110,7 @@ impl Channel {
     /// It died too often to be started at once.
     pub(super) async fn relaunch(&mut self) {
         self.relaunch = None;
-        let spent = (self.record()).is_some_and(|record| record.facts.spent_by.is_some());
-        if self.link.is_none() && !spent {
+        if self.link.is_none() && !self.is_spent() {
             self.launch().await;
             self.resume_duties();
         }
@@ -176,19 +176,23 @@ impl Channel {
         }
     }
 
-    pub(super) async fn new_peer_socket(&mut self) {
+    /// A socket between channeld and connectd: its end of it is on the way to connectd.
+    pub(super) fn attach(&self) -> std::io::Result<OwnedFd> {
+        let (ours, theirs) = ipc_transport::pair()?;
+        (self.node.peers).attach(self.peer, self.claims.clone(), theirs);
+        Ok(ours)
+    }
+
+    pub(super) async fn new_peer_socket(&mut self, awaited: Awaited) {
         if self.link.is_none() {
             return;
         }
-        let Ok((ours, theirs)) = ipc_transport::pair() else {
-            return self
-                .node
-                .stop(Stop::Fatal("no file descriptors are left".to_owned()));
+        let Ok(ours) = self.attach() else {
+            let why = "no file descriptors are left".to_owned();
+            return self.node.stop(Stop::Fatal(why));
         };
+        drop(awaited);
         self.keep_connected();
-        self.node
-            .peers
-            .attach(self.peer, self.claims.clone(), theirs);
         if let Some(link) = &self.link {
             let _ = link
                 .to
