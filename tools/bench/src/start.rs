@@ -99,12 +99,12 @@ fn with_channels(asked: &Asked) -> Result<Vec<Row>> {
             database: 0,
         };
         for round in 0..asked.starts {
+            let (answered, all) = start(network.nodes.first_mut().context("alice")?, channels)?;
             eprintln!(
-                "{channels} channels, start {} of {}",
+                "{channels} channels, start {} of {}: {answered:.0?} to getinfo, then {all:.1?}",
                 round + 1,
                 asked.starts
             );
-            let (answered, all) = start(network.nodes.first_mut().context("alice")?, channels)?;
             row.answered.push(answered);
             row.reestablished.push(all);
         }

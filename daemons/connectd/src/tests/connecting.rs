@@ -316,7 +316,7 @@ async fn nobody_is_let_in_or_dialled_before_it_opens() {
         assert!(timeout(quiet, listener.accept()).await.is_err());
         assert!(timeout(quiet, b.hear()).await.is_err());
         a.say(ToConnectd::Open).await;
-        listener.accept().await.unwrap();
+        let _dialled = listener.accept().await.unwrap();
         assert_eq!(b.connected().await, (a.id, false, vec![2]));
         b.say(ToConnectd::Send {
             peer: a.id,
