@@ -121,3 +121,46 @@ pub enum Hop {
         keysend_preimage: Option<Preimage>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use channel::action::{MAX_REASON, Origin, Removal};
+    use channel::state::HtlcState;
+    use tx::limits::MAX_HTLCS;
+    use wire::{ChannelDbid, OnionPacket, PaymentHash, Side};
+
+    use super::*;
+
+    /// What [`Start`] has besides.
+    const REST: usize = 64 << 10;
+
+    fn longest(offerer: Side, id: u16) -> (HtlcKey, HtlcRecord) {
+        let origin = Origin::Forward {
+            channel: ChannelDbid(u64::MAX),
+            id: HtlcId(u64::MAX),
+        };
+        let record = HtlcRecord {
+            htlc: Htlc {
+                amount: MilliSatoshi(u64::MAX),
+                payment_hash: PaymentHash([7; 32]),
+                cltv_expiry: CltvExpiry(u32::MAX),
+            },
+            state: HtlcState::SentRemoveAckCommit,
+            onion: OnionPacket(Box::new([7; 1366])),
+            origin: Some(origin),
+            removal: Some(Removal::Fail {
+                reason: vec![7; MAX_REASON],
+            }),
+        };
+        let id = HtlcId(u64::MAX - u64::from(id));
+        (HtlcKey { offerer, id }, record)
+    }
+
+    #[test]
+    fn all_htlcs_that_a_channel_can_have_fit_one_frame() {
+        let of = |offerer| (0..MAX_HTLCS).map(move |id| longest(offerer, id));
+        let htlcs: Vec<_> = of(Side::Local).chain(of(Side::Remote)).collect();
+        let length = ipc_transport::codec::encode(&htlcs).unwrap().len();
+        assert!(length + REST < ipc_transport::MAX_FRAME, "{length}");
+    }
+}

@@ -26,6 +26,11 @@ pub enum Origin {
     Forward { channel: ChannelDbid, id: HtlcId },
 }
 
+/// Of a peer's error for an HTLC so many bytes are kept, eight times what BOLT 4, Returning Errors, makes the least.
+/// Errors stand with their HTLCs, and all of a channel's have to fit one message to its process; one that is longer
+/// than any node makes is cut, so that its payer cannot read it.
+pub const MAX_REASON: usize = 2_048;
+
 /// How an HTLC ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Removal {

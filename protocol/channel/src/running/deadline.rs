@@ -37,7 +37,9 @@ impl Running {
                 return Err(PeerFault::Error(text));
             }
         }
-        Ok(vec![])
+        // What waits for its first commitment has no deadline, but it expires.
+        self.recheck = true;
+        Ok(self.recheck_queued())
     }
 }
 

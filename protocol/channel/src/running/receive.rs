@@ -9,7 +9,7 @@ use wire::{
 };
 
 use super::{Outcome, Running, warning};
-use crate::action::{Action, Notice, PeerFault, Removal};
+use crate::action::{Action, MAX_REASON, Notice, PeerFault, Removal};
 use crate::state::{HtlcRecord, HtlcState, Phase};
 
 /// BOLT 4: set in each failure code that says the onion could not be read.
@@ -122,12 +122,9 @@ impl Running {
     }
 
     pub(super) fn peer_fails(&mut self, message: UpdateFailHtlc) -> Outcome {
-        self.peer_removes(
-            message.id,
-            Removal::Fail {
-                reason: message.reason,
-            },
-        )
+        let mut reason = message.reason;
+        reason.truncate(MAX_REASON);
+        self.peer_removes(message.id, Removal::Fail { reason })
     }
 
     pub(super) fn peer_fails_malformed(&mut self, message: &UpdateFailMalformedHtlc) -> Outcome {

@@ -2,7 +2,7 @@
 //! and what our own updates are refused for.
 
 use channel::Channel;
-use channel::action::{Action, AddRefusal, Command, Event, Notice, Removal};
+use channel::action::{Action, AddRefusal, Command, Event, MAX_REASON, Notice, Removal};
 use channel::state::{HtlcRecord, HtlcState, LastSent};
 use tx::ledger::{Delta, HtlcKey};
 use tx::setup::CommitmentFormat::{AnchorsZeroFeeHtlc, StaticRemotekey};
@@ -292,6 +292,54 @@ fn an_offer_that_has_expired_or_expires_in_seconds_is_refused() {
     assert_eq!(with_expiry(400), Some(AddRefusal::BadExpiry));
     assert_eq!(with_expiry(500_000_000), Some(AddRefusal::BadExpiry));
     assert_eq!(with_expiry(401), None);
+}
+
+#[test]
+fn of_a_long_error_as_much_is_kept_as_all_htlcs_may_have() {
+    let mut world = ready();
+    world.pay(A, 90_000_000);
+    world.flush(A);
+    world.quiet();
+    let (id, _) = world.nodes[B].undecided.pop_back().unwrap();
+    let reason = vec![7; 60_000];
+    let removal = Removal::Fail { reason };
+    world.command(B, Command::Remove { id, removal });
+    world.flush(B);
+    while world.deliver(A) {}
+    world.flush(A);
+    let mut stored = world.nodes[A].db.htlcs.values();
+    let cut = Some(Removal::Fail {
+        reason: vec![7; MAX_REASON],
+    });
+    assert_eq!(stored.next().unwrap().removal, cut);
+}
+
+/// Whoever has sent it to us would have to close its channel with us.
+#[test]
+fn an_offer_that_expires_while_it_waits_for_a_revocation_is_refused() {
+    let mut world = ready();
+    world.pay(A, 90_000_000);
+    world.flush(A);
+    let mut waits = htlc(1, 1000);
+    waits.cltv_expiry = CltvExpiry(401);
+    let command = Command::Add {
+        origin: origin(1),
+        htlc: waits,
+        onion: onion(),
+    };
+    assert_eq!(refusal(&mut world, A, Event::Command(command)), None);
+    let block = |height| {
+        Event::Command(Command::Block {
+            height: BlockHeight(height),
+        })
+    };
+    assert_eq!(refusal(&mut world, A, block(400)), None);
+    assert_eq!(
+        refusal(&mut world, A, block(401)),
+        Some(AddRefusal::BadExpiry)
+    );
+    world.settle();
+    assert_eq!(world.nodes[A].live().next_htlc_id, HtlcId(1));
 }
 
 #[test]
