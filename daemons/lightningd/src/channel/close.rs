@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use wire::Side;
 
 use super::process::close_fees;
-use super::{Channel, Stage};
+use super::{Channel, ChannelRecord, Stage};
 
 /// A `close` command's wishes.
 pub struct CloseAsk {
@@ -97,23 +97,40 @@ impl Channel {
             let _ = (ask.done).send(Err(format!("{why} {}", fixed.to_hex_string())));
             return;
         }
-        let script = ask
-            .destination
-            .clone()
-            .unwrap_or(record.live.shutdown_script.clone());
-        let wished = ask.fees.is_some();
-        let fees = ask.fees.unwrap_or_else(|| close_fees(&self.node));
+        let command = self.shutdown(record, &ask);
         self.change_facts("close asked for", |facts| {
             facts.closer.get_or_insert(Side::Local);
             facts.close_cause.get_or_insert_with(|| "user".to_owned());
         });
         self.closers.push(ask);
-        let command = Command::Shutdown {
-            script,
-            fees,
-            wished,
-        };
         self.command(command).await;
+    }
+
+    fn shutdown(&self, record: &ChannelRecord, ask: &CloseAsk) -> Command {
+        let own = &record.live.shutdown_script;
+        Command::Shutdown {
+            script: ask.destination.as_ref().unwrap_or(own).clone(),
+            fees: ask.fees.unwrap_or_else(|| close_fees(&self.node)),
+            wished: ask.fees.is_some(),
+        }
+    }
+
+    /// To a new channeld: what somebody waits for, and what the one before may have died of or without. It may
+    /// know it already.
+    pub(super) async fn close_again(&mut self) {
+        let negotiates = |record: &&ChannelRecord| {
+            let phase = &record.live.phase;
+            matches!(
+                phase,
+                Phase::AwaitingLockin { .. } | Phase::Normal | Phase::ShuttingDown { .. }
+            )
+        };
+        let record = self.record().filter(negotiates);
+        let ask = self.closers.iter().rfind(|ask| !ask.unilateral);
+        if let Some((record, ask)) = record.zip(ask) {
+            let command = self.shutdown(record, ask);
+            self.command(command).await;
+        }
     }
 
     pub(super) fn shutting_down(&mut self, by_us: bool) {

@@ -103,6 +103,8 @@ impl Channel {
             // The peer has nothing to prove that it is ahead with, so it is asked to close as it is.
             let reason = super::close::ASK_TO_CLOSE.to_owned();
             self.send(ToChanneld::Fail { reason }).await;
+        } else {
+            self.close_again().await;
         }
         Ok(())
     }
