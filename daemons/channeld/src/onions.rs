@@ -31,7 +31,7 @@ pub struct Locked {
     pub over_dust_limit: bool,
 }
 
-/// The secrets of the incoming HTLCs that are open. Bounded by the HTLCs that a channel allows:
+/// The secrets of the incoming HTLCs that lightningd decides on. Bounded by the HTLCs that a channel allows:
 /// one entry goes when its HTLC ends.
 #[derive(Default)]
 pub struct Onions {
@@ -82,7 +82,7 @@ impl Onions {
             let payload = Payload::decode(&peeled.payload, place, None)?;
             Ok((payload, peeled.next))
         });
-        let peel = match hop {
+        match hop {
             Ok(_) if locked.over_dust_limit => {
                 let failure = Failure::TemporaryChannelFailure {
                     channel_update: Vec::new(),
@@ -92,18 +92,19 @@ impl Onions {
                 })
             }
             Ok((payload, next)) => match hop_of(payload, next) {
-                Ok(hop) => Peel::Hop(hop),
+                Ok(hop) => {
+                    self.secrets.insert(locked.id, secret);
+                    Peel::Hop(hop)
+                }
                 Err(failure) => Peel::Remove(Removal::Fail {
                     reason: onion::create_error(&secret, &failure),
                 }),
             },
-            Err(UnwrapError::Malformed(bad)) => return Peel::Remove(malformed(&bad)),
+            Err(UnwrapError::Malformed(bad)) => Peel::Remove(malformed(&bad)),
             Err(error @ UnwrapError::Payload(_)) => Peel::Remove(Removal::Fail {
                 reason: onion::create_error(&secret, &error.failure()),
             }),
-        };
-        self.secrets.insert(locked.id, secret);
-        peel
+        }
     }
 
     /// The HTLC fails at this node.
@@ -158,5 +159,62 @@ fn hop_of(payload: Payload, next: Option<OnionPacket>) -> Result<Hop, Failure> {
                 offset: 0,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onion::{Final, build};
+    use secp256k1::{PublicKey, SECP256K1, SecretKey};
+    use wire::{CltvExpiry, MilliSatoshi, PaymentHash};
+
+    use super::*;
+
+    /// An HTLC for ourselves, and the secret of its onion.
+    fn locked(id: u64, over_dust_limit: bool) -> (Locked, SharedSecret) {
+        let key = |byte: u8| SecretKey::from_slice(&[byte; 32]).unwrap();
+        let (amount, cltv_expiry) = (MilliSatoshi(1_000), CltvExpiry(500));
+        let payload = Payload::Final(Final {
+            amt_to_forward: amount,
+            outgoing_cltv_value: cltv_expiry,
+            payment_data: None,
+            payment_metadata: None,
+            keysend_preimage: None,
+            custom_records: Vec::new(),
+        });
+        let hop = (
+            PublicKey::from_secret_key(SECP256K1, &key(1)),
+            payload.encode().unwrap(),
+        );
+        let payment_hash = PaymentHash([9; 32]);
+        let (onion, secrets) = build(&key(2), &[hop], &payment_hash.0).unwrap();
+        let locked = Locked {
+            id: HtlcId(id),
+            htlc: Htlc {
+                amount,
+                payment_hash,
+                cltv_expiry,
+            },
+            onion,
+            over_dust_limit,
+        };
+        (locked, secrets.into_iter().next().unwrap())
+    }
+
+    #[test]
+    fn a_secret_is_kept_for_what_lightningd_decides_on_alone() {
+        let mut onions = Onions::default();
+        let (fails, secret) = locked(0, true);
+        assert!(matches!(
+            onions.peel_one(&fails, secret),
+            Peel::Remove(Removal::Fail { .. })
+        ));
+        assert!(onions.secrets.is_empty());
+        let (comes, secret) = locked(1, false);
+        assert!(matches!(onions.peel_one(&comes, secret), Peel::Hop(_)));
+        let ids: Vec<_> = onions.secrets.keys().copied().collect();
+        assert_eq!(ids, [HtlcId(1)]);
+        onions.forget(HtlcId(1));
+        assert!(onions.secrets.is_empty());
     }
 }
